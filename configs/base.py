@@ -1,0 +1,83 @@
+"""Defaults of every experiment: the paper's setting on NTU-60, each field explained where it stands.
+
+A file in this folder is one data set: it starts from `get_config()`, changes what differs, and
+offers variants by name (`configs/ntu60.py:finetune,protocol=xview`). Any field can be overridden
+on the command line: `--config.batch_size=256`.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The pre-training setting of Table 15 (NTU-60), on ViT-S/16."""
+    config = ml_collections.ConfigDict()
+    config.task = "pretrain"  # pretrain | finetune | evaluate | probe
+    config.seed = 0  # everything random is a function of (seed, step, sample)
+
+    config.data = data = ml_collections.ConfigDict()
+    data.data_dir = "data"  # where `python -m mv2mae_jax.prepare` wrote its records
+    data.dataset = "ntu"  # folder below data_dir
+    data.protocol = "xsub"  # which activities and views are for training; see data/protocols.py
+    data.test_views = ()  # protocol xview of one's own data: the views kept for testing
+    data.test_subjects = ()  # protocol xsub of one's own data: the subjects kept for testing
+    data.validation_subjects = ()  # taken out of the training split, for making choices
+    data.evaluate_on = "test"  # test | validation: the split that evaluate and probe measure
+    data.num_frames = 16  # T, frames of a clip (Table 12)
+    data.stride = 4  # stored frames between two frames of a clip (Table 12)
+    data.image_size = 128  # H = W of a clip, pixels
+    data.num_views = 2  # views of one activity in a pre-training sample: a target and its sources
+    data.crops = "independent"  # independent | shared: is one crop drawn per view, or per activity
+    data.crop_scales = (1.0, 0.875, 0.75, 0.66)  # of the short side: MultiScaleCrop (Table 15)
+    data.flip = False  # mirror half of the clips (Table 16: in fine-tuning only)
+    data.repeats = 1  # crops (and masks) drawn from one decoded activity ("repeated augmentation")
+    data.workers = 0  # loader processes; 0 decodes in threads of this process
+    data.threads = 4  # decoding threads of each loader process
+    data.mean = (0.485, 0.456, 0.406)  # ImageNet statistics of RGB in [0, 1]
+    data.std = (0.229, 0.224, 0.225)
+
+    config.model = model = ml_collections.ConfigDict()
+    model.variant = "small"  # tiny | small | base | large (model/variants.py)
+    model.patch_size = (2, 16, 16)  # tubelet: frames, height, width (Table 12)
+    model.positions = "flattened"  # flattened (VideoMAE) | separable (time, height, width)
+    model.dtype = "bfloat16"  # of activations; parameters, softmax and loss are float32
+    model.drop_path = 0.0  # stochastic depth at the last block, growing linearly from 0
+
+    config.masking = masking = ml_collections.ConfigDict()
+    masking.kind = "random"  # random | tube (the same places in every frame)
+    masking.ratio = 0.7  # rho (Table 7)
+
+    config.objective = objective = ml_collections.ConfigDict()
+    objective.targets = "normalized"  # normalized (per tubelet and channel) | pixels (in [0, 1])
+    objective.temperature = 60.0  # tau of the motion weights (Figure 4); inf: every token alike
+    objective.weight_scale = "mean_one"  # mean_one: tau -> inf gives Eq. 1 | literal: Eq. 2 as read
+    objective.cross_view = 1.0  # lambda of Eq. 3
+
+    config.batch_size = 1024  # activities (fine-tuning: videos) a step, over all devices
+    config.accumulation = 1  # micro-batches a step is split into, to fit the memory
+    config.epochs = 3200  # passes over the training activities (fine-tuning: videos)
+
+    config.optimizer = optimizer = ml_collections.ConfigDict()
+    optimizer.base_learning_rate = 1e-3  # times batch_size / 256
+    optimizer.min_learning_rate = 1e-5  # at the end of the cosine; times batch_size / 256
+    optimizer.warmup_epochs = 320.0
+    optimizer.b1 = 0.9
+    optimizer.b2 = 0.95
+    optimizer.weight_decay = 0.05
+    optimizer.layer_decay = 1.0  # factor on the learning rate from one layer to the one below it
+
+    config.finetune = finetune = ml_collections.ConfigDict()
+    finetune.init_from = ""  # work directory of a pre-training run; empty: from scratch
+    finetune.label_smoothing = 0.1
+
+    config.evaluation = evaluation = ml_collections.ConfigDict()
+    evaluation.clips = 5  # temporal clips of a video, evenly spaced
+    evaluation.crops = 10  # 10: four corners and centre, each flipped | 5 | 1: the centre
+    evaluation.batch_size = 16  # videos a step; each is clips x crops forward passes
+
+    config.mesh = mesh = ml_collections.ConfigDict()
+    mesh.fsdp = 1  # devices over which parameters and optimiser state are split; the rest: data
+
+    config.log_every = 50  # steps between two lines of metrics.jsonl
+    config.checkpoint_every = 2000  # steps between two checkpoints; the last step always has one
+    config.keep_checkpoints = 2
+    return config

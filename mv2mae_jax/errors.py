@@ -1,0 +1,8 @@
+"""The one exception that stands for a mistake of the user's, not of the program's."""
+
+
+class InputError(ValueError):
+    """Something given to the program is wrong: one line says what, where and what to do.
+
+    Entry points print the message and exit with 1; no traceback is shown.
+    """
