@@ -1,4 +1,4 @@
-"""Defaults of every experiment: the paper's setting on NTU-60, each field explained where it stands.
+"""Defaults of every experiment: the paper's setting, each field explained where it stands.
 
 A file in this folder is one data set: it starts from `get_config()`, changes what differs, and
 offers variants by name (`configs/ntu60.py:finetune,protocol=xview`). Any field can be overridden

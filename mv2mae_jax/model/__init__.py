@@ -1,0 +1,1 @@
+"""The networks: positions, masks, layers, encoder, decoders, and the two models made of them."""

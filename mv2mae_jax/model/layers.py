@@ -1,0 +1,156 @@
+"""Pre-norm transformer layers in VideoMAE's convention.
+
+Attention has a query and a value bias and no key bias; LayerNorm's eps is 1e-6; GELU is exact.
+Activations have the dtype of the input, normalisation and softmax statistics are float32.
+"""
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+xavier = nnx.initializers.xavier_uniform()
+
+
+def linear(
+    fan_in: int,
+    fan_out: int,
+    *,
+    rngs: nnx.Rngs,
+    use_bias: bool = True,
+    kernel_init: nnx.Initializer = xavier,
+) -> nnx.Linear:
+    """A linear map with float32 parameters that computes in the dtype of its input."""
+    return nnx.Linear(
+        fan_in,
+        fan_out,
+        use_bias=use_bias,
+        kernel_init=kernel_init,
+        promote_dtype=_in_dtype_of_input,
+        rngs=rngs,
+    )
+
+
+def _in_dtype_of_input(arrays: tuple, *, dtype: None = None, **_) -> tuple:
+    return tuple(None if a is None else a.astype(arrays[0].dtype) for a in arrays)
+
+
+class LayerNorm(nnx.LayerNorm):
+    """LayerNorm with eps 1e-6 and float32 statistics; the output has the input's dtype."""
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs):
+        super().__init__(width, epsilon=1e-6, use_fast_variance=False, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+        return super().__call__(x.astype(jnp.float32)).astype(x.dtype)
+
+
+class Attention(nnx.Module):
+    """Multi-head attention from queries `x` to a memory (itself, or another view's tokens)."""
+
+    def __init__(
+        self, width: int, heads: int, *, kernel_init: nnx.Initializer = xavier, rngs: nnx.Rngs
+    ):
+        self.heads = heads
+        self.query = linear(width, width, kernel_init=kernel_init, rngs=rngs)
+        self.key = linear(width, width, use_bias=False, kernel_init=kernel_init, rngs=rngs)
+        self.value = linear(width, width, kernel_init=kernel_init, rngs=rngs)
+        self.out = linear(width, width, kernel_init=kernel_init, rngs=rngs)
+
+    def __call__(
+        self, x: Float[Array, "B Q D"], memory: Float[Array, "B K D"]
+    ) -> Float[Array, "B Q D"]:
+        return self.out(self.mix(x, memory))
+
+    def mix(self, x: Float[Array, "B Q D"], memory: Float[Array, "B K D"]) -> Float[Array, "B Q D"]:
+        """The heads' weighted values, before the output projection."""
+        value = self._split(self.value(memory))
+        mixed = jnp.einsum("bhqk,bkhd->bqhd", self.weights(x, memory), value)
+        return rearrange(mixed, "b q h d -> b q (h d)")
+
+    def weights(
+        self, x: Float[Array, "B Q D"], memory: Float[Array, "B K D"]
+    ) -> Float[Array, "B heads Q K"]:
+        """Softmax over the memory, for every head and query."""
+        query = self._split(self.query(x))
+        key = self._split(self.key(memory))
+        scale = query.shape[-1] ** -0.5
+        scores = jnp.einsum("bqhd,bkhd->bhqk", query * scale, key)
+        return jax.nn.softmax(scores.astype(jnp.float32), axis=-1).astype(x.dtype)
+
+    def _split(self, x: Float[Array, "B N D"]) -> Float[Array, "B N heads d"]:
+        return rearrange(x, "b n (h d) -> b n h d", h=self.heads)
+
+
+class Mlp(nnx.Module):
+    """Two linear maps with an exact GELU between them, four times as wide inside."""
+
+    def __init__(self, width: int, *, kernel_init: nnx.Initializer = xavier, rngs: nnx.Rngs):
+        self.up = linear(width, 4 * width, kernel_init=kernel_init, rngs=rngs)
+        self.down = linear(4 * width, width, kernel_init=kernel_init, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+        return self.down(jax.nn.gelu(self.up(x), approximate=False))
+
+
+def drop_path(
+    branch: Float[Array, "B N D"], rate: float, keys: Key[Array, " B"] | None
+) -> Float[Array, "B N D"]:
+    """Stochastic depth: drops a residual branch clip by clip, and scales up the ones it keeps.
+
+    Args:
+      branch: the residual branch of B clips.
+      rate: probability to drop.
+      keys: one key a clip, so that the draw does not depend on the batch; None keeps all.
+    """
+    if keys is None or rate == 0:
+        return branch
+    keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate))(keys)
+    return branch * (keep / (1 - rate)).astype(branch.dtype)[:, None, None]
+
+
+def fold_in(keys: Key[Array, " B"] | None, number: int) -> Key[Array, " B"] | None:
+    """A new key from each key and a number; None stays None."""
+    return None if keys is None else jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
+
+
+class Block(nnx.Module):
+    """Self-attention, then MLP; each pre-norm and residual."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        drop_path: float = 0.0,
+        kernel_init: nnx.Initializer = xavier,
+        rngs: nnx.Rngs,
+    ):
+        self.norm1 = LayerNorm(width, rngs=rngs)
+        self.attention = Attention(width, heads, kernel_init=kernel_init, rngs=rngs)
+        self.norm2 = LayerNorm(width, rngs=rngs)
+        self.mlp = Mlp(width, kernel_init=kernel_init, rngs=rngs)
+        self.rate = drop_path
+
+    def __call__(
+        self,
+        x: Float[Array, "B N D"],
+        *,
+        first: int = 0,
+        keys: Key[Array, " B"] | None = None,
+    ) -> Float[Array, "B N-first D"]:
+        """The block's output for the tokens from `first` on; all tokens are attended to.
+
+        `keys`, one a clip, draw the dropped branches in training.
+        """
+        normed = self.norm1(x)
+        mixed = self.attention(normed[:, first:], normed)
+        x = x[:, first:] + drop_path(mixed, self.rate, fold_in(keys, 0))
+        return x + drop_path(self.mlp(self.norm2(x)), self.rate, fold_in(keys, 1))
+
+
+def torch_conv_init(key: Array, shape: tuple[int, int], dtype=jnp.float32) -> Array:
+    """PyTorch's default for a convolution: kaiming-uniform with a = sqrt(5), 1 / sqrt(fan-in)."""
+    bound = shape[0] ** -0.5
+    return jax.random.uniform(key, shape, dtype, -bound, bound)

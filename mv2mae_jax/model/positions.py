@@ -1,0 +1,54 @@
+"""Fixed sinusoidal position tables: constants of the shape, never parameters, never stored."""
+
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Float
+
+Grid = tuple[int, int, int]
+
+
+def sinusoid(length: int, dim: int) -> Float[np.ndarray, "N D"]:
+    """Sine on even and cosine on odd channels of position / 10000^(2 floor(j/2) / dim)."""
+    channel = np.arange(dim)
+    angle = np.arange(length)[:, None] / 10000 ** (2 * (channel // 2) / dim)
+    return np.where(channel % 2 == 0, np.sin(angle), np.cos(angle)).astype(np.float32)
+
+
+def separable_sinusoid(grid: Grid, dim: int) -> Float[np.ndarray, "N D"]:
+    """Time, height and width each have a share of the channels and a sinusoid of their own.
+
+    The shares are even numbers: height and width have dim // 3 each (rounded down to even),
+    time has the rest.
+    """
+    space = dim // 3 // 2 * 2
+    shares = (dim - 2 * space, space, space)
+    t, h, w = np.indices(grid).reshape(3, -1)
+    parts = [
+        sinusoid(length, share)[index]
+        for length, share, index in zip(grid, shares, (t, h, w), strict=True)
+    ]
+    return np.concatenate(parts, axis=-1)
+
+
+@lru_cache
+def position_table(kind: str, grid: Grid, dim: int) -> Float[np.ndarray, "N D"]:
+    """Positions of all tubelets of a clip, in token order (t h w).
+
+    Args:
+      kind: `flattened`, one sinusoid over the running token index (VideoMAE), or `separable`.
+      grid: tubelets along time, height and width.
+      dim: channels.
+    """
+    if kind == "flattened":
+        return sinusoid(int(np.prod(grid)), dim)
+    return separable_sinusoid(grid, dim)
+
+
+def tubelet_grid(num_frames: int, image_size: int, patch_size: tuple[int, int, int]) -> Grid:
+    """Tubelets of a square clip along time, height and width."""
+    return (
+        num_frames // patch_size[0],
+        image_size // patch_size[1],
+        image_size // patch_size[2],
+    )
