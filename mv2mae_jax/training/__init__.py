@@ -1,0 +1,1 @@
+"""What every training task shares: parameters, optimiser, sharding, step, checkpoints, loop."""

@@ -1,0 +1,39 @@
+"""A module as a pure function of its parameters, which are a dict of arrays by name.
+
+Names are the path in the module (`encoder.blocks.0.attention.query.kernel`); rules on learning
+rate, decay and sharding, checkpoints and conversions all speak of them.
+"""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from flax import nnx
+from jaxtyping import Array
+
+Parameters = dict[str, Array]
+Module = TypeVar("Module", bound=nnx.Module)
+
+
+@dataclass(frozen=True)
+class Definition(Generic[Module]):
+    """The static part of a module."""
+
+    graph: nnx.GraphDef
+    paths: tuple[tuple[str | int, ...], ...]
+
+    def bind(self, parameters: Parameters) -> Module:
+        """The module with these parameters."""
+        state = [(path, nnx.Param(parameters[_name(path)])) for path in self.paths]
+        return nnx.merge(self.graph, nnx.from_flat_state(state))
+
+
+def split(module: Module) -> tuple[Definition[Module], Parameters]:
+    """Separates a module into what is static and its parameters."""
+    graph, state = nnx.split(module, nnx.Param)
+    flat = dict(nnx.to_flat_state(state))
+    parameters = {_name(path): parameter[...] for path, parameter in flat.items()}
+    return Definition(graph, tuple(flat)), parameters
+
+
+def _name(path: tuple[str | int, ...]) -> str:
+    return ".".join(map(str, path))

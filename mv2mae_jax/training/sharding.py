@@ -1,0 +1,54 @@
+"""Where arrays live: a mesh of all devices, batches split over it, large parameters on request."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from mv2mae_jax.errors import InputError
+
+Batch = dict[str, np.ndarray]
+
+SMALLEST_SPLIT = 2**16  # parameters with fewer values are held by every device
+
+
+def make_mesh(fsdp: int) -> Mesh:
+    """All devices as (data, fsdp).
+
+    Raises:
+      InputError: `fsdp` does not divide the number of devices.
+    """
+    devices = jax.device_count()
+    if devices % fsdp:
+        raise InputError(f"mesh.fsdp={fsdp} does not divide the {devices} devices of this run")
+    return jax.make_mesh((devices // fsdp, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Samples are split over all devices."""
+    return NamedSharding(mesh, P(("data", "fsdp")))
+
+
+def state_sharding(mesh: Mesh, state: Any) -> Any:
+    """For every array of a tree: its longest axis that `fsdp` divides is split, if it is large."""
+    fsdp = mesh.shape["fsdp"]
+
+    def of_leaf(leaf: jax.ShapeDtypeStruct) -> NamedSharding:
+        divisible = [axis for axis, size in enumerate(leaf.shape) if size % fsdp == 0]
+        if fsdp == 1 or leaf.size < SMALLEST_SPLIT or not divisible:
+            return NamedSharding(mesh, P())
+        longest = max(divisible, key=lambda axis: leaf.shape[axis])
+        return NamedSharding(mesh, P(*[None] * longest, "fsdp"))
+
+    return jax.tree.map(of_leaf, state)
+
+
+def to_devices(batch: Batch, mesh: Mesh) -> dict[str, jax.Array]:
+    """Each process's part of a batch to one global array over all devices."""
+    sharding = batch_sharding(mesh)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, value)
+        for name, value in batch.items()
+    }
