@@ -1,0 +1,1 @@
+"""MV2MAE in JAX: masked autoencoders for synchronised multi-view video."""

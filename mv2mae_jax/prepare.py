@@ -1,0 +1,165 @@
+"""Raw synchronised videos become records.
+
+python -m mv2mae_jax.prepare ntu --raw-dir DIR --data-dir DIR
+python -m mv2mae_jax.prepare mannequin --raw-dir DIR --data-dir DIR
+python -m mv2mae_jax.prepare manifest --manifest FILE.csv --name NAME --raw-dir DIR --data-dir DIR
+
+Interrupted, the same command continues. Exit codes: 0 done, 1 failed, 2 wrong usage; stopped by a
+signal, 128 + its number.
+"""
+
+# Decoding processes import this file: what is heavy is imported where it is used.
+import argparse
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mv2mae_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from tfds_builders.base import MultiViewBuilder
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Builds a data set and prints what became of it; returns the exit code."""
+    args = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        builder = args.builder(args)
+        report = builder.build()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # a full disk, a directory that must not be written
+        print(f"error: {error}; run the same command again to continue", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as stop:
+        print("stopped; run the same command again to continue", file=sys.stderr)
+        return 128 + (signal.SIGTERM if stop.args else signal.SIGINT)
+    print(f"{builder.data_path} is complete already" if report is None else report)
+    if report is not None:
+        print(f"written to {builder.data_path}")
+    return 0
+
+
+def _ntu(args: argparse.Namespace) -> "MultiViewBuilder":
+    from tfds_builders.ntu.ntu_dataset_builder import Builder
+
+    return Builder(**_common(args))
+
+
+def _mannequin(args: argparse.Namespace) -> "MultiViewBuilder":
+    from tfds_builders.mannequin.generate import generate
+    from tfds_builders.mannequin.mannequin_dataset_builder import Builder
+
+    generate(
+        args.raw_dir,
+        subjects=args.subjects,
+        replications=args.replications,
+        seed=args.seed,
+        jobs=args.jobs,
+    )
+    return Builder(**_common(args))
+
+
+def _manifest(args: argparse.Namespace) -> "MultiViewBuilder":
+    from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
+
+    return Builder(manifest_csv=args.manifest, name=args.name, **_common(args))
+
+
+def _common(args: argparse.Namespace) -> dict[str, object]:
+    names = ("raw_dir", "data_dir", "short_side", "quality", "jobs", "max_broken")
+    return {name: getattr(args, name) for name in names}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m mv2mae_jax.prepare",
+        description="Raw synchronised multi-view videos become records. Interrupted, the same "
+        "command continues. docs/data.md explains each data set.",
+    )
+    datasets = parser.add_subparsers(metavar="DATASET", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--data-dir", type=Path, required=True, help="where the records go")
+    common.add_argument(
+        "--short-side",
+        type=_number(int, 16, 4320),
+        default=144,
+        help="of the stored frames, in pixels; smaller videos keep their size (default 144)",
+    )
+    common.add_argument(
+        "--quality", type=_number(int, 1, 100), default=90, help="of the JPEGs (default 90)"
+    )
+    common.add_argument(
+        "--jobs", type=_number(int, 1, 4096), help="decoding processes (default: all cores)"
+    )
+    common.add_argument(
+        "--max-broken",
+        type=_number(float, 0, 1),
+        default=0.01,
+        help="fraction of the videos that may be broken (default 0.01)",
+    )
+
+    ntu = datasets.add_parser("ntu", parents=[common], help="NTU RGB+D and NTU RGB+D 120")
+    ntu.add_argument("--raw-dir", type=Path, required=True, help="the videos, or above them")
+    ntu.set_defaults(builder=_ntu)
+
+    mannequin = datasets.add_parser(
+        "mannequin", parents=[common], help="a rendered figure; makes its own videos"
+    )
+    mannequin.add_argument("--raw-dir", type=Path, required=True, help="where its videos go")
+    mannequin.add_argument("--subjects", type=_number(int, 1, 999), default=20)
+    mannequin.add_argument("--replications", type=_number(int, 1, 999), default=2)
+    mannequin.add_argument("--seed", type=_number(int, 0, 2**32 - 1), default=0)
+    mannequin.set_defaults(builder=_mannequin)
+
+    manifest = datasets.add_parser(
+        "manifest", parents=[common], help="videos of one's own, listed in a CSV"
+    )
+    manifest.add_argument(
+        "--manifest",
+        type=Path,
+        required=True,
+        help="CSV: activity,view,path,label[,subject,setup,first,last]",
+    )
+    manifest.add_argument("--name", type=_name, required=True, help="of the data set")
+    manifest.add_argument(
+        "--raw-dir", type=Path, help="what the paths are relative to (default: the CSV's folder)"
+    )
+    manifest.set_defaults(builder=_manifest)
+    return parser
+
+
+def _number(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
+    """A parser of numbers from `low` to `high`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = kind(low) - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}")
+        return value
+
+    return parse
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch("[a-z][a-z0-9_]*", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a name of small letters, digits and underscores"
+        )
+    return text
+
+
+def _stop(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt(signum)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

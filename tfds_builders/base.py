@@ -1,0 +1,348 @@
+"""The builder that all data sets share: manifest in, records, index and report out.
+
+A data set adds a folder with a `Builder` whose `manifest` reads its raw layout; the folder is laid
+out as TFDS expects, so TFDS's own tools find it too.
+"""
+
+import dataclasses
+import fcntl
+import functools
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from mv2mae_jax.errors import InputError
+from tfds_builders import encoding
+from tfds_builders.manifest import Manifest, Row, Unused
+
+SPLIT = "all"  # one export per data set: protocols are filters of the index, not splits
+SHARD_BYTES = 256 << 20  # a shard is in memory while it is written
+
+Example = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a build did; `report.json` holds the same.
+
+    Attributes:
+        activities: In the records.
+        views: In the records.
+        frames: In the records.
+        bytes: Of all frames.
+        seconds: Taken by this run.
+        resumed: Activities that an earlier, interrupted run had encoded.
+        frames_per_second: Of this run, over all processes, from video to JPEG.
+        broken: Videos that could not be used.
+        dropped: Activities left without a single good view.
+        uneven: Activities whose views differ in length by more than 10 %.
+        unused: Files that look like videos and belong to no activity.
+    """
+
+    activities: int
+    views: int
+    frames: int
+    bytes: int
+    seconds: float
+    resumed: int
+    frames_per_second: float
+    broken: tuple[Unused, ...]
+    dropped: tuple[str, ...]
+    uneven: tuple[str, ...]
+    unused: tuple[Unused, ...]
+
+    def __str__(self) -> str:
+        lines = [f"could not use {item.path}: {item.reason}" for item in self.broken]
+        lines += [f"no good view left, activity dropped: {name}" for name in self.dropped]
+        lines += [f"views differ in length: {item}" for item in self.uneven]
+        lines += [f"not read: {item.path}: {item.reason}" for item in self.unused]
+        lines.append(
+            f"{self.activities} activities, {self.views} views, {self.frames} frames, "
+            f"{self.bytes / 1e6:.1f} MB, {self.seconds:.0f} s, {self.frames_per_second:.0f} frames/s"
+            + (f" ({self.resumed} activities from an earlier run)" if self.resumed else "")
+        )
+        return "\n".join(lines)
+
+
+class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
+    """Builds the records of a data set: one activity each, with all its views.
+
+    Records keep the order of the manifest. (TFDS's other builders, `GeneratorBasedBuilder`, hold
+    a whole unshuffled data set in memory to put it in order.)
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "See docs/data.md."
+
+    def __init__(
+        self,
+        *,
+        raw_dir: str | os.PathLike[str] | None = None,
+        short_side: int = 144,
+        quality: int = 90,
+        jobs: int | None = None,
+        max_broken: float = 0.01,
+        **kwargs: Any,
+    ) -> None:
+        """Makes a builder; `build` builds.
+
+        Args:
+            raw_dir: Where the videos are; None: TFDS's directory for manual downloads.
+            short_side: Of the stored frames, in pixels; smaller videos keep their size.
+            quality: Of the JPEGs, 1 to 100.
+            jobs: Processes that decode; None: as many as there are cores.
+            max_broken: Fraction of the videos that may be broken without failing the build.
+            **kwargs: TFDS's own, `data_dir` before all.
+        """
+        self.raw_dir = None if raw_dir is None else Path(raw_dir)
+        self.settings = encoding.Settings(short_side, quality)
+        self.jobs = jobs or os.cpu_count() or 1
+        self.max_broken = max_broken
+        self.report: Report | None = None
+        super().__init__(file_format="array_record", **kwargs)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; a label is a position in this list."""
+        raise NotImplementedError
+
+    def manifest(self, raw_dir: Path) -> Manifest:
+        """Reads the raw layout: all that a data set has to define, apart from its classes."""
+        raise NotImplementedError
+
+    def build(self) -> Report | None:
+        """Builds the data set, or continues an interrupted build.
+
+        Returns:
+            The report, or None if the data set was complete already.
+
+        Raises:
+            InputError: The raw videos are missing or too many are broken, or a build with other
+                settings is in the way.
+        """
+        if self.data_path.exists():
+            self._check_complete()
+            return None
+        self.data_path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(self.data_path.parent / ".lock", f"another build writes {self.data_path}"):
+            for left_over in Path(self.data_path.parent).glob(f"incomplete.*_{self.version}"):
+                shutil.rmtree(left_over)
+            self.download_and_prepare(download_dir=self._cache)  # TFDS makes it; it stays empty
+            shutil.rmtree(self._cache, ignore_errors=True)
+        return self.report
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = tfds.features.FeaturesDict(
+            {
+                "activity": tfds.features.Text(),
+                "label": tfds.features.ClassLabel(names=list(self.classes)),
+                "subject": tfds.features.Text(),
+                "setup": tfds.features.Text(),
+                "views": tfds.features.Sequence(
+                    {"name": tfds.features.Text(), "first": np.int64, "count": np.int64}
+                ),
+                "frames": tfds.features.Sequence(tfds.features.Tensor(shape=(), dtype=np.object_)),
+            }
+        )
+        return self.dataset_info_from_configs(features=features, disable_shuffling=True)
+
+    def _download_and_prepare(self, dl_manager: Any, download_config: Any = None) -> None:
+        start = time.monotonic()
+        raw_dir = self.raw_dir or Path(dl_manager.manual_dir)
+        manifest = self.manifest(raw_dir)
+        self._activities = self._encode(manifest, raw_dir, start)
+        super()._download_and_prepare(dl_manager, download_config)
+        assert self.report is not None
+        self.report = dataclasses.replace(self.report, seconds=time.monotonic() - start)
+        self._write_index()
+        self._write_report(manifest)
+
+    @property
+    def _cache(self) -> Path:
+        return Path(self.data_dir_root) / self.name / f".cache-{self.version}"
+
+    def _encode(
+        self, manifest: Manifest, raw_dir: Path, start: float
+    ) -> list[tuple[tuple[Row, ...], encoding.Encoded]]:
+        """Encodes what is not encoded yet; sets the report; returns the usable activities."""
+        activities = manifest.activities()
+        paths = [encoding.cache_path(self._cache, raw_dir, a, self.settings) for a in activities]
+        encoded = {i: encoding.load(path) for i, path in enumerate(paths) if path.exists()}
+        resumed = len(encoded)
+        todo = [i for i in range(len(activities)) if i not in encoded]
+        work = [(paths[i], activities[i]) for i in todo]
+        frames = 0
+        with tqdm(
+            total=len(manifest.rows),
+            initial=sum(len(activities[i]) for i in encoded),
+            desc=f"encoding {self.name}",
+            unit="video",
+            smoothing=0.02,
+        ) as bar:
+            for position, result in encoding.encode_activities(
+                work, raw_dir, self.settings, self.jobs
+            ):
+                i = todo[position]
+                encoded[i] = result
+                frames += sum(result.views.values())
+                bar.update(len(activities[i]))
+        seconds = time.monotonic() - start
+        results = [encoded[i] for i in range(len(activities))]
+        pairs = [(rows, e) for rows, e in zip(activities, results, strict=True) if e.views]
+        broken = tuple(dict.fromkeys(itertools.chain.from_iterable(e.broken for e in results)))
+        self.report = Report(
+            activities=len(pairs),
+            views=sum(len(e.views) for _, e in pairs),
+            frames=sum(sum(e.views.values()) for _, e in pairs),
+            bytes=sum(e.bytes for _, e in pairs),
+            seconds=seconds,
+            resumed=resumed,
+            frames_per_second=round(frames / seconds, 1),
+            broken=broken,
+            dropped=tuple(
+                rows[0].activity for rows, e in zip(activities, results, strict=True) if not e.views
+            ),
+            uneven=tuple(
+                f"{rows[0].activity}: {e.views}"
+                for rows, e in pairs
+                if min(e.views.values()) < 0.9 * max(e.views.values())
+            ),
+            unused=manifest.unused,
+        )
+        self._check_broken(sum(len(e.broken) for e in results), len(manifest.rows))
+        return pairs
+
+    def _check_broken(self, broken: int, videos: int) -> None:
+        assert self.report is not None
+        if broken > self.max_broken * videos or not self.report.activities:
+            raise InputError(
+                f"{self.report}\n{broken} of {videos} videos are broken, more than "
+                f"{self.max_broken:.1%}; mend or remove them, or allow more with --max-broken, and "
+                "run the same command again"
+            )
+
+    def _shard_iterators_per_split(
+        self, dl_manager: Any
+    ) -> Mapping[str, Sequence[Callable[[], Iterator[tuple[int, Example]]]]]:
+        sizes = np.cumsum([e.bytes for _, e in self._activities])
+        shards: dict[int, list[int]] = {}
+        for position, size in enumerate(sizes):
+            shards.setdefault(int(size) // SHARD_BYTES, []).append(position)
+        return {SPLIT: [functools.partial(self._examples, shard) for shard in shards.values()]}
+
+    def _examples(self, positions: Sequence[int]) -> Iterator[tuple[int, Example]]:
+        for position in positions:
+            rows, encoded = self._activities[position]
+            firsts = itertools.accumulate(encoded.views.values(), initial=0)
+            yield (
+                position,
+                {
+                    "activity": rows[0].activity,
+                    "label": rows[0].label,
+                    "subject": rows[0].subject,
+                    "setup": rows[0].setup,
+                    "views": [
+                        {"name": name, "first": first, "count": count}
+                        for (name, count), first in zip(encoded.views.items(), firsts, strict=False)
+                    ],
+                    "frames": encoded.frames(),
+                },
+            )
+
+    def _write_index(self) -> None:
+        """Writes what protocols choose from: position in `activities` = position in the records."""
+        head = {
+            "dataset": self.name,
+            "version": str(self.version),
+            "classes": self.classes,
+            "short_side": self.settings.short_side,
+        }
+        labels = {name: label for label, name in enumerate(self.classes)}
+        lines = [
+            json.dumps(
+                {
+                    "id": rows[0].activity,
+                    "label": labels[rows[0].label],
+                    "subject": rows[0].subject,
+                    "setup": rows[0].setup,
+                    "views": encoded.views,
+                },
+                ensure_ascii=False,
+            )
+            for rows, encoded in self._activities
+        ]
+        text = json.dumps(head, ensure_ascii=False)[:-1] + ', "activities": [\n'
+        text += ",\n".join(lines) + "\n]}\n"
+        (Path(self.data_path) / "index.json").write_text(text, encoding="utf-8")
+
+    def _write_report(self, manifest: Manifest) -> None:
+        assert self.report is not None
+        content = {
+            "settings": dataclasses.asdict(self.settings),
+            "manifest": _digest(manifest),
+            **dataclasses.asdict(self.report),
+        }
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        (Path(self.data_path) / "report.json").write_text(text, encoding="utf-8")
+
+    def _check_complete(self) -> None:
+        """Raises InputError unless the existing build is what this builder would make."""
+        path = Path(self.data_path) / "report.json"
+        try:
+            built = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise InputError(f"{self.data_path} is no complete build; delete it first") from None
+        remedy = "delete it, or build into another --data-dir"
+        for field, value in dataclasses.asdict(self.settings).items():
+            if built["settings"][field] != value:
+                raise InputError(
+                    f"{self.data_path} was built with {field} {built['settings'][field]}, "
+                    f"not {value}; {remedy}"
+                )
+        # The videos may be gone once they are records.
+        if self.raw_dir is not None and self.raw_dir.exists():
+            if built["manifest"] != _digest(self.manifest(self.raw_dir)):
+                raise InputError(
+                    f"{self.data_path} was built from other videos than are in {self.raw_dir} now; "
+                    + remedy
+                )
+
+    def _log_download_bytes(self) -> None:
+        """Nothing is downloaded; TFDS would announce an unknown size."""
+
+    def _log_download_done(self) -> None:
+        """The report says it."""
+
+
+def _digest(manifest: Manifest) -> str:
+    rows = json.dumps([dataclasses.astuple(row) for row in manifest.rows])
+    return hashlib.sha256(rows.encode()).hexdigest()
+
+
+class _locked:
+    """Context in which no other process may be; a second one gets an InputError at once."""
+
+    def __init__(self, path: Path, message: str) -> None:
+        self._path, self._message = path, message
+
+    def __enter__(self) -> None:
+        self._file: IO[str] = self._path.open("w")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise InputError(f"{self._message}; wait for it to end") from None
+
+    def __exit__(self, *_: object) -> None:
+        self._path.unlink(missing_ok=True)
+        self._file.close()

@@ -1,0 +1,146 @@
+"""Many activities at once: a pool of processes fills a folder of finished activities.
+
+The folder is what makes a build resumable. An activity's file is named by everything that it was
+made from (rows, settings, size and time of each video), so a changed video or setting makes
+another file and nothing stale is ever used.
+"""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import itertools
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from mv2mae_jax.errors import InputError
+from tfds_builders.manifest import Row, Unused
+from tfds_builders.video import VideoError, encode_frames
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How frames are stored.
+
+    Attributes:
+        short_side: Of every frame, in pixels; smaller videos keep their size.
+        quality: Of the JPEGs, 1 to 100.
+    """
+
+    short_side: int = 144
+    quality: int = 90
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """A finished activity: where its frames are, and what is known about them.
+
+    Attributes:
+        path: File of the cache folder that holds all its frames.
+        views: Name and number of frames of each good view.
+        bytes: Size of the frames.
+        broken: The videos that could not be used.
+    """
+
+    path: Path
+    views: dict[str, int]
+    bytes: int
+    broken: tuple[Unused, ...]
+
+    def frames(self) -> list[bytes]:
+        """JPEGs of all views after one another."""
+        with self.path.open("rb") as file:
+            pickle.load(file)
+            return pickle.load(file)
+
+
+def cache_path(cache: Path, raw_dir: Path, rows: Sequence[Row], settings: Settings) -> Path:
+    """The file of one activity, named by what it is made from."""
+    parts: list[object] = [dataclasses.asdict(settings)]
+    for row in rows:
+        stat = (raw_dir / row.path).stat()
+        parts.append([dataclasses.asdict(row), stat.st_size, stat.st_mtime_ns])
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    return cache / digest[:2] / digest
+
+
+def load(path: Path) -> Encoded:
+    """What is known about a finished activity, without its frames."""
+    with path.open("rb") as file:
+        return dataclasses.replace(pickle.load(file), path=path)
+
+
+def encode_activity(path: Path, raw_dir: Path, rows: Sequence[Row], settings: Settings) -> Encoded:
+    """Decodes the views of one activity and writes their frames to `path`, whole or not at all."""
+    frames: list[bytes] = []
+    views: dict[str, int] = {}
+    broken: list[Unused] = []
+    for row in rows:
+        try:
+            images = encode_frames(
+                raw_dir / row.path, row.first, row.last, **dataclasses.asdict(settings)
+            )
+        except VideoError as error:
+            broken.append(Unused(row.path, str(error)))
+            continue
+        views[row.view] = len(images)
+        frames += images
+    encoded = Encoded(path, views, sum(map(len, frames)), tuple(broken))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        pickle.dump(encoded, file)
+        pickle.dump(frames, file)
+    partial.replace(path)
+    return encoded
+
+
+def encode_activities(
+    work: Sequence[tuple[Path, Sequence[Row]]], raw_dir: Path, settings: Settings, jobs: int
+) -> Iterator[tuple[int, Encoded]]:
+    """Encodes activities in `jobs` processes; yields (position in `work`, result) as they finish.
+
+    Two activities per process are under way at a time, whatever the size of the data set.
+    """
+    pool = concurrent.futures.ProcessPoolExecutor(
+        jobs, multiprocessing.get_context("spawn"), initializer=_start_worker
+    )
+    queue = iter(enumerate(work))
+    running: dict[concurrent.futures.Future[Encoded], int] = {}
+    try:
+        while True:
+            for position, (path, rows) in itertools.islice(queue, 2 * jobs - len(running)):
+                running[pool.submit(encode_activity, path, raw_dir, rows, settings)] = position
+            if not running:
+                return
+            done, _ = concurrent.futures.wait(
+                running, return_when=concurrent.futures.FIRST_COMPLETED
+            )
+            for future in done:
+                yield running.pop(future), future.result()
+    except BrokenProcessPool:
+        raise InputError(
+            "a decoding process died, probably for lack of memory; run the same command again "
+            "to continue, with fewer --jobs"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leaves Ctrl-C to the parent, and ends when the parent does, however it ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

@@ -1,0 +1,196 @@
+"""What a data set is before it is built: one row per video of one view of one activity."""
+
+import csv
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from mv2mae_jax.errors import InputError
+
+REQUIRED = ("activity", "view", "path", "label")
+OPTIONAL = ("subject", "setup", "first", "last")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One view of one activity.
+
+    Attributes:
+        activity: Name of the activity; rows of one activity are its synchronised views.
+        view: Name of the view, unique within the activity.
+        path: Video file, relative to the raw directory.
+        label: Class name.
+        subject: Who acts; may be empty.
+        setup: Where it was recorded; may be empty.
+        first: First frame used, counted from 0 in the source video.
+        last: Last frame used, inclusive; None means the end of the video.
+    """
+
+    activity: str
+    view: str
+    path: str
+    label: str
+    subject: str = ""
+    setup: str = ""
+    first: int = 0
+    last: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Unused:
+    """A file that a data set holds but that no record can use, with the reason."""
+
+    path: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """All that the records are made of.
+
+    Attributes:
+        rows: One per video; rows of one activity stand together, in record order.
+        classes: Class names; a label is a position in this list.
+        unused: Files that look like videos and belong to no row.
+    """
+
+    rows: tuple[Row, ...]
+    classes: tuple[str, ...]
+    unused: tuple[Unused, ...] = ()
+
+    def activities(self) -> list[tuple[Row, ...]]:
+        """The rows of each activity, in record order."""
+        groups: dict[str, list[Row]] = {}
+        for row in self.rows:
+            groups.setdefault(row.activity, []).append(row)
+        return [tuple(group) for group in groups.values()]
+
+
+def natural(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Sorting key that puts "view 10" after "view 9"."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", text)
+    return tuple((0, int(p), p) if p[0] in "0123456789" else (1, 0, p) for p in parts)
+
+
+def read_csv(path: Path, raw_dir: Path) -> Manifest:
+    """Reads and checks a manifest of one's own: a CSV of the columns of `Row`.
+
+    Args:
+        path: CSV file with a header line naming the columns, in any order.
+        raw_dir: Directory that the column `path` is relative to.
+
+    Returns:
+        The manifest; its classes are the distinct labels, sorted, numbers by their value.
+
+    Raises:
+        InputError: A column, a row or a file is missing, wrong or there twice; the line is named.
+    """
+    lines = _read_lines(path)
+    rows: dict[tuple[str, str], tuple[int, Row]] = {}
+    leaders: dict[str, tuple[int, Row]] = {}
+    for number, fields in lines:
+        row = _parse(fields, f"{path}:{number}")
+        if not (raw_dir / row.path).is_file():
+            raise InputError(f"{path}:{number}: no file {raw_dir / row.path}")
+        if (row.activity, row.view) in rows:
+            earlier = rows[row.activity, row.view][0]
+            raise InputError(
+                f"{path}:{number}: view {row.view!r} of activity {row.activity!r} is there already, "
+                f"in line {earlier}; an activity has one row per view"
+            )
+        line, leader = leaders.setdefault(row.activity, (number, row))
+        for column in ("label", "subject", "setup"):
+            if getattr(row, column) != getattr(leader, column):
+                raise InputError(
+                    f"{path}:{number}: activity {row.activity!r} has {column} "
+                    f"{getattr(row, column)!r} here and {getattr(leader, column)!r} in line {line}"
+                )
+        rows[row.activity, row.view] = number, row
+    _check_ranges(path, raw_dir, list(rows.values()))
+    classes = sorted({row.label for _, row in rows.values()}, key=natural)
+    return Manifest(tuple(row for _, row in rows.values()), tuple(classes))
+
+
+def _read_lines(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Line number and columns of each row."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a byte-order mark in front
+    except FileNotFoundError:
+        raise InputError(f"no manifest {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as UTF-8 text: {error}") from None
+    reader = csv.reader(text.splitlines())
+    header = [column.strip() for column in next(reader, [])]
+    missing = [column for column in REQUIRED if column not in header]
+    unknown = [column for column in header if column not in REQUIRED + OPTIONAL]
+    if missing:
+        raise InputError(f"{path}:1: the header lacks {_list(missing)}; it has {_list(header)}")
+    if unknown:
+        raise InputError(
+            f"{path}:1: unknown column {_list(unknown)}; known: {_list(REQUIRED + OPTIONAL)}"
+        )
+    if len(set(header)) < len(header):
+        raise InputError(f"{path}:1: a column stands twice in the header: {_list(header)}")
+    lines = []
+    for values in reader:
+        if not any(value.strip() for value in values):
+            continue
+        if len(values) != len(header):
+            raise InputError(
+                f"{path}:{reader.line_num}: {len(values)} fields where the header has {len(header)}"
+            )
+        columns = dict(zip(header, (value.strip() for value in values), strict=True))
+        lines.append((reader.line_num, columns))
+    if not lines:
+        raise InputError(f"{path}: no rows below the header")
+    return lines
+
+
+def _parse(fields: dict[str, str], where: str) -> Row:
+    for column in REQUIRED:
+        if not fields[column]:
+            raise InputError(f"{where}: empty {column}")
+    numbers: dict[str, int] = {}
+    for column in ("first", "last"):
+        value = fields.get(column, "")
+        if value:
+            if not re.fullmatch("[0-9]+", value):
+                raise InputError(
+                    f"{where}: {column} is {value!r}, not a frame number (0, 1, 2 ...)"
+                )
+            numbers[column] = int(value)
+    row = Row(
+        **{c: fields[c] for c in REQUIRED},
+        **{c: fields.get(c, "") for c in ("subject", "setup")},
+        first=numbers.get("first", 0),
+        last=numbers.get("last"),
+    )
+    if row.last is not None and row.last < row.first:
+        raise InputError(f"{where}: last frame {row.last} is before first frame {row.first}")
+    return row
+
+
+def _check_ranges(path: Path, raw_dir: Path, rows: Sequence[tuple[int, Row]]) -> None:
+    from tfds_builders import video
+
+    lengths: dict[str, int | None] = {}
+    for number, row in rows:
+        end = row.first if row.last is None else row.last
+        if end == 0:
+            continue
+        if row.path not in lengths:
+            try:
+                lengths[row.path] = video.count_frames(raw_dir / row.path)
+            except video.VideoError:
+                lengths[row.path] = None  # a broken file: the build names it and leaves it out
+        length = lengths[row.path]
+        if length is not None and end >= length:
+            raise InputError(
+                f"{path}:{number}: frame {end} is past the end of {row.path}, "
+                f"which has frames 0 to {length - 1}"
+            )
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names) or "nothing"

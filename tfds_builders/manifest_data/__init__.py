@@ -1,0 +1,1 @@
+"""Data of one's own, listed in a CSV."""

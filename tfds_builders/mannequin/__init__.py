@@ -1,0 +1,1 @@
+"""A procedural articulated figure, seen by three synchronised cameras."""

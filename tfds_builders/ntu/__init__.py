@@ -1,0 +1,1 @@
+"""NTU RGB+D and NTU RGB+D 120."""

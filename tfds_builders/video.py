@@ -1,0 +1,136 @@
+"""One view of one activity: video frames in, small JPEGs out."""
+
+import bisect
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import simplejpeg
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from jaxtyping import UInt8
+
+SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+
+
+class VideoError(Exception):
+    """A video, or a part of it, cannot be read; the message is the reason."""
+
+
+def count_frames(path: Path) -> int:
+    """Number of frames that the container declares, or holds where it declares none.
+
+    Raises:
+        VideoError: The file is not a video.
+    """
+    try:
+        with av.open(path) as container:
+            stream = _video_stream(container)
+            return stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
+    except av.FFmpegError as error:
+        raise VideoError(_reason(error)) from None
+
+
+def encode_frames(
+    path: Path, first: int, last: int | None, *, short_side: int, quality: int
+) -> list[bytes]:
+    """Decodes frames `first` to `last` (inclusive; None: the end), one JPEG each.
+
+    Frames are made smaller until their short side is `short_side` pixels, and never larger.
+
+    Args:
+        path: Video file.
+        first: First frame, counted from 0.
+        last: Last frame, inclusive, or None.
+        short_side: In pixels.
+        quality: Of the JPEGs, 1 to 100.
+
+    Returns:
+        The JPEGs (RGB, all of one size) in order of time.
+
+    Raises:
+        VideoError: The file is not a video, is damaged, or ends too early.
+    """
+    images: list[bytes] = []
+    size = None
+    try:
+        for frame in _frames(path, first, last):
+            image = _shrink(frame, short_side)
+            size = size or image.shape
+            if image.shape != size:
+                raise VideoError(f"the frame size changes at frame {first + len(images)}")
+            images.append(simplejpeg.encode_jpeg(image, quality, "RGB", "420"))
+    except av.FFmpegError as error:
+        raise VideoError(f"{_reason(error)} after {len(images)} frames") from None
+    if not images:
+        raise VideoError("no frame can be decoded")
+    return images
+
+
+def _frames(path: Path, first: int, last: int | None) -> Iterator[VideoFrame]:
+    """The frames of a range, each checked; the end is checked against what was declared."""
+    times = _frame_times(path) if first else ()
+    with av.open(path) as container:
+        stream = _video_stream(container)
+        stream.codec_context.thread_count = 1  # one process per core decodes already
+        declared = stream.frames if last is None else last + 1
+        if times:
+            container.seek(times[min(first, len(times) - 1)], stream=stream)
+        index, hidden, end = -1, 0, 0.0
+        for packet in container.demux(stream):
+            hidden += packet.is_discard  # outside of the edit list: never to be shown
+            for frame in packet.decode():
+                index = bisect.bisect_left(times, frame.pts) if times else index + 1
+                if index < first:
+                    continue
+                if frame.is_corrupt:
+                    raise VideoError(f"frame {index} is damaged")
+                yield frame
+                end = frame.time or 0.0
+                if index == last:
+                    return
+        missing = declared - (0 if last is not None else hidden) - (index + 1)
+        # Some writers count one frame too many; a view that is shorter than that is incomplete.
+        if missing > (0 if last is not None else max(1, declared // 100)):
+            raise VideoError(f"{index + 1} of {declared} frames can be decoded")
+        if not declared and container.duration and len(container.streams) == 1:
+            seconds = container.duration / av.time_base
+            if end < 0.9 * seconds - 0.5:
+                raise VideoError(f"ends after {end:.1f} of {seconds:.1f} s")
+
+
+@functools.lru_cache(maxsize=16)
+def _frame_times(path: Path) -> tuple[int, ...]:
+    """Time stamps of all frames in order, to seek by frame number; empty where there are none."""
+    with av.open(path) as container:
+        stream = _video_stream(container)
+        packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
+        times = {packet.pts for packet in packets}
+        if None in times or len(times) < len(packets):
+            return ()
+        return tuple(sorted(time for time in times if time is not None))
+
+
+def _video_stream(container: InputContainer) -> VideoStream:
+    if not container.streams.video:
+        raise VideoError("no video stream in this file")
+    return container.streams.video[0]
+
+
+def _shrink(frame: VideoFrame, short_side: int) -> UInt8[np.ndarray, "H W C"]:
+    scale = min(1.0, short_side / min(frame.width, frame.height))
+    image = frame.reformat(
+        width=round(frame.width * scale),
+        height=round(frame.height * scale),
+        format="rgb24",
+        interpolation="AREA",
+    ).to_ndarray()
+    # Phones record upright video sideways and say so in the file; degrees, counterclockwise.
+    return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+
+
+def _reason(error: av.FFmpegError) -> str:
+    return f"cannot be decoded: {error.strerror or type(error).__name__}"
