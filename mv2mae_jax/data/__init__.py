@@ -1,0 +1,1 @@
+"""From ArrayRecords to batches: records, protocols, sampling, decode, augment, loader."""

@@ -1,0 +1,117 @@
+"""Crops and flips of uint8 clips: random ones for training, fixed ones for testing."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+CROP_COUNTS = (1, 5, 10)  # of `fixed_crops`
+
+# A crop within this many pixels of the wanted size is taken at the wanted size, so that nothing
+# is resampled for so little.
+_SNAP = 2
+
+# Where a crop can lie, in quarters of the room left of it and above it: corners and centre, the
+# middles of the sides, and halfway between corner and centre.
+_OFFSETS = (
+    *((0, 0), (4, 0), (0, 4), (4, 4), (2, 2)),
+    *((0, 2), (4, 2), (2, 4), (2, 0)),
+    *((1, 1), (3, 1), (1, 3), (3, 3)),
+)
+
+
+class Box(NamedTuple):
+    """A crop: its upper left corner and its size, pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+class CropDraw(NamedTuple):
+    """A random crop before it meets a frame size: scales of the short side, place, mirrored."""
+
+    width_scale: float
+    height_scale: float
+    offset: tuple[int, int]
+    mirrored: bool
+
+
+def draw_crop(rng: np.random.Generator, scales: Sequence[float], flip: bool) -> CropDraw:
+    """Draws a crop of MultiScaleCrop (Wang et al., 2016; Table 15), mirrored half of the time.
+
+    Width and height are scales of the short side, at most one step of the list apart, so that
+    the shape changes little; the place is one of 13.
+
+    Args:
+      rng: draws it.
+      scales: of the short side, from large to small.
+      flip: False: never mirrored.
+    """
+    steps = range(len(scales))
+    pairs = [(w, h) for w in steps for h in steps if abs(w - h) <= 1]
+    width, height = pairs[rng.integers(len(pairs))]
+    offset = _OFFSETS[rng.integers(len(_OFFSETS))]
+    return CropDraw(scales[width], scales[height], offset, flip and bool(rng.integers(2)))
+
+
+def crop_box(draw: CropDraw, height: int, width: int, size: int) -> Box:
+    """The box that a draw means in a frame of `height` x `width`, to be resized to `size`."""
+    short = min(height, width)
+    box_width = _snap(int(short * draw.width_scale), short, size)
+    box_height = _snap(int(short * draw.height_scale), short, size)
+    across, down = draw.offset
+    return Box(
+        x=across * ((width - box_width) // 4),
+        y=down * ((height - box_height) // 4),
+        width=box_width,
+        height=box_height,
+    )
+
+
+def random_crop(
+    clip: UInt8[np.ndarray, "T H W C"], draw: CropDraw, size: int
+) -> UInt8[np.ndarray, "T size size C"]:
+    """Cuts the drawn box out of every frame and resizes it bilinearly to `size` x `size`."""
+    height, width = clip.shape[1:3]
+    box = crop_box(draw, height, width, size)
+    cut = clip[:, box.y : box.y + box.height, box.x : box.x + box.width]
+    if cut.shape[1:3] != (size, size):
+        cut = np.stack([cv2.resize(f, (size, size), interpolation=cv2.INTER_LINEAR) for f in cut])
+    return cut[:, :, ::-1] if draw.mirrored else cut
+
+
+def fixed_crops(
+    clip: UInt8[np.ndarray, "T H W C"], size: int, crops: int
+) -> UInt8[np.ndarray, "crops T size size C"]:
+    """The crops of a test clip: 1 (centre), 5 (corners and centre) or 10 (each also mirrored).
+
+    The single crop is the largest central square. Several are squares of 7/8 of the short side,
+    as is usual (224 of 256 pixels), so that they differ in all directions.
+    """
+    clip = _resize_short_side(clip, size if crops == 1 else round(size * 8 / 7), size)
+    bottom, right = clip.shape[1] - size, clip.shape[2] - size
+    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right)] if crops > 1 else []
+    places = [*corners, (bottom // 2, right // 2)]
+    cut = np.stack([clip[:, y : y + size, x : x + size] for y, x in places])
+    return np.concatenate([cut, cut[:, :, :, ::-1]]) if crops == 10 else cut
+
+
+def _resize_short_side(
+    clip: UInt8[np.ndarray, "T H W C"], short: int, at_least: int
+) -> UInt8[np.ndarray, "T h w C"]:
+    """Scales frames to a short side of `short`, unless theirs is nearly that already."""
+    height, width = clip.shape[1:3]
+    scale = short / min(height, width)
+    if abs(min(height, width) - short) <= _SNAP and min(height, width) >= at_least:
+        return clip
+    wanted = (max(short, round(width * scale)), max(short, round(height * scale)))
+    return np.stack([cv2.resize(f, wanted, interpolation=cv2.INTER_LINEAR) for f in clip])
+
+
+def _snap(length: int, limit: int, size: int) -> int:
+    """`length`, or `size` if that is nearly the same and possible."""
+    return size if abs(length - size) <= _SNAP and size <= limit else length

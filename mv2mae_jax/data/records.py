@@ -1,0 +1,156 @@
+"""The built data set: its index of activities, and random access to its records.
+
+DATA_DIR/<dataset>/<version>/index.json           one line per activity, in record order
+DATA_DIR/<dataset>/<version>/*.array_record-*     one record per activity, all its views
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from grain.sources import ArrayRecordDataSource
+from tensorflow_datasets.proto import tf_example_pb2
+
+from mv2mae_jax.errors import InputError
+
+BUILDERS = ("ntu", "mannequin")  # data sets with a builder of their own; the rest are manifests
+
+
+@dataclass(frozen=True)
+class Activity:
+    """One performance of an action, filmed by synchronised cameras.
+
+    Attributes:
+      position: of its record, counted over all shards.
+      id: its name in the data set, such as `S001P001R001A001`.
+      label: number of its class.
+      subject: who performs it; empty where unknown.
+      setup: the arrangement of room and cameras; empty where unknown.
+      views: name of each view and how many frames of it are stored.
+    """
+
+    position: int
+    id: str
+    label: int
+    subject: str
+    setup: str
+    views: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a built data set holds: its classes and activities, without any pixel."""
+
+    dataset: str
+    folder: Path
+    classes: tuple[str, ...]
+    short_side: int
+    activities: tuple[Activity, ...]
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of all views, sorted."""
+        return tuple(sorted({view for activity in self.activities for view in activity.views}))
+
+
+@dataclass(frozen=True)
+class Record:
+    """One stored activity; `views` maps each view to its frames in order, each a JPEG."""
+
+    id: str
+    label: int
+    views: Mapping[str, Sequence[bytes]]
+
+
+class RecordSource:
+    """Random access to the records of a built data set; can be pickled, safe in threads."""
+
+    def __init__(self, index: Index) -> None:
+        """Opens the shards.
+
+        Raises:
+          InputError: the shards do not hold as many records as the index lists.
+        """
+        shards = sorted(str(path) for path in index.folder.glob("*.array_record-*"))
+        self._records = ArrayRecordDataSource(shards) if shards else ()
+        if len(self._records) != len(index.activities):
+            raise InputError(
+                f"{index.folder} holds {len(self._records)} records but its index.json lists "
+                f"{len(index.activities)}; {_how_to_build(index.dataset)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, position: int) -> Record:
+        return parse_record(self._records[position])
+
+
+def parse_record(serialized: bytes) -> Record:
+    """A record as TFDS wrote it (one TF Example) -> its label and the JPEGs of each view."""
+    feature = tf_example_pb2.Example.FromString(serialized).features.feature
+    names = feature["views/name"].bytes_list.value
+    firsts = feature["views/first"].int64_list.value
+    counts = feature["views/count"].int64_list.value
+    frames = feature["frames"].bytes_list.value
+    return Record(
+        id=feature["activity"].bytes_list.value[0].decode(),
+        label=feature["label"].int64_list.value[0],
+        views={
+            name.decode(): frames[first : first + count]
+            for name, first, count in zip(names, firsts, counts, strict=True)
+        },
+    )
+
+
+def load_index(data_dir: str | Path, dataset: str) -> Index:
+    """Reads the index of the newest version of a built data set.
+
+    Raises:
+      InputError: the data set has not been built, or its index cannot be read.
+    """
+    folder = _newest_version(Path(data_dir) / dataset)
+    path = folder / "index.json"
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        activities = tuple(
+            Activity(
+                position=position,
+                id=row["id"],
+                label=int(row["label"]),
+                subject=row["subject"],
+                setup=row["setup"],
+                views={view: int(frames) for view, frames in row["views"].items()},
+            )
+            for position, row in enumerate(stored["activities"])
+        )
+        return Index(
+            dataset=dataset,
+            folder=folder,
+            classes=tuple(stored["classes"]),
+            short_side=int(stored["short_side"]),
+            activities=activities,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} is damaged ({type(error).__name__}: {error}); {_how_to_build(dataset)}"
+        ) from error
+
+
+def _newest_version(folder: Path) -> Path:
+    """The subfolder of a finished build with the highest version; unfinished ones have none."""
+    versions = {
+        tuple(int(number) for number in path.parent.name.split(".")): path.parent
+        for path in folder.glob("*/index.json")
+        if re.fullmatch(r"\d+\.\d+\.\d+", path.parent.name)
+    }
+    if not versions:
+        raise InputError(f"no data set in {folder}; {_how_to_build(folder.name, folder.parent)}")
+    return versions[max(versions)]
+
+
+def _how_to_build(dataset: str, data_dir: str | Path = "DIR") -> str:
+    builder = dataset if dataset in BUILDERS else "manifest"
+    return f"build it: python -m mv2mae_jax.prepare {builder} --raw-dir DIR --data-dir {data_dir}"

@@ -1,0 +1,42 @@
+"""When and from where: frame times of clips, and the views of a sample.
+
+Times are numbers of stored frames. The views of an activity are synchronised, so one draw of
+times serves all of them.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+
+def last_start(length: int, num_frames: int, stride: int) -> int:
+    """Latest frame at which a clip can start and still end within `length` frames; at least 0."""
+    return max(0, length - 1 - (num_frames - 1) * stride)
+
+
+def clip_times(start: int, length: int, num_frames: int, stride: int) -> Int[np.ndarray, " T"]:
+    """Frame times of the clip that starts at `start`; past the end the last frame repeats."""
+    return np.minimum(start + stride * np.arange(num_frames), length - 1)
+
+
+def random_clip(
+    rng: np.random.Generator, length: int, num_frames: int, stride: int
+) -> Int[np.ndarray, " T"]:
+    """Frame times of a clip at a random place of a video of `length` frames."""
+    start = rng.integers(last_start(length, num_frames, stride) + 1)
+    return clip_times(int(start), length, num_frames, stride)
+
+
+def spaced_clips(
+    length: int, num_frames: int, stride: int, clips: int
+) -> Int[np.ndarray, "clips T"]:
+    """Frame times of clips that start evenly spaced from first to last; a single one is central."""
+    last = last_start(length, num_frames, stride)
+    starts = [last // 2] if clips == 1 else np.rint(np.linspace(0, last, clips)).astype(int)
+    return np.stack([clip_times(int(start), length, num_frames, stride) for start in starts])
+
+
+def choose_views(rng: np.random.Generator, views: Sequence[str], num_views: int) -> list[str]:
+    """Draws `num_views` different views in random order; the first is the target."""
+    return [str(view) for view in rng.permutation(sorted(views))[:num_views]]
