@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from mv2mae_jax.model.encoder import Encoder
@@ -12,7 +13,7 @@ from mv2mae_jax.model.variants import Variant
 truncated_normal = nnx.initializers.truncated_normal(0.02)
 
 
-def head_init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
+def head_init(key: Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
     """The other maps' initial values times 0.001: training starts at uniform predictions."""
     return 0.001 * truncated_normal(key, shape, dtype)
 
@@ -29,7 +30,7 @@ class Classifier(nnx.Module):
         *,
         positions: str = "flattened",
         drop_path: float = 0.0,
-        dtype: jnp.dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
         """Args as of `Encoder`."""

@@ -23,7 +23,7 @@ class SelfViewDecoder(nnx.Module):
 
     def __call__(
         self, tokens: Float[Array, "B N D"], num_visible: int
-    ) -> Float[Array, "B N-num_visible P"]:
+    ) -> Float[Array, "B N-{num_visible} P"]:
         """Pixels of the masked tubelets."""
         for block in self.blocks[:-1]:
             tokens = block(tokens)
@@ -42,7 +42,7 @@ class CrossViewBlock(nnx.Module):
 
     def __call__(
         self, x: Float[Array, "B N D"], memory: Float[Array, "B K D"], *, first: int = 0
-    ) -> Float[Array, "B N-first D"]:
+    ) -> Float[Array, "B N-{first} D"]:
         """The block's output for the tokens from `first` on; all tokens look at the memory."""
         x = x + self.cross_attention(self.norm_query(x), self.norm_memory(memory))
         return self.block(x, first=first)
@@ -67,7 +67,7 @@ class CrossViewDecoder(nnx.Module):
 
     def __call__(
         self, tokens: Float[Array, "B N D"], memory: Float[Array, "B K D"], num_visible: int
-    ) -> Float[Array, "B N-num_visible P"]:
+    ) -> Float[Array, "B N-{num_visible} P"]:
         """Pixels of the target's masked tubelets.
 
         Args:

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key
 
 from mv2mae_jax.model.layers import Block, fold_in, linear, torch_conv_init, xavier
@@ -25,7 +26,7 @@ class Encoder(nnx.Module):
         *,
         positions: str = "flattened",
         drop_path: float = 0.0,
-        dtype: jnp.dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
         kernel_init: nnx.Initializer = xavier,
         rngs: nnx.Rngs,
     ):

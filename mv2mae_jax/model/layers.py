@@ -4,10 +4,13 @@ Attention has a query and a value bias and no key bias; LayerNorm's eps is 1e-6;
 Activations have the dtype of the input, normalisation and softmax statistics are float32.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 xavier = nnx.initializers.xavier_uniform()
@@ -32,7 +35,7 @@ def linear(
     )
 
 
-def _in_dtype_of_input(arrays: tuple, *, dtype: None = None, **_) -> tuple:
+def _in_dtype_of_input(arrays: tuple, /, **_: Any) -> Any:
     return tuple(None if a is None else a.astype(arrays[0].dtype) for a in arrays)
 
 
@@ -42,7 +45,9 @@ class LayerNorm(nnx.LayerNorm):
     def __init__(self, width: int, *, rngs: nnx.Rngs):
         super().__init__(width, epsilon=1e-6, use_fast_variance=False, rngs=rngs)
 
-    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+    def __call__(  # type: ignore[override]  # no mask
+        self, x: Float[Array, "*B D"]
+    ) -> Float[Array, "*B D"]:
         return super().__call__(x.astype(jnp.float32)).astype(x.dtype)
 
 
@@ -139,7 +144,7 @@ class Block(nnx.Module):
         *,
         first: int = 0,
         keys: Key[Array, " B"] | None = None,
-    ) -> Float[Array, "B N-first D"]:
+    ) -> Float[Array, "B N-{first} D"]:
         """The block's output for the tokens from `first` on; all tokens are attended to.
 
         `keys`, one a clip, draw the dropped branches in training.
@@ -150,7 +155,7 @@ class Block(nnx.Module):
         return x + drop_path(self.mlp(self.norm2(x)), self.rate, fold_in(keys, 1))
 
 
-def torch_conv_init(key: Array, shape: tuple[int, int], dtype=jnp.float32) -> Array:
+def torch_conv_init(key: Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
     """PyTorch's default for a convolution: kaiming-uniform with a = sqrt(5), 1 / sqrt(fan-in)."""
     bound = shape[0] ** -0.5
     return jax.random.uniform(key, shape, dtype, -bound, bound)

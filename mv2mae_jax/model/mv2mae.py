@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from mv2mae_jax.model.decoders import CrossViewDecoder, SelfViewDecoder
@@ -38,7 +39,7 @@ class MV2MAE(nnx.Module):
         pixels: int,
         *,
         positions: str = "flattened",
-        dtype: jnp.dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
         """Args as of `Encoder`."""
