@@ -1,0 +1,69 @@
+"""What the comparisons with PyTorch share: parameters by our names, and what "the same" means."""
+
+import re
+
+import numpy as np
+import torch
+from einops import rearrange
+
+RENAMED = (
+    (r"^videomae\.embeddings\.patch_embeddings\.projection", "encoder.embed"),
+    (r"^videomae\.encoder\.layer", "encoder.blocks"),
+    (r"^videomae\.layernorm", "encoder_norm"),
+    (r"^encoder_to_decoder", "projector"),
+    (r"^decoder\.decoder_layers", "self_view_decoder.blocks"),
+    (r"^decoder", "self_view_decoder"),
+    (r"attention\.attention", "attention"),
+    (r"attention\.output\.dense", "attention.out"),
+    (r"intermediate\.dense", "mlp.up"),
+    (r"output\.dense", "mlp.down"),
+    (r"layernorm_before", "norm1"),
+    (r"layernorm_after", "norm2"),
+    (r"^fc_norm", "norm"),
+    (r"^classifier", "head"),
+)
+
+
+def from_huggingface(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """Parameters (or gradients) of a Hugging Face VideoMAE by our names and in our layout."""
+    return dict(_convert(name, tensor.detach().numpy()) for name, tensor in tensors.items())
+
+
+def _convert(name: str, value: np.ndarray) -> tuple[str, np.ndarray]:
+    for pattern, ours in RENAMED:
+        name = re.sub(pattern, ours, name)
+    if value.ndim == 5:  # Conv3d
+        value = rearrange(value, "d c p0 p1 p2 -> d (p0 p1 p2 c)")
+    if name == "mask_token":
+        value = value.reshape(-1)
+    if name.endswith(".weight"):
+        kind = "kernel" if value.ndim == 2 else "scale"
+        name, value = name.removesuffix("weight") + kind, value.T
+    return name, value
+
+
+def gradients(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The gradients of a module by its own names."""
+    return {name: parameter.grad for name, parameter in module.named_parameters()}
+
+
+def randomize(module: torch.nn.Module, seed: int = 0) -> None:
+    """Random values everywhere, also where an initial value is 0 or 1 and would hide an error."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+
+
+def assert_same(ours, theirs, tolerance: float = 1e-5) -> None:
+    """Equal to `tolerance` of the largest value."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    assert ours.shape == theirs.shape
+    assert np.abs(ours - theirs).max() <= tolerance * np.abs(theirs).max()
+
+
+def assert_same_parameters(ours: dict, theirs: dict, tolerance: float = 1e-5) -> None:
+    """Every parameter of `theirs` has its equal in `ours`."""
+    for name, value in theirs.items():
+        error = np.abs(np.asarray(ours[name]) - np.asarray(value)).max()
+        assert error <= tolerance * np.abs(value).max(), name
