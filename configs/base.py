@@ -7,6 +7,34 @@ on the command line: `--config.batch_size=256`.
 
 import ml_collections
 
+from mv2mae_jax.errors import InputError
+
+TASKS = ("pretrain", "finetune", "evaluate", "probe")
+
+
+def parse_variant(variant: str, **defaults: str) -> tuple[str, dict[str, str]]:
+    """Splits `finetune,protocol=xview` into the task and its options.
+
+    Args:
+      variant: a task, then options, separated by commas; an empty task is `pretrain`.
+      **defaults: the options that a config knows, with their default values.
+
+    Raises:
+      InputError: no such task or option.
+    """
+    task, *given = variant.split(",")
+    if "=" in task:
+        task, given = "", [task, *given]
+    options = dict(option.partition("=")[::2] for option in given)
+    task = task or "pretrain"
+    unknown = set(options) - set(defaults)
+    if task not in TASKS or unknown:
+        raise InputError(
+            f"no variant {variant!r}; it is one of {', '.join(TASKS)}, followed by any of "
+            f"{', '.join(f'{name}=...' for name in defaults)}"
+        )
+    return task, defaults | options
+
 
 def get_config() -> ml_collections.ConfigDict:
     """The pre-training setting of Table 15 (NTU-60), on ViT-S/16."""
@@ -81,3 +109,16 @@ def get_config() -> ml_collections.ConfigDict:
     config.checkpoint_every = 2000  # steps between two checkpoints; the last step always has one
     config.keep_checkpoints = 2
     return config
+
+
+def set_finetuning(config: ml_collections.ConfigDict) -> None:
+    """The end-to-end fine-tuning setting of Table 16 (NTU-60)."""
+    config.data.flip = True
+    config.data.repeats = 6
+    config.model.drop_path = 0.1
+    config.epochs = 35
+    config.optimizer.min_learning_rate = 1e-6
+    config.optimizer.warmup_epochs = 5.0
+    config.optimizer.b2 = 0.999
+    config.optimizer.weight_decay = 0.1
+    config.optimizer.layer_decay = 0.9

@@ -50,7 +50,9 @@ def layer_scales(parameters: Parameters, decay: float) -> dict[str, float]:
 
     With L encoder blocks the embedding has decay^(L+1), block k decay^(L-k), all the rest 1.
     """
-    blocks = {name: int(m[1]) for name in parameters if (m := re.match(r"encoder\.blocks\.(\d+)\.", name))}
+    blocks = {
+        name: int(m[1]) for name in parameters if (m := re.match(r"encoder\.blocks\.(\d+)\.", name))
+    }
     depth = 1 + max(blocks.values())
     return {
         name: decay ** (depth + 1)

@@ -1,0 +1,1 @@
+"""One file per data set; see base.py for every field."""

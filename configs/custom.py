@@ -1,0 +1,30 @@
+"""One's own data, built from a manifest (docs/data.md); a start to change.
+
+    python -m mv2mae_jax.prepare manifest --manifest kitchen.csv --name kitchen \
+        --raw-dir RAW --data-dir data
+    python -m mv2mae_jax.main --config=configs/custom.py:pretrain,dataset=kitchen \
+        --workdir=runs/kitchen
+
+Variants: pretrain, finetune, evaluate, probe; dataset=NAME; protocol=all (default), or xview with
+--config.data.test_views, or xsub with --config.data.test_subjects.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(variant: str = "pretrain") -> ConfigDict:
+    """ViT-S with the paper's recipe at a batch that fits one accelerator."""
+    task, options = base.parse_variant(variant, dataset="manifest", protocol="all")
+    config = base.get_config()
+    config.batch_size = 256
+    config.epochs = 800
+    config.optimizer.warmup_epochs = 40.0
+    if task != "pretrain":
+        base.set_finetuning(config)
+        config.batch_size = 64
+    config.task = task
+    config.data.dataset = options["dataset"]
+    config.data.protocol = options["protocol"]
+    return config

@@ -1,0 +1,41 @@
+"""The embedded data set: rendered people, three cameras, twelve actions; everything on a CPU.
+
+    make demo
+
+Variants: pretrain, finetune, evaluate, probe; protocol=xview (default) or xsub.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(variant: str = "pretrain") -> ConfigDict:
+    """A small encoder on 8 frames of 56 pixels; test camera 1, train cameras 2 and 3."""
+    task, options = base.parse_variant(variant, protocol="xview")
+    config = base.get_config()
+    if task != "pretrain":
+        base.set_finetuning(config)
+    config.task = task
+    config.data.dataset = "mannequin"
+    config.data.protocol = options["protocol"]
+    config.data.num_frames = 8
+    config.data.image_size = 56
+    config.model.variant = "mini"
+    config.model.patch_size = (2, 8, 8)
+    config.model.positions = "separable"
+    config.model.dtype = "float32"
+    config.batch_size = 16
+    if task == "pretrain":
+        config.objective.targets = "pixels"
+        config.objective.temperature = 5.0
+        config.epochs = 120
+        config.optimizer.base_learning_rate = 0.024  # 1.5e-3 at this batch
+        config.optimizer.warmup_epochs = 6.0
+    else:
+        config.data.repeats = 1
+        config.epochs = 30
+        config.optimizer.base_learning_rate = 0.016  # 1e-3 at this batch
+        config.optimizer.warmup_epochs = 3.0
+        config.optimizer.layer_decay = 0.75
+    return config

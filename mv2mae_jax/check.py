@@ -1,0 +1,109 @@
+"""Impossible configurations, found before anything heavy starts."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mv2mae_jax.errors import InputError
+from mv2mae_jax.model.masking import num_masked
+from mv2mae_jax.model.positions import tubelet_grid
+from mv2mae_jax.model.variants import VARIANTS
+
+CHOICES = {
+    "data.crops": ("independent", "shared"),
+    "data.evaluate_on": ("test", "validation"),
+    "evaluation.crops": (1, 5, 10),
+    "masking.kind": ("random", "tube"),
+    "model.dtype": ("float32", "bfloat16"),
+    "model.positions": ("flattened", "separable"),
+    "model.variant": tuple(VARIANTS),
+    "objective.targets": ("normalized", "pixels"),
+    "objective.weight_scale": ("mean_one", "literal"),
+}
+AT_LEAST_ONE = (
+    "accumulation",
+    "batch_size",
+    "checkpoint_every",
+    "data.image_size",
+    "data.num_frames",
+    "data.num_views",
+    "data.repeats",
+    "data.stride",
+    "data.threads",
+    "epochs",
+    "evaluation.batch_size",
+    "evaluation.clips",
+    "keep_checkpoints",
+    "log_every",
+    "mesh.fsdp",
+)
+
+
+def check(config: ConfigDict) -> None:
+    """Looks at a config by itself; what depends on the data is found when they are opened.
+
+    Raises:
+      InputError: names the field, its value, and what it may be.
+    """
+    for field, choices in CHOICES.items():
+        if _get(config, field) not in choices:
+            allowed = ", ".join(map(str, choices))
+            raise InputError(f"config.{field}={_get(config, field)}; it is one of {allowed}")
+    for field in AT_LEAST_ONE:
+        if _get(config, field) < 1:
+            raise InputError(f"config.{field}={_get(config, field)}; it is at least 1")
+    for field in ("data.mean", "data.std", "model.patch_size"):
+        if len(_get(config, field)) != 3:
+            raise InputError(f"config.{field}={_get(config, field)}; it has three values")
+    if config.data.workers < 0:
+        raise InputError(f"config.data.workers={config.data.workers}; it is 0 or more")
+    _check_tubelets(config)
+    for field, low, high in (("masking.ratio", 0, 1), ("model.drop_path", 0, 1)):
+        if not low <= _get(config, field) < high:
+            raise InputError(f"config.{field}={_get(config, field)}; it is in [{low}, {high})")
+    if config.objective.temperature <= 0:
+        raise InputError(
+            f"config.objective.temperature={config.objective.temperature}; it is positive (inf for "
+            "no weighting)"
+        )
+    if config.batch_size % config.accumulation:
+        raise InputError(
+            f"config.batch_size={config.batch_size} cannot be split into "
+            f"config.accumulation={config.accumulation} equal parts"
+        )
+    if config.optimizer.warmup_epochs > config.epochs:
+        raise InputError(
+            f"config.optimizer.warmup_epochs={config.optimizer.warmup_epochs} is more than all "
+            f"config.epochs={config.epochs}"
+        )
+
+
+def _check_tubelets(config: ConfigDict) -> None:
+    data, patch = config.data, config.model.patch_size
+    sides = (
+        ("data.num_frames", data.num_frames, patch[0]),
+        ("data.image_size", data.image_size, patch[1]),
+        ("data.image_size", data.image_size, patch[2]),
+    )
+    for field, size, part in sides:
+        if part < 1 or size % part:
+            raise InputError(
+                f"config.{field}={size} is not a multiple of the tubelet's {part} "
+                f"(config.model.patch_size={tuple(patch)})"
+            )
+    grid = tubelet_grid(data.num_frames, data.image_size, patch)
+    tokens, masked = grid[0] * grid[1] * grid[2], 0
+    if 0 <= config.masking.ratio < 1:
+        masked = num_masked(config.masking.kind, config.masking.ratio, grid)
+    if not 0 < masked < tokens:
+        raise InputError(
+            f"config.masking.ratio={config.masking.ratio} masks {masked} of {tokens} tubelets; at "
+            "least one must be masked and one visible"
+        )
+
+
+def _get(config: ConfigDict, field: str) -> Any:
+    value: Any = config
+    for name in field.split("."):
+        value = value[name]
+    return value

@@ -1,0 +1,1 @@
+"""What a trained model is worth: fusion of predictions, frozen features, probes on them."""

@@ -1,0 +1,75 @@
+"""python -m mv2mae_jax.main --config=configs/ntu60.py[:variant] --workdir=DIR [--config.field=...]
+
+Runs one task of one config in one work directory. Exit codes: 0 done; 1 failed, the last line says
+why; 2 wrong usage; 143 stopped by SIGTERM, saved, ready to continue.
+"""
+
+import importlib
+import logging
+import sys
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from mv2mae_jax.check import check
+from mv2mae_jax.errors import InputError
+
+FAILED, WRONG_USAGE = 1, 2
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "configs/FILE.py[:variant]")
+_WORKDIR = flags.DEFINE_string("workdir", None, "directory of this run; made if it is not there")
+
+
+def main(argv: list[str]) -> int:
+    """Parses the flags and runs the config's task."""
+    try:
+        config, workdir = parse(argv)
+        check(config)
+    except (InputError, flags.Error) as error:
+        return fail(error, WRONG_USAGE)
+    logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    logging.getLogger("mv2mae_jax").setLevel(logging.INFO)
+    task = importlib.import_module(f"mv2mae_jax.tasks.{config.task}")
+    try:
+        getattr(task, config.task)(config, workdir)
+    except InputError as error:
+        return fail(error, FAILED)
+    return 0
+
+
+def parse(argv: list[str]) -> tuple[ConfigDict, str]:
+    """The config with its overrides, and the work directory.
+
+    Raises:
+      flags.Error: a flag, a field or its value is wrong, or one is missing.
+      InputError: the config's variant is wrong.
+    """
+    flags.mark_flags_as_required(["config", "workdir"])
+    try:
+        rest = flags.FLAGS(argv)[1:]
+        config = ConfigDict(_CONFIG.value)
+    except flags.Error as error:  # a config that failed itself brings its traceback along
+        raise flags.Error(str(error).rsplit("Error: ", maxsplit=1)[-1]) from error
+    except (AttributeError, KeyError) as error:
+        field = str(error.args[0]).strip("'\"")
+        given = next((arg for arg in argv if f".{field}" in arg), field)
+        raise flags.Error(f"the config has no such field: {given}; see configs/base.py") from error
+    except (TypeError, ValueError) as error:
+        raise flags.Error(f"wrong value for a field of the config: {error}") from error
+    except OSError as error:
+        name = config_flags.get_config_filename(flags.FLAGS["config"])
+        raise flags.Error(f"--config={name}: no such config file") from error
+    if rest:
+        raise flags.Error(f"not understood: {' '.join(rest)}")
+    return config.lock(), _WORKDIR.value
+
+
+def fail(error: Exception, code: int) -> int:
+    """Prints one line that says what is wrong."""
+    message = " ".join(str(error).split())
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

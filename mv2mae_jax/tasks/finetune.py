@@ -1,0 +1,80 @@
+"""Fine-tuning: the encoder of a pre-training run (or a new one) learns to name actions."""
+
+from functools import partial
+from pathlib import Path
+
+import jax
+import optax
+from jaxtyping import Array, Float, Key
+from ml_collections import ConfigDict
+
+from mv2mae_jax.data import loader
+from mv2mae_jax.data.protocols import num_classes
+from mv2mae_jax.data.records import load_index
+from mv2mae_jax.errors import InputError
+from mv2mae_jax.model import build
+from mv2mae_jax.model.classifier import Classifier
+from mv2mae_jax.tasks.evaluate import evaluate
+from mv2mae_jax.training.checkpoints import load_parameters
+from mv2mae_jax.training.loop import train
+from mv2mae_jax.training.parameters import Parameters
+from mv2mae_jax.training.sharding import make_mesh
+from mv2mae_jax.training.step import DeviceBatch, Metrics
+from mv2mae_jax.training.workdir import open_workdir
+
+
+def finetune(config: ConfigDict, workdir: str | Path) -> None:
+    """Trains a classifier end to end on the training split, then evaluates it."""
+    steps_per_epoch = loader.steps_per_epoch(config)
+    index = load_index(config.data.data_dir, config.data.dataset)
+    classes = num_classes(index, config.data.protocol)
+    initial = load_encoder_parameters(config) if config.finetune.init_from else None
+    train(
+        config,
+        open_workdir(workdir, config),
+        make_model=lambda rngs: build.classifier(config, classes, rngs),
+        loss=partial(classification_loss, config),
+        batches=loader.finetuning_batches,
+        steps_per_epoch=steps_per_epoch,
+        unit="videos",
+        mesh=make_mesh(config.mesh.fsdp),
+        initial=initial,
+    )
+    evaluate(config, workdir)
+
+
+def classification_loss(
+    config: ConfigDict, model: Classifier, batch: DeviceBatch, keys: Key[Array, " B"]
+) -> tuple[Float[Array, ""], Metrics]:
+    """Cross-entropy with label smoothing.
+
+    Args:
+      config: of the experiment.
+      model: the classifier.
+      batch: `clips`, uint8 [B T H W C], and `label`, int [B].
+      keys: one random key a sample, for drop path.
+    """
+    logits = model(build.clip_patches(config, batch["clips"]), keys=keys)
+    labels = jax.nn.one_hot(batch["label"], logits.shape[-1])
+    smoothed = optax.smooth_labels(labels, config.finetune.label_smoothing)
+    loss = optax.softmax_cross_entropy(logits, smoothed).mean()
+    return loss, {"accuracy": (logits.argmax(axis=-1) == batch["label"]).mean()}
+
+
+def load_encoder_parameters(config: ConfigDict) -> Parameters:
+    """The encoder of the pre-training run `finetune.init_from`.
+
+    Frames and image size may differ from the run's: positions are not parameters.
+
+    Raises:
+      InputError: there is no such run, or its encoder is another one than the config's.
+    """
+    parameters, trained = load_parameters(config.finetune.init_from)
+    for field in ("variant", "patch_size", "positions"):
+        theirs, ours = trained.model[field], config.model[field]
+        if list(theirs) != list(ours):
+            raise InputError(
+                f"{config.finetune.init_from} was trained with model.{field}={theirs}, but this "
+                f"config has {ours}; set config.model.{field} to the run's"
+            )
+    return {name: x for name, x in parameters.items() if name.startswith("encoder.")}

@@ -1,0 +1,156 @@
+"""The training loop, the same for every task: batches through a step, logs, checkpoints, stops."""
+
+import logging
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from mv2mae_jax.data.loader import Batches
+from mv2mae_jax.training.checkpoints import Checkpoints
+from mv2mae_jax.training.metrics import MetricsWriter, Progress, require_finite
+from mv2mae_jax.training.optimizer import adamw, learning_rate
+from mv2mae_jax.training.parameters import Parameters
+from mv2mae_jax.training.sharding import to_devices
+from mv2mae_jax.training.step import Loss, Metrics, TrainState, create_state, make_train_step
+from mv2mae_jax.training.workdir import write_parameter_overview
+
+log = logging.getLogger(__name__)
+
+STOPPED_BY_SIGTERM = 143  # 128 + 15
+
+
+def train(
+    config: ConfigDict,
+    workdir: Path,
+    *,
+    make_model: Callable[[nnx.Rngs], nnx.Module],
+    loss: Loss,
+    batches: Callable[[ConfigDict, int, int, int], Batches],
+    steps_per_epoch: int,
+    unit: str,
+    mesh: Mesh,
+    initial: Parameters | None = None,
+) -> Parameters:
+    """Trains to the last step, from the newest checkpoint of `workdir` if there is one.
+
+    Args:
+      config: of the experiment.
+      workdir: takes checkpoints, metrics.jsonl and TensorBoard events.
+      make_model: makes the model with random initial values.
+      loss: of the model on a batch.
+      batches: (config, start step, process index, process count) -> endless batches.
+      steps_per_epoch: steps of a pass over the data.
+      unit: what a sample is, for the progress: pairs, videos.
+      mesh: the devices.
+      initial: parameters that replace the random ones of the same names, when training starts.
+
+    Returns:
+      The trained parameters.
+
+    Raises:
+      SystemExit: with 143 after SIGTERM, when the state is saved and training can go on.
+      InputError: the loss is no longer finite.
+    """
+    total_steps = config.epochs * steps_per_epoch
+    schedule = learning_rate(config, steps_per_epoch)
+    definition, state = create_state(
+        make_model, lambda parameters: adamw(config, schedule, parameters), config.seed, mesh
+    )
+    write_parameter_overview(workdir, state.parameters)
+    with Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
+        if checkpoints.latest_step is not None:
+            state = checkpoints.restore(jax.tree.map(_shape_and_place, state))
+            log.info("continuing %s from step %d of %d", workdir, state.step, total_steps)
+        elif initial:
+            state = _start_from(state, initial)
+        step = int(state.step)
+        if step >= total_steps:
+            log.info("%s is trained to its last step, %d", workdir, step)
+            return state.parameters
+        train_step = make_train_step(
+            definition,
+            loss,
+            adamw(config, schedule, state.parameters),
+            seed=config.seed,
+            accumulation=config.accumulation,
+            state=state,
+            mesh=mesh,
+        )
+        progress = Progress(config.task, step, total_steps, config.batch_size * config.data.repeats)
+        with (
+            _Sigterm() as sigterm,
+            MetricsWriter(workdir, step) as writer,
+            batches(config, step, jax.process_index(), jax.process_count()) as loader,
+        ):
+            recent: list[Metrics] = []
+            while step < total_steps and not sigterm.received:
+                started = time.perf_counter()
+                batch = to_devices(next(loader), mesh)
+                progress.waited(time.perf_counter() - started)
+                state, metrics = train_step(state, batch)
+                if recent:  # one step runs while the next batch is fetched, never more
+                    jax.block_until_ready(recent[-1])
+                recent.append(metrics)
+                step += 1
+                progress.step()
+                last = step == total_steps or sigterm.received
+                saves = last or step % config.checkpoint_every == 0
+                if saves or step % config.log_every == 0:
+                    means = _means(recent)
+                    recent = []
+                    require_finite(means["loss"], step)
+                    means["learning_rate"] = float(schedule(step - 1))
+                    means["epoch"] = step / steps_per_epoch
+                    means |= progress.report(step, means["loss"], unit)
+                    writer.write(step, means)
+                if saves:
+                    checkpoints.save(step, state, config)
+            progress.close()
+    if sigterm.received and step < total_steps:
+        log.info("stopped by SIGTERM; saved at step %d, the same command continues", step)
+        raise SystemExit(STOPPED_BY_SIGTERM)
+    return state.parameters
+
+
+def _shape_and_place(x: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
+
+
+def _start_from(state: TrainState, initial: Parameters) -> TrainState:
+    """Replaces parameters by those of the same names, in the places of the old ones."""
+    placed = {
+        name: jax.device_put(value, state.parameters[name].sharding)
+        for name, value in initial.items()
+    }
+    return state._replace(parameters=state.parameters | placed)
+
+
+def _means(recent: list[Metrics]) -> dict[str, float]:
+    """Mean of each metric over the steps since the last report."""
+    fetched = jax.device_get(recent)
+    return {name: float(np.mean([metrics[name] for metrics in fetched])) for name in fetched[0]}
+
+
+class _Sigterm:
+    """Notes SIGTERM instead of dying of it, while it is entered."""
+
+    def __init__(self) -> None:
+        self.received = False
+
+    def __enter__(self) -> "_Sigterm":
+        self._before = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = True

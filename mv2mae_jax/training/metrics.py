@@ -1,0 +1,112 @@
+"""What a run leaves for people: metrics.jsonl, TensorBoard events, and a line of progress."""
+
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from mv2mae_jax.errors import InputError
+
+
+class MetricsWriter:
+    """Writes scalars to `metrics.jsonl`, one object a line, and to TensorBoard.
+
+    Starting at a step drops what an interrupted run wrote beyond it: those steps come again.
+    """
+
+    def __init__(self, workdir: str | Path, start_step: int):
+        self.path = Path(workdir) / "metrics.jsonl"
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        kept = [line for line in lines if line and json.loads(line)["step"] <= start_step]
+        self.path.write_text("".join(line + "\n" for line in kept))
+        self._file = self.path.open("a", buffering=1)
+        self._tensorboard = SummaryWriter(str(workdir), purge_step=start_step + 1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        self._tensorboard.close()
+
+    def write(self, step: int, scalars: dict[str, float]) -> None:
+        """Appends the scalars of one step."""
+        self._file.write(json.dumps({"step": step, **scalars}) + "\n")
+        for name, value in scalars.items():
+            self._tensorboard.add_scalar(name, value, step)
+
+
+class Progress:
+    """A bar with loss, rate, share of time waiting for data and time left.
+
+    On a terminal it moves; elsewhere (a log file, a batch job) it is a line now and then.
+    """
+
+    def __init__(self, name: str, start_step: int, total_steps: int, samples_per_step: int):
+        self._bar = tqdm(
+            total=total_steps,
+            initial=start_step,
+            desc=name,
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+            bar_format="{desc} {percentage:3.0f}% {bar} {n}/{total} "
+            "[{elapsed}, {remaining} left]{postfix}",
+        )
+        self._name = name
+        self._total = total_steps
+        self._samples = samples_per_step
+        self._since = (start_step, time.perf_counter())
+        self._waited = 0.0
+
+    def waited(self, seconds: float) -> None:
+        """Counts time that the devices had nothing to do because the next batch was not ready."""
+        self._waited += seconds
+
+    def step(self) -> None:
+        """One step is done."""
+        self._bar.update()
+
+    def report(self, step: int, loss: float, unit: str) -> dict[str, float]:
+        """Shows how it goes since the last report; returns the rate and the share of waiting."""
+        now = time.perf_counter()
+        since_step, since_time = self._since
+        seconds = now - since_time
+        rate = (step - since_step) * self._samples / seconds
+        waiting = self._waited / seconds
+        text = f"loss {loss:.4f} · {rate:,.1f} {unit}/s · waiting for data {waiting:.0%}"
+        if self._bar.disable:
+            left = (self._total - step) * self._samples / rate
+            clock = tqdm.format_interval(left)
+            print(f"{self._name} {step}/{self._total} · {text} · {clock} left", flush=True)
+        else:
+            self._bar.set_postfix_str(text)
+        self._since, self._waited = (step, now), 0.0
+        return {f"{unit}_per_second": rate, "waiting_for_data": waiting}
+
+    def close(self) -> None:
+        """Leaves the bar as it stands."""
+        self._bar.close()
+
+
+def require_finite(loss: float, step: int) -> None:
+    """Stops a run that has diverged, before it writes another checkpoint.
+
+    Raises:
+      InputError: the loss is not a finite number.
+    """
+    if not math.isfinite(loss):
+        raise InputError(
+            f"the loss is {loss} at step {step}; the last checkpoint is from before it: lower "
+            "config.optimizer.base_learning_rate, or set config.model.dtype=float32, and continue"
+        )

@@ -1,0 +1,76 @@
+"""A run's work directory: the config it was started with, and an overview of its parameters."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from clu import parameter_overview
+from ml_collections import ConfigDict
+
+from mv2mae_jax.errors import InputError
+from mv2mae_jax.training.parameters import Parameters
+
+# Fields that may differ when a run is continued: where it runs, not what it computes.
+FREE_FIELDS = (
+    "data.data_dir",
+    "data.workers",
+    "data.threads",
+    "log_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "mesh.fsdp",
+    "accumulation",
+    "evaluation.clips",
+    "evaluation.crops",
+    "evaluation.batch_size",
+    "data.evaluate_on",
+)
+
+
+def open_workdir(workdir: str | Path, config: ConfigDict) -> Path:
+    """Makes the directory and writes `config.json`, or checks the config against the one there.
+
+    Raises:
+      InputError: a run with another config is in this directory.
+    """
+    path = Path(workdir)
+    path.mkdir(parents=True, exist_ok=True)
+    file = path / "config.json"
+    now = config.to_json()
+    if file.exists():
+        before = _flat(json.loads(file.read_text()))
+        changed = {
+            f"{key}: {before.get(key)} there, {value} now"
+            for key, value in _flat(json.loads(now)).items()
+            if key not in FREE_FIELDS and before.get(key) != value
+        }
+        if changed:
+            raise InputError(
+                f"{path} holds a run with another config ({'; '.join(sorted(changed))}); choose "
+                "another --workdir, or the same config to continue it"
+            )
+    file.write_text(json.dumps(json.loads(now), indent=2) + "\n")
+    return path
+
+
+def write_parameter_overview(workdir: Path, parameters: Parameters) -> None:
+    """Every parameter with its shape to `parameters.txt`; their number by module on the screen."""
+    overview = parameter_overview.get_parameter_overview(parameters, include_stats=False)
+    (workdir / "parameters.txt").write_text(overview + "\n")
+    sizes: dict[str, int] = {}
+    for name, value in parameters.items():
+        module = name.split(".")[0]
+        sizes[module] = sizes.get(module, 0) + value.size
+    parts = ", ".join(f"{module} {size / 1e6:.2f}" for module, size in sizes.items())
+    total = sum(sizes.values()) / 1e6
+    print(f"{total:.2f} M parameters ({parts}); all of them in {workdir / 'parameters.txt'}")
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
