@@ -44,7 +44,10 @@ class Encoder(nnx.Module):
         self.grid = grid
         self.width = variant.width
         self.dtype = dtype
-        self.embed = linear(pixels, variant.width, kernel_init=torch_conv_init, rngs=rngs)
+        conv_init = torch_conv_init(pixels)
+        self.embed = linear(
+            pixels, variant.width, kernel_init=conv_init, bias_init=conv_init, rngs=rngs
+        )
         self.blocks = nnx.List(
             Block(
                 variant.width,

@@ -23,6 +23,7 @@ def linear(
     rngs: nnx.Rngs,
     use_bias: bool = True,
     kernel_init: nnx.Initializer = xavier,
+    bias_init: nnx.Initializer = jax.nn.initializers.zeros,
 ) -> nnx.Linear:
     """A linear map with float32 parameters that computes in the dtype of its input."""
     return nnx.Linear(
@@ -30,6 +31,7 @@ def linear(
         fan_out,
         use_bias=use_bias,
         kernel_init=kernel_init,
+        bias_init=bias_init,
         promote_dtype=_in_dtype_of_input,
         rngs=rngs,
     )
@@ -58,9 +60,10 @@ class Attention(nnx.Module):
         self, width: int, heads: int, *, kernel_init: nnx.Initializer = xavier, rngs: nnx.Rngs
     ):
         self.heads = heads
-        self.query = linear(width, width, kernel_init=kernel_init, rngs=rngs)
-        self.key = linear(width, width, use_bias=False, kernel_init=kernel_init, rngs=rngs)
-        self.value = linear(width, width, kernel_init=kernel_init, rngs=rngs)
+        third_init = one_of_three(kernel_init)
+        self.query = linear(width, width, kernel_init=third_init, rngs=rngs)
+        self.key = linear(width, width, use_bias=False, kernel_init=third_init, rngs=rngs)
+        self.value = linear(width, width, kernel_init=third_init, rngs=rngs)
         self.out = linear(width, width, kernel_init=kernel_init, rngs=rngs)
 
     def __call__(
@@ -155,7 +158,21 @@ class Block(nnx.Module):
         return x + drop_path(self.mlp(self.norm2(x)), self.rate, fold_in(keys, 1))
 
 
-def torch_conv_init(key: Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
-    """PyTorch's default for a convolution: kaiming-uniform with a = sqrt(5), 1 / sqrt(fan-in)."""
-    bound = shape[0] ** -0.5
-    return jax.random.uniform(key, shape, dtype, -bound, bound)
+def torch_conv_init(fan_in: int) -> nnx.Initializer:
+    """PyTorch's default for a convolution's weight and bias: uniform within 1 / sqrt(fan-in)."""
+    bound = fan_in**-0.5
+
+    def init(key: Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+def one_of_three(kernel_init: nnx.Initializer) -> nnx.Initializer:
+    """A third of a map's outputs, drawn as of the whole: VideoMAE's q, k, v are one linear map."""
+
+    def init(key: Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
+        fan_in, fan_out = shape
+        return kernel_init(key, (fan_in, 3 * fan_out), dtype)[:, :fan_out]
+
+    return init
