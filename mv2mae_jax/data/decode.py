@@ -20,10 +20,7 @@ def decode_frames(
       ValueError: a frame is not a JPEG, or not of the size of the others.
     """
     unique, places = np.unique(times, return_inverse=True)
-    decoded = np.stack(
-        [
-            simplejpeg.decode_jpeg(jpegs[time], "RGB", fastdct=True, fastupsample=True)
-            for time in unique
-        ]
-    )
-    return decoded if len(unique) == len(times) and (np.diff(times) > 0).all() else decoded[places]
+    # simplejpeg's fast flags are left off: 3 to 10% faster, but off by up to 3 levels where the
+    # picture is flat and more where its colour changes.
+    decoded = np.stack([simplejpeg.decode_jpeg(jpegs[time], "RGB") for time in unique])
+    return decoded if np.array_equal(unique, times) else decoded[places]

@@ -15,7 +15,7 @@ import math
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import cv2
 import einops
@@ -27,8 +27,8 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from mv2mae_jax.data import augment, sampling
 from mv2mae_jax.data.decode import decode_frames
-from mv2mae_jax.data.protocols import split_activities
-from mv2mae_jax.data.records import Activity, Index, RecordSource, load_index
+from mv2mae_jax.data.protocols import protocol_classes, split_activities
+from mv2mae_jax.data.records import Activity, Index, Record, RecordSource, load_index
 from mv2mae_jax.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Batches(Iterator[Batch]):
         """Ends threads and worker processes; may be called again."""
         self._iterator.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Batches":
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -85,13 +85,19 @@ def pretraining_batches(
       InputError: the data cannot give such batches.
     """
     index = load_index(config.data.data_dir, config.data.dataset)
-    activities = _training_activities(config, index)
+    activities = _split(config, index, "train")
+    usable = _with_enough_views(config, activities)
+    if len(usable) < len(activities):
+        log.warning(
+            "%d of %d training activities have fewer than %d views and are not used",
+            len(activities) - len(usable),
+            len(activities),
+            config.data.num_views,
+        )
     make_sample = partial(
         _pretraining_sample, FrozenConfigDict(config.data), config.seed, RecordSource(index)
     )
-    return _training_batches(
-        config, activities, make_sample, start_step, process_index, process_count
-    )
+    return _training_batches(config, usable, make_sample, start_step, process_index, process_count)
 
 
 def finetuning_batches(
@@ -161,6 +167,25 @@ def evaluation_batches(
     return _batches(config, samples[process_index::process_count], share)
 
 
+def class_names(config: ConfigDict) -> tuple[str, ...]:
+    """Names of the classes that the configured protocol tells apart; labels count them from 0.
+
+    Raises:
+      InputError: the data set has not been built, or its index cannot be read.
+    """
+    index = load_index(config.data.data_dir, config.data.dataset)
+    return protocol_classes(index, config.data.protocol)
+
+
+def num_classes(config: ConfigDict) -> int:
+    """Number of classes that the configured protocol tells apart.
+
+    Raises:
+      InputError: as for `class_names`.
+    """
+    return len(class_names(config))
+
+
 def num_samples(config: ConfigDict) -> int:
     """Samples of an epoch: activities in pre-training (`config.task`), otherwise videos.
 
@@ -169,7 +194,7 @@ def num_samples(config: ConfigDict) -> int:
     """
     index = load_index(config.data.data_dir, config.data.dataset)
     if config.task == "pretrain":
-        return len(_training_activities(config, index))
+        return len(_with_enough_views(config, _split(config, index, "train")))
     return len(_videos(_split(config, index, "train")))
 
 
@@ -191,7 +216,7 @@ def _pretraining_sample(
     shortest = min(activity.views[view] for view in views)
     times = sampling.random_clip(rng, shortest, data.num_frames, data.stride)
     record = records[activity.position]
-    decoded = [decode_frames(record.views[view], times) for view in views]
+    decoded = [_decode(record, view, times) for view in views]
     clips = [_crop_views(data, rng, decoded) for _ in range(data.repeats)]
     return {"clips": np.stack(clips), "index": _running_index(number, data.repeats)}
 
@@ -203,7 +228,7 @@ def _finetuning_sample(
     activity, view = video
     rng = np.random.default_rng((seed, number))
     times = sampling.random_clip(rng, activity.views[view], data.num_frames, data.stride)
-    decoded = decode_frames(records[activity.position].views[view], times)
+    decoded = _decode(records[activity.position], view, times)
     clips = [_crop_views(data, rng, [decoded])[0] for _ in range(data.repeats)]
     return {
         "clips": np.stack(clips),
@@ -227,7 +252,7 @@ def _evaluation_sample(
     else:
         activity, view = videos[number]
         times = sampling.spaced_clips(activity.views[view], data.num_frames, data.stride, clips)
-        decoded = decode_frames(records[activity.position].views[view], times.ravel())
+        decoded = _decode(records[activity.position], view, times.ravel())
         cropped = augment.fixed_crops(decoded, data.image_size, crops)
         pixels = einops.rearrange(cropped, "k (n t) h w c -> (n k) t h w c", n=clips)
         label, position = activity.label, activity.position
@@ -239,8 +264,20 @@ def _evaluation_sample(
     }
 
 
+def _decode(
+    record: Record, view: str, times: Int[np.ndarray, " T"]
+) -> UInt8[np.ndarray, "T h w 3"]:
+    try:
+        return decode_frames(record.views[view], times)
+    except ValueError as error:
+        raise InputError(
+            f"view {view} of activity {record.id} cannot be decoded ({error}); delete the data set "
+            "and build it again"
+        ) from error
+
+
 def _crop_views(
-    data: FrozenConfigDict, rng: np.random.Generator, views: Sequence[UInt8[np.ndarray, "T h w C"]]
+    data: FrozenConfigDict, rng: np.random.Generator, views: Sequence[UInt8[np.ndarray, "T _ _ C"]]
 ) -> UInt8[np.ndarray, "V T H W C"]:
     """Random crops of synchronised clips: one draw for each, or the same for all."""
     num_draws = len(views) if data.crops == "independent" else 1
@@ -325,23 +362,15 @@ def _split(config: ConfigDict, index: Index, split: str) -> list[Activity]:
     )
 
 
-def _training_activities(config: ConfigDict, index: Index) -> list[Activity]:
-    """The training activities that have enough views for a pre-training sample."""
-    data = config.data
-    activities = _split(config, index, "train")
-    usable = [activity for activity in activities if len(activity.views) >= data.num_views]
+def _with_enough_views(config: ConfigDict, activities: Sequence[Activity]) -> list[Activity]:
+    """The activities of which a pre-training sample can be made."""
+    num_views = config.data.num_views
+    usable = [activity for activity in activities if len(activity.views) >= num_views]
     if not usable:
         most = max(len(activity.views) for activity in activities)
         raise InputError(
-            f"data.num_views={data.num_views} but activities of protocol {data.protocol} have at "
-            f"most {most} training views; set config.data.num_views={most}"
-        )
-    if len(usable) < len(activities):
-        log.warning(
-            "%d of %d training activities have fewer than %d views and are not used",
-            len(activities) - len(usable),
-            len(activities),
-            data.num_views,
+            f"data.num_views={num_views} but activities of protocol {config.data.protocol} have "
+            f"at most {most} training views; set config.data.num_views={most}"
         )
     return usable
 

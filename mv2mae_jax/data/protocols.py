@@ -196,10 +196,10 @@ def find_protocol(
     return protocol
 
 
-def num_classes(index: Index, protocol: str) -> int:
-    """Number of classes that a protocol tells apart: 60 for NTU-60, otherwise all of the data."""
-    published = PUBLISHED.get(index.dataset, {}).get(protocol)
-    return (published and published.classes) or len(index.classes)
+def protocol_classes(index: Index, name: str) -> tuple[str, ...]:
+    """Names of the classes that a protocol tells apart: 60 for NTU-60, else all of the index."""
+    published = PUBLISHED.get(index.dataset, {}).get(name)
+    return index.classes[: published.classes if published else None]
 
 
 def _check_views(index: Index, name: str, protocol: Protocol) -> None:

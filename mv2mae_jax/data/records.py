@@ -152,5 +152,5 @@ def _newest_version(folder: Path) -> Path:
 
 
 def _how_to_build(dataset: str, data_dir: str | Path = "DIR") -> str:
-    builder = dataset if dataset in BUILDERS else "manifest"
+    builder = dataset if dataset in BUILDERS else f"manifest --manifest FILE.csv --name {dataset}"
     return f"build it: python -m mv2mae_jax.prepare {builder} --raw-dir DIR --data-dir {data_dir}"

@@ -1,0 +1,277 @@
+"""Batches read back: which frames are in them, in which order, whoever makes them."""
+
+import itertools
+import shutil
+
+import numpy as np
+import pytest
+from array_record.python.array_record_module import ArrayRecordWriter
+from colours import ACTIVITIES, HEIGHT, LABELS, ONE_VIEW, VIEWS, WIDTH, frames_of, where_from
+from grain.sources import ArrayRecordDataSource
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ml_collections import FrozenConfigDict
+from tensorflow_datasets.proto import tf_example_pb2
+
+from mv2mae_jax.data import loader
+from mv2mae_jax.data.records import load_index
+from mv2mae_jax.errors import InputError
+
+USABLE = ACTIVITIES - 1  # with two views or more
+
+
+def take(batches, count):
+    with batches:
+        return list(itertools.islice(batches, count))
+
+
+def assert_same(batches, others):
+    assert len(batches) == len(others)
+    for batch, other in zip(batches, others, strict=True):
+        assert batch.keys() == other.keys()
+        for key in batch:
+            assert np.array_equal(batch[key], other[key]), key
+
+
+def shown(clip):
+    """(activity, view, times) of a clip; it is of one activity and one view."""
+    frames = [where_from(frame) for frame in clip]
+    ((activity, view),) = {(activity, view) for activity, view, _ in frames}
+    return activity, view, [time for _, _, time in frames]
+
+
+def test_pretraining_samples_are_synchronised_views_of_one_activity(config):
+    steps = loader.steps_per_epoch(config)
+    for batch in take(loader.pretraining_batches(config), 2 * steps):
+        assert batch["clips"].shape == (4, 2, 4, 32, 32, 3) and batch["clips"].dtype == np.uint8
+        assert batch["index"].dtype == np.int32
+        for sample in batch["clips"]:
+            (activity, view, times), (other_activity, other_view, other_times) = map(shown, sample)
+            assert activity == other_activity and view != other_view
+            assert times == other_times
+            length = min(frames_of(activity, view), frames_of(activity, other_view))
+            assert times[0] >= 0 and times[-1] <= length - 1
+            if length >= 10:  # a clip of 4 frames at stride 3 spans 10
+                assert np.diff(times).tolist() == [3, 3, 3]
+            else:
+                assert times == [0, 3, 6, length - 1]
+
+
+def test_three_views_of_an_activity_in_one_sample(config):
+    config.data.num_views = 3
+    (batch,) = take(loader.pretraining_batches(config), 1)
+    for sample in batch["clips"]:
+        assert sorted(view for _, view, _ in map(shown, sample)) == list(VIEWS)
+
+
+def test_every_activity_once_per_epoch_in_a_new_order(config):
+    config.batch_size = USABLE
+    epochs = [
+        [shown(sample[0])[0] for sample in batch["clips"]]
+        for batch in take(loader.pretraining_batches(config), 3)
+    ]
+    assert [sorted(epoch) for epoch in epochs] == [list(range(USABLE))] * 3
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert ONE_VIEW not in epochs[0]
+
+
+def test_incomplete_last_batch_is_dropped_and_others_next_time(config):
+    assert loader.num_samples(config) == USABLE and loader.steps_per_epoch(config) == USABLE // 4
+    batches = take(loader.pretraining_batches(config), 12)
+    drawn = [shown(sample[0])[0] for batch in batches for sample in batch["clips"]]
+    epochs = [drawn[start : start + 12] for start in range(0, 48, 12)]
+    assert all(len(set(epoch)) == 12 for epoch in epochs)
+    assert len({frozenset(epoch) for epoch in epochs}) > 1
+
+
+def test_index_runs_on_and_counts_repeats(config):
+    config.data.repeats = 3
+    batches = take(loader.pretraining_batches(config), 5)
+    assert np.concatenate([b["index"] for b in batches]).tolist() == list(range(60))
+    assert take(loader.pretraining_batches(config, start_step=2), 1)[0]["index"][0] == 24
+
+
+def test_repeats_are_other_crops_of_the_same_frames(config):
+    config.data.repeats = 4
+    (batch,) = take(loader.finetuning_batches(config), 1)
+    assert batch["clips"].shape[0] == batch["label"].shape[0] == 16
+    for start in range(0, 16, 4):
+        repeats = batch["clips"][start : start + 4]
+        assert len({str(shown(clip)) for clip in repeats}) == 1
+        assert len(set(batch["label"][start : start + 4])) == 1
+
+
+def test_seed_changes_order_and_draws(config):
+    first = take(loader.pretraining_batches(config), 2)
+    assert_same(first, take(loader.pretraining_batches(config), 2))
+    config.seed = 1
+    other = take(loader.pretraining_batches(config), 2)
+    assert not np.array_equal(first[0]["clips"], other[0]["clips"])
+
+
+@pytest.mark.parametrize("make", [loader.pretraining_batches, loader.finetuning_batches])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_worker_processes_change_nothing(config, make, workers):
+    expected = take(make(config, 1), 5)
+    config.data.workers = workers
+    assert_same(take(make(config, 1), 5), expected)
+
+
+def test_threads_change_nothing(config):
+    expected = take(loader.pretraining_batches(config), 5)
+    config.data.threads = 1
+    assert_same(take(loader.pretraining_batches(config), 5), expected)
+
+
+@settings(
+    deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(start=st.integers(0, 1000), processes=st.sampled_from([1, 2, 4]))
+def test_any_step_is_the_same_from_anywhere(config, start, processes):
+    """Resumed at a step, on any number of processes: the samples of an uninterrupted run."""
+    (_, expected) = take(loader.pretraining_batches(config, max(0, start - 1)), 2)
+    if start == 0:
+        (expected,) = take(loader.pretraining_batches(config), 1)
+    shares = [
+        take(loader.pretraining_batches(config, start, process, processes), 1)[0]
+        for process in range(processes)
+    ]
+    assert {len(share["index"]) for share in shares} == {4 // processes}
+    order = np.argsort(np.concatenate([share["index"] for share in shares]))
+    united = {key: np.concatenate([s[key] for s in shares])[order] for key in expected}
+    assert_same([united], [expected])
+    assert united["index"].tolist() == list(range(4 * start, 4 * start + 4))
+
+
+def test_uninterrupted_and_resumed_at_every_step(config):
+    whole = take(loader.finetuning_batches(config), 12)
+    for step in range(12):
+        assert_same(take(loader.finetuning_batches(config, step), 1), whole[step : step + 1])
+
+
+def test_finetuning_sees_every_video_with_its_label(config):
+    config.task = "finetune"
+    videos = 3 * ACTIVITIES - 2
+    assert loader.num_samples(config) == videos
+    config.batch_size = videos
+    (batch,) = take(loader.finetuning_batches(config), 1)
+    seen = []
+    for clip, label in zip(batch["clips"], batch["label"], strict=True):
+        activity, view, _ = shown(clip)
+        assert label == activity % 3
+        seen.append((activity, view))
+    assert len(set(seen)) == videos
+
+
+def test_the_test_view_is_only_in_the_test_split(config):
+    config.data.protocol = "xview"
+    config.data.test_views = ("1",)
+    config.data.validation_subjects = ("bob",)
+    for make in (loader.pretraining_batches, loader.finetuning_batches):
+        for batch in take(make(config), 8):
+            for clip in batch["clips"].reshape(-1, 4, 32, 32, 3):
+                assert shown(clip)[1] in ("2", "3")
+    for split, views in (("validation", {"2", "3"}), ("test", {"1"})):
+        batches = take(loader.evaluation_batches(config, split, clips=1, crops=1), None)
+        clips = [clip for batch in batches for clip in batch["clips"][batch["valid"], 0]]
+        assert {shown(clip)[1] for clip in clips} == views
+
+
+def test_evaluation_sees_every_video_once_and_says_what_is_padding(config):
+    config.evaluation.batch_size = 6
+    batches = take(loader.evaluation_batches(config, "train", clips=2, crops=5), None)
+    assert all(batch["clips"].shape == (6, 10, 4, 32, 32, 3) for batch in batches)
+    flat = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
+    videos = [(n, v) for n in range(ACTIVITIES) for v in VIEWS[: 1 if n == ONE_VIEW else None]]
+    assert flat["valid"].tolist() == [True] * 40 + [False] * 2
+    assert flat["activity"].tolist() == [n for n, _ in videos] + [-1, -1]
+    assert flat["label"].tolist() == [n % 3 for n, _ in videos] + [-1, -1]
+    assert not flat["clips"][40:].any()
+    for (activity, view), clips in zip(videos, flat["clips"][:40], strict=True):
+        last = max(0, frames_of(activity, view) - 10)
+        for k, clip in enumerate(clips):  # five crops of the first clip, five of the last
+            start = 0 if k < 5 else last
+            end = frames_of(activity, view) - 1
+            times = [min(start + step, end) for step in (0, 3, 6, 9)]
+            assert shown(clip) == (activity, view, times)
+
+
+def test_evaluation_of_processes_and_workers_is_that_of_one(config):
+    whole = take(loader.evaluation_batches(config, "train", clips=1, crops=1), None)
+    shares = [take(loader.evaluation_batches(config, "train", 1, 1, p, 2), None) for p in (0, 1)]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        for key in batch:
+            both = np.stack([part[key] for part in parts], axis=1)
+            assert np.array_equal(both.reshape(batch[key].shape), batch[key])
+    config.data.workers = 2
+    assert_same(take(loader.evaluation_batches(config, "train", 1, 1), None), whole)
+
+
+@pytest.mark.parametrize("crops", ["independent", "shared"])
+def test_crops_are_drawn_per_view_or_per_activity(config, crops):
+    config.data.crops = crops
+    config.data.flip = True
+    data = FrozenConfigDict(config.data)
+    noise = np.random.default_rng(0).integers(0, 256, (2, HEIGHT, WIDTH, 3), np.uint8)
+    rng = np.random.default_rng(1)
+    samples = [loader._crop_views(data, rng, [noise, noise]) for _ in range(100)]
+    same = sum(np.array_equal(first, second) for first, second in samples)
+    assert same == 100 if crops == "shared" else same < 10
+
+
+def test_activities_without_enough_views_are_reported(config, caplog):
+    loader.pretraining_batches(config).close()
+    assert "1 of 14 training activities have fewer than 2 views" in caplog.text
+
+
+def test_class_names(config):
+    assert loader.class_names(config) == LABELS and loader.num_classes(config) == 3
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("data.num_views", 4, r"num_views=4 but .* at most 3 training views; set .*num_views=3"),
+        ("batch_size", 40, r"batch_size=40 but .* only 13 training samples"),
+        ("data.crops", "same", r"data.crops is 'same'"),
+        ("data.protocol", "xset", r"no protocol 'xset'"),
+        ("data.dataset", "shades", r"no data set in .*shades"),
+    ],
+)
+def test_impossible_settings_are_input_errors(config, field, value, message):
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(InputError, match=message) as error:
+        loader.pretraining_batches(config)
+    assert "\n" not in str(error.value)
+
+
+def test_a_batch_that_processes_cannot_share_is_an_input_error(config):
+    with pytest.raises(InputError, match="batch of 4 cannot be shared evenly by 3 processes"):
+        loader.pretraining_batches(config, 0, 0, 3)
+    with pytest.raises(InputError, match=r"evaluation.crops is 3"):
+        loader.evaluation_batches(config, "train", 1, 3)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_frame_is_named(config, workers, tmp_path):
+    folder = load_index(config.data.data_dir, "colours").folder
+    copy = tmp_path / "colours" / folder.name
+    copy.mkdir(parents=True)
+    shutil.copy(folder / "index.json", copy)
+    (shard,) = folder.glob("*.array_record*")
+    writer = ArrayRecordWriter(str(copy / shard.name), "group_size:1")
+    for serialized in ArrayRecordDataSource(str(shard)):
+        example = tf_example_pb2.Example.FromString(serialized)
+        frames = example.features.feature["frames"].bytes_list.value
+        if example.features.feature["activity"].bytes_list.value[0] == b"a02":
+            frames[:] = [frame[:40] for frame in frames]
+        writer.write(example.SerializeToString())
+    writer.close()
+    config.data.data_dir = str(tmp_path)
+    config.data.workers = workers
+    with (
+        pytest.raises(InputError, match=r"view \d of activity a02 cannot be decoded"),
+        loader.pretraining_batches(config) as batches,
+    ):
+        for _ in range(20):
+            next(batches)
