@@ -15,7 +15,7 @@ import math
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import cv2
 import einops
@@ -34,6 +34,7 @@ from mv2mae_jax.errors import InputError
 log = logging.getLogger(__name__)
 
 Batch = dict[str, np.ndarray]
+Item = TypeVar("Item")  # what a sample is made of: an activity or a video
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
@@ -43,6 +44,20 @@ class Video(NamedTuple):
 
     activity: Activity
     view: str
+
+
+class PretrainingDraw(NamedTuple):
+    """The random choices of a pre-training sample.
+
+    Attributes:
+      views: names, the target first.
+      times: frames of the clip, the same in all views.
+      crops: of each view, R times.
+    """
+
+    views: list[str]
+    times: Int[np.ndarray, " T"]
+    crops: list[list[augment.CropDraw]]
 
 
 class Batches(Iterator[Batch]):
@@ -207,18 +222,49 @@ def steps_per_epoch(config: ConfigDict) -> int:
     return _whole_batches(config, num_samples(config))
 
 
-def _pretraining_sample(
-    data: FrozenConfigDict, seed: int, records: RecordSource, number: int, activity: Activity
-) -> Batch:
-    """Sample `number`: one draw of views and times, R draws of crops."""
+def training_order(config: ConfigDict, items: Sequence[Item]) -> grain.MapDataset[Item]:
+    """What sample 0, 1, 2, … is made of: epoch after epoch, each in a new order, without end.
+
+    Raises:
+      InputError: the items do not fill one batch.
+    """
+    per_epoch = _whole_batches(config, len(items)) * config.batch_size
+    return grain.MapDataset.source(items).seed(config.seed).shuffle()[:per_epoch].repeat()
+
+
+def draw_pretraining(
+    data: FrozenConfigDict, seed: int, number: int, activity: Activity
+) -> PretrainingDraw:
+    """All that is random in pre-training sample `number`: one draw of views and times, R of crops.
+
+    Args:
+      data: `config.data`.
+      seed: `config.seed`.
+      number: of the sample, from the start of training.
+      activity: that the sample is of.
+    """
     rng = np.random.default_rng((seed, number))
     views = sampling.choose_views(rng, tuple(activity.views), data.num_views)
     shortest = min(activity.views[view] for view in views)
     times = sampling.random_clip(rng, shortest, data.num_frames, data.stride)
+    crops = [_draw_crops(data, rng) for _ in range(data.repeats)]
+    return PretrainingDraw(views, times, crops)
+
+
+def _pretraining_sample(
+    data: FrozenConfigDict, seed: int, records: RecordSource, number: int, activity: Activity
+) -> Batch:
+    views, times, crops = draw_pretraining(data, seed, number, activity)
     record = records[activity.position]
     decoded = [_decode(record, view, times) for view in views]
-    clips = [_crop_views(data, rng, decoded) for _ in range(data.repeats)]
-    return {"clips": np.stack(clips), "index": _running_index(number, data.repeats)}
+    clips = [
+        [
+            augment.random_crop(clip, draw, data.image_size)
+            for clip, draw in zip(decoded, draws, strict=True)
+        ]
+        for draws in crops
+    ]
+    return {"clips": np.array(clips), "index": _running_index(number, data.repeats)}
 
 
 def _finetuning_sample(
@@ -229,7 +275,8 @@ def _finetuning_sample(
     rng = np.random.default_rng((seed, number))
     times = sampling.random_clip(rng, activity.views[view], data.num_frames, data.stride)
     decoded = _decode(records[activity.position], view, times)
-    clips = [_crop_views(data, rng, [decoded])[0] for _ in range(data.repeats)]
+    draws = [augment.draw_crop(rng, data.crop_scales, data.flip) for _ in range(data.repeats)]
+    clips = [augment.random_crop(decoded, draw, data.image_size) for draw in draws]
     return {
         "clips": np.stack(clips),
         "label": np.full(data.repeats, activity.label, np.int32),
@@ -276,15 +323,11 @@ def _decode(
         ) from error
 
 
-def _crop_views(
-    data: FrozenConfigDict, rng: np.random.Generator, views: Sequence[UInt8[np.ndarray, "T _ _ C"]]
-) -> UInt8[np.ndarray, "V T H W C"]:
-    """Random crops of synchronised clips: one draw for each, or the same for all."""
-    num_draws = len(views) if data.crops == "independent" else 1
+def _draw_crops(data: FrozenConfigDict, rng: np.random.Generator) -> list[augment.CropDraw]:
+    """A crop for each view: one draw for each, or the same for all."""
+    num_draws = data.num_views if data.crops == "independent" else 1
     draws = [augment.draw_crop(rng, data.crop_scales, data.flip) for _ in range(num_draws)]
-    draws *= len(views) // num_draws
-    crops = zip(views, draws, strict=True)
-    return np.stack([augment.random_crop(clip, draw, data.image_size) for clip, draw in crops])
+    return draws * (data.num_views // num_draws)
 
 
 def _running_index(number: int, repeats: int) -> Int[np.ndarray, " R"]:
@@ -293,8 +336,8 @@ def _running_index(number: int, repeats: int) -> Int[np.ndarray, " R"]:
 
 def _training_batches(
     config: ConfigDict,
-    items: Sequence[Activity] | Sequence[Video],
-    make_sample: Callable[[int, Activity], Batch] | Callable[[int, Video], Batch],
+    items: Sequence[Item],
+    make_sample: Callable[[int, Item], Batch],
     start_step: int,
     process_index: int,
     process_count: int,
@@ -303,9 +346,7 @@ def _training_batches(
     if config.data.crops not in ("independent", "shared"):
         raise InputError(f"data.crops is {config.data.crops!r}; it is independent or shared")
     share = _share(config.batch_size, process_count)
-    per_epoch = _whole_batches(config, len(items)) * config.batch_size
-    order = grain.MapDataset.source(items).seed(config.seed).shuffle()[:per_epoch].repeat()
-    samples = order.map_with_index(make_sample)
+    samples = training_order(config, items).map_with_index(make_sample)
     first = start_step * config.batch_size + process_index
     return _batches(config, samples[first::process_count], share)
 
