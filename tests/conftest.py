@@ -1,4 +1,8 @@
-"""While the tests run, the shapes in the signatures of the networks are checked at every call."""
+"""Tests run small programs once: they are compiled fast, and the shapes at every call checked."""
+
+import os
+
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 from jaxtyping import install_import_hook
 

@@ -65,5 +65,6 @@ def assert_same(ours, theirs, tolerance: float = 1e-5) -> None:
 def assert_same_parameters(ours: dict, theirs: dict, tolerance: float = 1e-5) -> None:
     """Every parameter of `theirs` has its equal in `ours`."""
     for name, value in theirs.items():
-        error = np.abs(np.asarray(ours[name]) - np.asarray(value)).max()
-        assert error <= tolerance * np.abs(value).max(), name
+        expected = np.asarray(value)
+        error = np.abs(np.asarray(ours[name]) - expected).max()
+        assert error <= tolerance * np.abs(expected).max(), name
