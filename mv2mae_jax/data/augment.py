@@ -81,7 +81,7 @@ def random_crop(
     cut = clip[:, box.y : box.y + box.height, box.x : box.x + box.width]
     if cut.shape[1:3] != (size, size):
         cut = np.stack([cv2.resize(f, (size, size), interpolation=cv2.INTER_LINEAR) for f in cut])
-    return cut[:, :, ::-1] if draw.mirrored else cut
+    return _mirror(cut) if draw.mirrored else cut
 
 
 def fixed_crops(
@@ -97,7 +97,13 @@ def fixed_crops(
     corners = [(0, 0), (0, right), (bottom, 0), (bottom, right)] if crops > 1 else []
     places = [*corners, (bottom // 2, right // 2)]
     cut = np.stack([clip[:, y : y + size, x : x + size] for y, x in places])
-    return np.concatenate([cut, cut[:, :, :, ::-1]]) if crops == 10 else cut
+    return np.concatenate([cut, _mirror(cut)]) if crops == 10 else cut
+
+
+def _mirror(clips: UInt8[np.ndarray, "*N H W C"]) -> UInt8[np.ndarray, "*N H W C"]:
+    """Swaps left and right of all frames; in OpenCV, as a reversed slice copies byte by byte."""
+    rows = clips.reshape(-1, *clips.shape[-2:])
+    return cv2.flip(rows, 1).reshape(clips.shape)
 
 
 def _resize_short_side(

@@ -18,7 +18,6 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 import cv2
-import einops
 import grain
 import numpy as np
 from absl import flags
@@ -300,8 +299,9 @@ def _evaluation_sample(
         activity, view = videos[number]
         times = sampling.spaced_clips(activity.views[view], data.num_frames, data.stride, clips)
         decoded = _decode(records[activity.position], view, times.ravel())
-        cropped = augment.fixed_crops(decoded, data.image_size, crops)
-        pixels = einops.rearrange(cropped, "k (n t) h w c -> (n k) t h w c", n=clips)
+        decoded = decoded.reshape(clips, data.num_frames, *decoded.shape[1:])
+        cropped = [augment.fixed_crops(clip, data.image_size, crops) for clip in decoded]
+        pixels = np.concatenate(cropped)
         label, position = activity.label, activity.position
     return {
         "clips": pixels[np.newaxis],
@@ -362,14 +362,14 @@ def _batches(config: ConfigDict, samples: grain.MapDataset[Batch], batch_size: i
     ahead = max(threads, math.ceil(batch_size / max(1, workers)))
     read_options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
     dataset = samples.to_iter_dataset(read_options)
-    _tune_process()
+    tune_process()
     if workers > 0:
         if not flags.FLAGS.is_parsed():  # outside of absl's `app.run`; Grain asks for its flags
             flags.FLAGS.mark_as_parsed()
         options = grain.multiprocessing.MultiprocessingOptions(
             num_workers=workers, per_worker_buffer_size=2
         )
-        dataset = dataset.mp_prefetch(options, worker_init_fn=_tune_process)
+        dataset = dataset.mp_prefetch(options, worker_init_fn=tune_process)
     return Batches(dataset.batch(batch_size, drop_remainder=True, batch_fn=_concatenate))
 
 
@@ -377,7 +377,7 @@ def _concatenate(samples: Sequence[Batch]) -> Batch:
     return {key: np.concatenate([sample[key] for sample in samples]) for key in samples[0]}
 
 
-def _tune_process(*worker: int) -> None:
+def tune_process(*worker: int) -> None:
     """Settings of a process that loads data.
 
     Records are large and short-lived: glibc would return their memory to the system and fetch it

@@ -1,0 +1,319 @@
+"""How fast pre-training samples are made: stage by stage, whole, and beside plain video decoding.
+
+python -m benchmarks.loader [--json FILE]
+python -m benchmarks.loader --data-dir DIR --dataset ntu --protocol ntu60_xsub --raw-dir DIR
+
+Without a data set it makes one: moving textures, 640 x 360, H.264. The plain loader takes the same
+pairs at the same times from the source videos with PyAV (seek, decode, shrink), in as many threads,
+and crops them alike. A pair is what one activity gives: two views of 16 frames.
+"""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from grain.sources import ArrayRecordDataSource
+from jaxtyping import Int, UInt8
+from ml_collections import ConfigDict, FrozenConfigDict
+from tabulate import tabulate
+
+from configs.base import get_config
+from mv2mae_jax.data import augment, loader
+from mv2mae_jax.data.decode import decode_frames
+from mv2mae_jax.data.protocols import split_activities
+from mv2mae_jax.data.records import Activity, Index, load_index, parse_record
+from mv2mae_jax.errors import InputError
+from tfds_builders.manifest import Row, read_csv
+from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
+from tfds_builders.ntu import layout
+
+Sample = tuple[int, Activity]  # its number and what it is of
+Videos = dict[tuple[str, str], tuple[Path, Row]]  # of each activity and view
+Seconds = dict[str, list[float]]  # for one pair: every measurement of each stage
+Report = dict[str, Any]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measures and prints; returns the exit code."""
+    arguments = _arguments(argv)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            if arguments.data_dir is None:
+                _make_data_set(Path(folder), arguments)
+            report = measure(arguments)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    _print(report)
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def measure(arguments: argparse.Namespace) -> Report:
+    """Everything, as the JSON file has it.
+
+    Raises:
+      InputError: the data set or its source videos cannot be used.
+    """
+    config = get_config()
+    config.data.data_dir = str(arguments.data_dir)
+    config.data.dataset = arguments.dataset
+    config.data.protocol = arguments.protocol
+    config.data.threads = arguments.threads
+    config.batch_size = arguments.batch_size
+    index = load_index(arguments.data_dir, arguments.dataset)
+    activities = [
+        activity
+        for activity in split_activities(index, arguments.protocol, "train")
+        if len(activity.views) >= config.data.num_views
+    ]
+    order = loader.training_order(config, activities)
+    samples = [(number, order[number]) for number in range(arguments.rounds * config.batch_size)]
+    seconds = _stages(config, index, samples)
+    difference = None
+    if arguments.raw_dir is not None:
+        videos = _source_videos(arguments, index)
+        name = f"PyAV from the source, {arguments.threads} threads"
+        seconds[name] = _plain(config, index, videos, samples)
+        difference = _difference(config, index, videos, samples)
+    for workers in (0, 1, 2):
+        config.data.workers = workers
+        name = f"whole, {workers or 'no'} workers, {arguments.threads} threads"
+        seconds[name] = [_whole(config, arguments.seconds) for _ in range(arguments.rounds)]
+    return {
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, "
+        f"Python {platform.python_version()}",
+        "data": f"{len(activities)} activities of {arguments.dataset}, short side of the records "
+        f"{index.short_side}; pairs of {config.data.num_frames} frames of "
+        f"{config.data.image_size} pixels, {config.batch_size} a batch",
+        "mean_pixel_difference_to_pyav": difference,
+        "seconds_per_pair": {
+            name: {
+                "median": statistics.median(measured),
+                "min": min(measured),
+                "max": max(measured),
+                "measurements": len(measured),
+            }
+            for name, measured in seconds.items()
+        },
+    }
+
+
+def _stages(config: ConfigDict, index: Index, samples: Sequence[Sample]) -> Seconds:
+    """Each stage alone in one thread, batch by batch."""
+    source = ArrayRecordDataSource(sorted(map(str, index.folder.glob("*.array_record-*"))))
+    seconds: Seconds = {}
+
+    @contextmanager
+    def timed(stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        pair = (time.perf_counter() - start) / config.batch_size
+        seconds.setdefault(f"{stage}, 1 thread", []).append(pair)
+
+    loader.tune_process()
+    for batch in _batches(config, samples):
+        with timed("draw"):
+            draws = [_draw(config, sample) for sample in batch]
+        with timed("read"):
+            raw = [source[activity.position] for _, activity in batch]
+        with timed("parse"):
+            records = [parse_record(serialized) for serialized in raw]
+        with timed("decode"):
+            decoded = [
+                [decode_frames(record.views[view], draw.times) for view in draw.views]
+                for record, draw in zip(records, draws, strict=True)
+            ]
+        with timed("crop"):
+            pairs = [_crop(config, *pair) for pair in zip(decoded, draws, strict=True)]
+        with timed("batch"):
+            np.concatenate(pairs)
+    return seconds
+
+
+def _plain(
+    config: ConfigDict, index: Index, videos: Videos, samples: Sequence[Sample]
+) -> list[float]:
+    """Batches of the same samples from the source videos."""
+    measured = []
+    with ThreadPoolExecutor(config.data.threads) as threads:
+        for batch in _batches(config, samples):
+            start = time.perf_counter()
+            pairs = threads.map(lambda s: _pair_from_source(config, index, videos, s), batch)
+            np.concatenate(list(pairs))
+            measured.append((time.perf_counter() - start) / config.batch_size)
+    return measured
+
+
+def _whole(config: ConfigDict, at_least: float) -> float:
+    """Seconds for a pair of the running loader, once it is warm."""
+    with loader.pretraining_batches(config) as batches:
+        for _ in range(3):  # workers start, and what they made ahead meanwhile is used up
+            next(batches)
+        start = time.perf_counter()
+        pairs = 0
+        while (elapsed := time.perf_counter() - start) < at_least:
+            pairs += len(next(batches)["index"])
+    return elapsed / pairs
+
+
+def _difference(
+    config: ConfigDict, index: Index, videos: Videos, samples: Sequence[Sample]
+) -> float:
+    """Mean absolute difference between the pairs of both loaders, in levels of 0 to 255."""
+    with loader.pretraining_batches(config) as batches:
+        ours = next(batches)["clips"]
+    batch = samples[: config.batch_size]
+    plain = np.concatenate([_pair_from_source(config, index, videos, s) for s in batch])
+    return float(np.abs(ours.astype(np.int16) - plain).mean())
+
+
+def _pair_from_source(
+    config: ConfigDict, index: Index, videos: Videos, sample: Sample
+) -> UInt8[np.ndarray, "1 V T H W 3"]:
+    """A sample as the loader makes it, from the source videos."""
+    draw = _draw(config, sample)
+    clips = []
+    for view in draw.views:
+        path, row = videos[sample[1].id, view]
+        clips.append(_decode_video(path, row.first + draw.times, index.short_side))
+    return _crop(config, clips, draw)
+
+
+def _decode_video(
+    path: Path, times: Int[np.ndarray, " T"], short_side: int
+) -> UInt8[np.ndarray, "T H W 3"]:
+    """The frames at `times` of a video of constant frame rate, made as small as the stored ones."""
+    wanted: dict[int, UInt8[np.ndarray, "H W 3"]] = {}
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1  # the pairs of a batch are in threads already
+        assert stream.time_base is not None and stream.average_rate is not None
+        frame_length = 1 / (stream.average_rate * stream.time_base)
+        begin = stream.start_time or 0
+        container.seek(begin + int(int(times[0]) * frame_length), stream=stream)
+        for frame in container.decode(stream):
+            assert frame.pts is not None
+            number = round((frame.pts - begin) / frame_length)
+            if number in times:
+                scale = min(1.0, short_side / min(frame.width, frame.height))
+                size = round(frame.width * scale), round(frame.height * scale)
+                image = frame.reformat(*size, format="rgb24", interpolation="AREA")
+                wanted[number] = image.to_ndarray()
+            if number >= times[-1]:
+                break
+    return np.stack([wanted[int(time)] for time in times])
+
+
+def _draw(config: ConfigDict, sample: Sample) -> loader.PretrainingDraw:
+    return loader.draw_pretraining(FrozenConfigDict(config.data), config.seed, *sample)
+
+
+def _crop(
+    config: ConfigDict, clips: Sequence[UInt8[np.ndarray, "T _ _ 3"]], draw: loader.PretrainingDraw
+) -> UInt8[np.ndarray, "1 V T H W 3"]:
+    (crops,) = draw.crops
+    pairs = zip(clips, crops, strict=True)
+    return np.stack([augment.random_crop(*pair, config.data.image_size) for pair in pairs])[None]
+
+
+def _batches(config: ConfigDict, samples: Sequence[Sample]) -> list[Sequence[Sample]]:
+    size = config.batch_size
+    return [samples[start : start + size] for start in range(0, len(samples), size)]
+
+
+def _source_videos(arguments: argparse.Namespace, index: Index) -> Videos:
+    if arguments.manifest is None:
+        rows = layout.read(arguments.raw_dir, index.classes).rows
+    else:
+        rows = read_csv(arguments.manifest, arguments.raw_dir).rows
+    return {(row.activity, row.view): (arguments.raw_dir / row.path, row) for row in rows}
+
+
+def _make_data_set(folder: Path, arguments: argparse.Namespace) -> None:
+    """Writes real videos of moving textures, builds their records, and points the arguments there.
+
+    16 activities, three views, 100 frames: as long as those of NTU RGB+D, of a third of its width
+    and height.
+    """
+    raw, arguments.data_dir = folder / "raw", folder / "data"
+    raw.mkdir()
+    arguments.raw_dir, arguments.manifest = raw, raw / "videos.csv"
+    rng = np.random.default_rng(0)
+    with arguments.manifest.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["activity", "view", "path", "label"])
+        for activity in range(16):
+            for view in "123":
+                path = raw / f"{activity}-{view}.mp4"
+                _write_video(path, rng)
+                rows.writerow([f"activity {activity}", view, path.name, "moving"])
+    Builder(
+        manifest_csv=arguments.manifest, name=arguments.dataset, data_dir=folder / "data"
+    ).build()
+
+
+def _write_video(path: Path, rng: np.random.Generator) -> None:
+    height, width = 360, 640
+    back: UInt8[np.ndarray, "H W 3"] = cv2.resize(
+        rng.integers(60, 200, (45, 80, 3), np.uint8), (width, height)
+    )
+    actor = cv2.resize(rng.integers(0, 256, (12, 6, 3), np.uint8), (90, 180))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for moment in range(100):
+            x, y = 100 + 4 * moment, 90 + int(40 * np.sin(moment / 6))
+            image = back.copy()
+            image[y : y + 180, x : x + 90] = actor
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def _print(report: Report) -> None:
+    print(report["machine"])
+    print(report["data"])
+    rows = [
+        [name, *(1e3 * row[key] for key in ("median", "min", "max")), 1 / row["median"]]
+        for name, row in report["seconds_per_pair"].items()
+    ]
+    print(tabulate(rows, ["", "ms a pair", "least", "most", "pairs/s"], floatfmt=".2f"))
+    if report["mean_pixel_difference_to_pyav"] is not None:
+        print(
+            "pairs of both loaders differ by "
+            f"{report['mean_pixel_difference_to_pyav']:.1f} of 255 levels on average (JPEG)"
+        )
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Rates of the loader, in all and by stage.")
+    parser.add_argument("--data-dir", type=Path, help="of a built data set; default: make one")
+    parser.add_argument("--dataset", default="textures", help="its name")
+    parser.add_argument("--protocol", default="all", help="whose training split is measured")
+    parser.add_argument("--raw-dir", type=Path, help="its source videos, to compare with PyAV")
+    parser.add_argument("--manifest", type=Path, help="its CSV, if it is not named as NTU's")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each of the whole loader")
+    parser.add_argument("--json", type=Path, help="write the measurements there too")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
