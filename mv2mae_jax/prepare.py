@@ -26,22 +26,24 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Builds a data set and prints what became of it; returns the exit code."""
     args = _parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    builder = None
     try:
         builder = args.builder(args)
         report = builder.build()
-    except InputError as error:
+    except (InputError, OSError) as error:  # OSError: a full disk, a folder that is not writable
+        if builder and builder.report:
+            print(builder.report)
         print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:  # a full disk, a directory that must not be written
-        print(f"error: {error}; run the same command again to continue", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         print("stopped; run the same command again to continue", file=sys.stderr)
-        return 128 + (signal.SIGTERM if stop.args else signal.SIGINT)
-    print(f"{builder.data_path} is complete already" if report is None else report)
-    if report is not None:
-        print(f"written to {builder.data_path}")
+        return 128 + stop.args[0]
+    if report is None:
+        print(f"{builder.data_path} is complete already")
+    else:
+        print(f"{report}\nwritten to {builder.data_path}")
     return 0
 
 
@@ -52,17 +54,11 @@ def _ntu(args: argparse.Namespace) -> "MultiViewBuilder":
 
 
 def _mannequin(args: argparse.Namespace) -> "MultiViewBuilder":
-    from tfds_builders.mannequin.generate import generate
     from tfds_builders.mannequin.mannequin_dataset_builder import Builder
 
-    generate(
-        args.raw_dir,
-        subjects=args.subjects,
-        replications=args.replications,
-        seed=args.seed,
-        jobs=args.jobs,
+    return Builder(
+        subjects=args.subjects, replications=args.replications, seed=args.seed, **_common(args)
     )
-    return Builder(**_common(args))
 
 
 def _manifest(args: argparse.Namespace) -> "MultiViewBuilder":

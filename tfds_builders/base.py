@@ -4,6 +4,7 @@ A data set adds a folder with a `Builder` whose `manifest` reads its raw layout;
 out as TFDS expects, so TFDS's own tools find it too.
 """
 
+import contextlib
 import dataclasses
 import fcntl
 import functools
@@ -15,7 +16,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -62,13 +63,15 @@ class Report:
     unused: tuple[Unused, ...]
 
     def __str__(self) -> str:
+        """The report as people read it, one fact a line."""
         lines = [f"could not use {item.path}: {item.reason}" for item in self.broken]
         lines += [f"no good view left, activity dropped: {name}" for name in self.dropped]
         lines += [f"views differ in length: {item}" for item in self.uneven]
         lines += [f"not read: {item.path}: {item.reason}" for item in self.unused]
         lines.append(
             f"{self.activities} activities, {self.views} views, {self.frames} frames, "
-            f"{self.bytes / 1e6:.1f} MB, {self.seconds:.0f} s, {self.frames_per_second:.0f} frames/s"
+            f"{self.bytes / 1e6:.1f} MB, {self.seconds:.0f} s, "
+            f"{self.frames_per_second:.0f} frames/s"
             + (f" ({self.resumed} activities from an earlier run)" if self.resumed else "")
         )
         return "\n".join(lines)
@@ -133,8 +136,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         if self.data_path.exists():
             self._check_complete()
             return None
-        self.data_path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(self.data_path.parent / ".lock", f"another build writes {self.data_path}"):
+        with _locked(self._cache, f"another process builds {self.data_path} now; let it end"):
             for left_over in Path(self.data_path.parent).glob(f"incomplete.*_{self.version}"):
                 shutil.rmtree(left_over)
             self.download_and_prepare(download_dir=self._cache)  # TFDS makes it; it stays empty
@@ -161,7 +163,8 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         raw_dir = self.raw_dir or Path(dl_manager.manual_dir)
         manifest = self.manifest(raw_dir)
         self._activities = self._encode(manifest, raw_dir, start)
-        super()._download_and_prepare(dl_manager, download_config)
+        with tqdm(total=len(self._activities), desc="writing", unit="activity") as self._bar:
+            super()._download_and_prepare(dl_manager, download_config)
         assert self.report is not None
         self.report = dataclasses.replace(self.report, seconds=time.monotonic() - start)
         self._write_index()
@@ -226,8 +229,8 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         assert self.report is not None
         if broken > self.max_broken * videos or not self.report.activities:
             raise InputError(
-                f"{self.report}\n{broken} of {videos} videos are broken, more than "
-                f"{self.max_broken:.1%}; mend or remove them, or allow more with --max-broken, and "
+                f"{broken} of {videos} videos of {self.name} are broken, more than "
+                f"{self.max_broken:.2%}; mend or remove them, or allow more with --max-broken, and "
                 "run the same command again"
             )
 
@@ -258,6 +261,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
                     "frames": encoded.frames(),
                 },
             )
+            self._bar.update()
 
     def _write_index(self) -> None:
         """Writes what protocols choose from: position in `activities` = position in the records."""
@@ -309,13 +313,13 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
                     f"{self.data_path} was built with {field} {built['settings'][field]}, "
                     f"not {value}; {remedy}"
                 )
-        # The videos may be gone once they are records.
-        if self.raw_dir is not None and self.raw_dir.exists():
-            if built["manifest"] != _digest(self.manifest(self.raw_dir)):
-                raise InputError(
-                    f"{self.data_path} was built from other videos than are in {self.raw_dir} now; "
-                    + remedy
-                )
+        if self.raw_dir is None or not self.raw_dir.exists():
+            return  # the videos need not be kept once they are records
+        if built["manifest"] != _digest(self.manifest(self.raw_dir)):
+            raise InputError(
+                f"{self.data_path} was built from other videos than are in {self.raw_dir} now; "
+                + remedy
+            )
 
     def _log_download_bytes(self) -> None:
         """Nothing is downloaded; TFDS would announce an unknown size."""
@@ -329,20 +333,13 @@ def _digest(manifest: Manifest) -> str:
     return hashlib.sha256(rows.encode()).hexdigest()
 
 
-class _locked:
-    """Context in which no other process may be; a second one gets an InputError at once."""
-
-    def __init__(self, path: Path, message: str) -> None:
-        self._path, self._message = path, message
-
-    def __enter__(self) -> None:
-        self._file: IO[str] = self._path.open("w")
+@contextlib.contextmanager
+def _locked(folder: Path, message: str) -> Iterator[None]:
+    """Makes a folder that one process at a time works in; a second one gets an InputError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            self._file.close()
-            raise InputError(f"{self._message}; wait for it to end") from None
-
-    def __exit__(self, *_: object) -> None:
-        self._path.unlink(missing_ok=True)
-        self._file.close()
+            raise InputError(message) from None
+        yield

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,8 +97,8 @@ def read_csv(path: Path, raw_dir: Path) -> Manifest:
         if (row.activity, row.view) in rows:
             earlier = rows[row.activity, row.view][0]
             raise InputError(
-                f"{path}:{number}: view {row.view!r} of activity {row.activity!r} is there already, "
-                f"in line {earlier}; an activity has one row per view"
+                f"{path}:{number}: view {row.view!r} of activity {row.activity!r} is already in "
+                f"line {earlier}; an activity has one row per view"
             )
         line, leader = leaders.setdefault(row.activity, (number, row))
         for column in ("label", "subject", "setup"):
@@ -120,7 +121,14 @@ def _read_lines(path: Path) -> list[tuple[int, dict[str, str]]]:
         raise InputError(f"no manifest {path}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as UTF-8 text: {error}") from None
-    reader = csv.reader(text.splitlines())
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        return _read_columns(reader, path)
+    except csv.Error as error:
+        raise InputError(f"{path}:{reader.line_num}: not a CSV: {error}") from None
+
+
+def _read_columns(reader: "csv._reader", path: Path) -> list[tuple[int, dict[str, str]]]:
     header = [column.strip() for column in next(reader, [])]
     missing = [column for column in REQUIRED if column not in header]
     unknown = [column for column in header if column not in REQUIRED + OPTIONAL]
@@ -151,6 +159,9 @@ def _parse(fields: dict[str, str], where: str) -> Row:
     for column in REQUIRED:
         if not fields[column]:
             raise InputError(f"{where}: empty {column}")
+    for column, value in fields.items():
+        if not value.isprintable():
+            raise InputError(f"{where}: {column} {value!r} holds a control character")
     numbers: dict[str, int] = {}
     for column in ("first", "last"):
         value = fields.get(column, "")

@@ -1,6 +1,7 @@
 """One view of one activity: video frames in, small JPEGs out."""
 
 import bisect
+import contextlib
 import functools
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,12 +27,8 @@ def count_frames(path: Path) -> int:
     Raises:
         VideoError: The file is not a video.
     """
-    try:
-        with av.open(path) as container:
-            stream = _video_stream(container)
-            return stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
-    except av.FFmpegError as error:
-        raise VideoError(_reason(error)) from None
+    with _open(path) as (container, stream):
+        return stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
 
 
 def encode_frames(
@@ -64,19 +61,18 @@ def encode_frames(
                 raise VideoError(f"the frame size changes at frame {first + len(images)}")
             images.append(simplejpeg.encode_jpeg(image, quality, "RGB", "420"))
     except av.FFmpegError as error:
-        raise VideoError(f"{_reason(error)} after {len(images)} frames") from None
-    if not images:
-        raise VideoError("no frame can be decoded")
+        raise VideoError(f"broken after frame {first + len(images)}: {error.strerror}") from None
+    if not images or (last is not None and len(images) <= last - first):
+        wanted = "" if last is None else f" of {last - first + 1}"
+        raise VideoError(f"{len(images)}{wanted} frames from frame {first} on can be decoded")
     return images
 
 
 def _frames(path: Path, first: int, last: int | None) -> Iterator[VideoFrame]:
-    """The frames of a range, each checked; the end is checked against what was declared."""
+    """The frames of a range, none of them damaged; without `last`, all that the file declares."""
     times = _frame_times(path) if first else ()
-    with av.open(path) as container:
-        stream = _video_stream(container)
-        stream.codec_context.thread_count = 1  # one process per core decodes already
-        declared = stream.frames if last is None else last + 1
+    with _open(path) as (container, stream):
+        stream.codec_context.thread_count = 1  # there is a process per core already
         if times:
             container.seek(times[min(first, len(times) - 1)], stream=stream)
         index, hidden, end = -1, 0, 0.0
@@ -92,9 +88,11 @@ def _frames(path: Path, first: int, last: int | None) -> Iterator[VideoFrame]:
                 end = frame.time or 0.0
                 if index == last:
                     return
-        missing = declared - (0 if last is not None else hidden) - (index + 1)
-        # Some writers count one frame too many; a view that is shorter than that is incomplete.
-        if missing > (0 if last is not None else max(1, declared // 100)):
+        if last is not None:
+            return
+        declared = len(times) or max(0, stream.frames - hidden)
+        # Some writers count one frame too many; what lacks more has lost its end or its middle.
+        if declared - (index + 1) > max(1, declared // 100):
             raise VideoError(f"{index + 1} of {declared} frames can be decoded")
         if not declared and container.duration and len(container.streams) == 1:
             seconds = container.duration / av.time_base
@@ -104,9 +102,13 @@ def _frames(path: Path, first: int, last: int | None) -> Iterator[VideoFrame]:
 
 @functools.lru_cache(maxsize=16)
 def _frame_times(path: Path) -> tuple[int, ...]:
-    """Time stamps of all frames in order, to seek by frame number; empty where there are none."""
-    with av.open(path) as container:
-        stream = _video_stream(container)
+    """Time stamps of all frames in order, to seek by frame number.
+
+    Empty where time stamps are missing or not exact: there, frames are counted from the start.
+    """
+    with _open(path) as (container, stream):
+        if not {"mp4", "matroska", "avi"} & set(container.format.name.split(",")):
+            return ()
         packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
         times = {packet.pts for packet in packets}
         if None in times or len(times) < len(packets):
@@ -114,10 +116,16 @@ def _frame_times(path: Path) -> tuple[int, ...]:
         return tuple(sorted(time for time in times if time is not None))
 
 
-def _video_stream(container: InputContainer) -> VideoStream:
-    if not container.streams.video:
-        raise VideoError("no video stream in this file")
-    return container.streams.video[0]
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    try:
+        container = av.open(path)
+    except av.FFmpegError as error:
+        raise VideoError(f"not a video, or its header is broken: {error.strerror}") from None
+    with container:
+        if not container.streams.video:
+            raise VideoError("no video stream in this file")
+        yield container, container.streams.video[0]
 
 
 def _shrink(frame: VideoFrame, short_side: int) -> UInt8[np.ndarray, "H W C"]:
@@ -130,7 +138,3 @@ def _shrink(frame: VideoFrame, short_side: int) -> UInt8[np.ndarray, "H W C"]:
     ).to_ndarray()
     # Phones record upright video sideways and say so in the file; degrees, counterclockwise.
     return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
-
-
-def _reason(error: av.FFmpegError) -> str:
-    return f"cannot be decoded: {error.strerror or type(error).__name__}"

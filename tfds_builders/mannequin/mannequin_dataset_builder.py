@@ -1,6 +1,7 @@
 """Mannequin: rendered videos under NTU's names, read as NTU's are."""
 
 from pathlib import Path
+from typing import Any
 
 from tfds_builders.base import MultiViewBuilder
 from tfds_builders.manifest import Manifest
@@ -11,11 +12,28 @@ from tfds_builders.ntu import layout
 class Builder(MultiViewBuilder):
     """Builder of the data set `mannequin`."""
 
+    def __init__(
+        self, *, subjects: int = 20, replications: int = 2, seed: int = 0, **kwargs: Any
+    ) -> None:
+        """Makes a builder, which renders the videos first if the raw directory lacks them.
+
+        Args:
+            subjects: Different figures.
+            replications: Of every action by every subject.
+            seed: Of everything random in the videos.
+            **kwargs: As for `MultiViewBuilder`.
+        """
+        self._options = {"subjects": subjects, "replications": replications, "seed": seed}
+        super().__init__(**kwargs)
+
     @property
     def classes(self) -> tuple[str, ...]:
         """The actions that the generator knows."""
         return tuple(CLASSES)
 
     def manifest(self, raw_dir: Path) -> Manifest:
-        """Finds the videos by their names."""
+        """Renders the videos that are not there yet, then finds them by their names."""
+        from tfds_builders.mannequin.generate import generate
+
+        generate(raw_dir, **self._options, jobs=self.jobs)
         return layout.read(raw_dir, self.classes)
