@@ -232,7 +232,7 @@ def training_order(config: ConfigDict, items: Sequence[Item]) -> grain.MapDatase
 
 
 def draw_pretraining(
-    data: FrozenConfigDict, seed: int, number: int, activity: Activity
+    data: ConfigDict, seed: int, number: int, activity: Activity
 ) -> PretrainingDraw:
     """All that is random in pre-training sample `number`: one draw of views and times, R of crops.
 
@@ -323,7 +323,7 @@ def _decode(
         ) from error
 
 
-def _draw_crops(data: FrozenConfigDict, rng: np.random.Generator) -> list[augment.CropDraw]:
+def _draw_crops(data: ConfigDict, rng: np.random.Generator) -> list[augment.CropDraw]:
     """A crop for each view: one draw for each, or the same for all."""
     num_draws = data.num_views if data.crops == "independent" else 1
     draws = [augment.draw_crop(rng, data.crop_scales, data.flip) for _ in range(num_draws)]
