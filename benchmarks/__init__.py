@@ -1,0 +1,1 @@
+"""Rates of this machine: a table for people, JSON for other programs."""

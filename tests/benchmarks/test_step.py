@@ -1,0 +1,150 @@
+"""The benchmark compares like with like, and counts the work right."""
+
+import json
+import math
+import re
+from functools import partial
+
+import jax
+import jax.extend
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from flax import nnx
+from ml_collections import ConfigDict
+
+from benchmarks import step as benchmark
+from benchmarks import torch_reference
+from configs.base import get_config
+from mv2mae_jax.model.build import grid_of, pretraining_model
+from mv2mae_jax.model.variants import VARIANTS
+from mv2mae_jax.tasks.pretrain import draw_masks, pretraining_loss
+from mv2mae_jax.training.parameters import split
+
+RENAMED = (
+    (r"^encoder\.embed", "embed"),
+    (r"^encoder\.blocks", "blocks"),
+    (r"^encoder_norm", "norm"),
+    (r"mlp\.up", "mlp.0"),
+    (r"mlp\.down", "mlp.2"),
+    (r"(kernel|scale)$", "weight"),
+    (r"cross_attention\.query", "cross_attention.q"),
+)
+
+
+@pytest.fixture(scope="module")
+def config() -> ConfigDict:
+    config = get_config()
+    config.model.variant = "mini"
+    config.model.dtype = "float32"
+    config.data.num_frames, config.data.image_size = 4, 64
+    config.batch_size = 2
+    return config
+
+
+@pytest.fixture(scope="module")
+def batch(config) -> dict[str, jax.Array]:
+    """Two moments of random brightness, so that some tubelets move more than others."""
+    clips = benchmark.random_clips(config)
+    clips[:, :, 2:, :32] //= 3
+    return {"clips": jnp.array(clips), "index": jnp.arange(2)}
+
+
+@pytest.fixture(scope="module")
+def model(config):
+    """Definition and parameters, all of them random."""
+    definition, parameters = split(pretraining_model(config, nnx.Rngs(0)))
+    random = np.random.default_rng(0)
+    return definition, {
+        name: value + jnp.float32(0.05 * random.normal(size=value.shape))
+        for name, value in parameters.items()
+    }
+
+
+def to_reference(parameters: dict, patch_size: tuple[int, int, int]) -> dict[str, torch.Tensor]:
+    """Our parameters (or gradients) as the reference names, turns and joins them."""
+    tensors = {}
+    for name, value in parameters.items():
+        for pattern, theirs in RENAMED:
+            name = re.sub(pattern, theirs, name)
+        tensors[name] = torch.from_numpy(np.array(value.T))
+    embedding = tensors["embed.weight"].unflatten(1, (*patch_size, 3))
+    tensors["embed.weight"] = embedding.permute(0, 4, 1, 2, 3).contiguous()
+    for name in [name for name in tensors if name.endswith("key.weight")]:
+        prefix = name.removesuffix("key.weight")
+        across = prefix.endswith("cross_attention.")
+        parts = ("key", "value") if across else ("query", "key", "value")
+        joined = torch.cat([tensors.pop(f"{prefix}{part}.weight") for part in parts])
+        tensors[prefix + ("kv" if across else "qkv") + ".weight"] = joined
+        for part in set(parts) - {"key"}:
+            tensors[f"{prefix}{part[0]}_bias"] = tensors.pop(f"{prefix}{part}.bias")
+    return tensors
+
+
+def test_reference_has_the_same_loss_and_gradients(config, model, batch):
+    """Both views, both decoders, motion weights: all of Eq. 3."""
+    definition, parameters = model
+    keys = jax.random.split(jax.random.key(0), 2)
+
+    @jax.jit
+    def loss_and_gradients(parameters):
+        return jax.value_and_grad(
+            lambda p: pretraining_loss(config, definition.bind(p), batch, keys)[0]
+        )(parameters)
+
+    loss, grads = loss_and_gradients(parameters)
+
+    patch_size = tuple(config.model.patch_size)
+    reference = torch_reference.MV2MAE(VARIANTS[config.model.variant], grid_of(config), patch_size)
+    reference.load_state_dict(to_reference(parameters, patch_size))
+    hidden = np.zeros((2, 2, math.prod(grid_of(config))), bool)
+    np.put_along_axis(hidden, np.asarray(draw_masks(config, keys, 2).masked), True, axis=2)
+    clips = torch.from_numpy(np.array(batch["clips"]))
+    theirs = torch_reference.pretraining_loss(config, reference, clips, torch.from_numpy(hidden))
+    theirs.backward()
+
+    assert abs(loss - theirs.item()) < 1e-5 * loss
+    expected = to_reference(grads, patch_size)
+    for name, parameter in reference.named_parameters():
+        error = (parameter.grad - expected[name]).abs().max()
+        assert error <= 2e-5 * expected[name].abs().max(), name
+
+
+def test_reference_masks_a_fixed_number():
+    hidden = torch_reference.random_masks(3, (8, 8, 8), 0.7, torch.device("cpu"))
+    assert (hidden.sum(-1) == 358).all() and not torch.equal(hidden[0], hidden[1])
+
+
+def test_work_is_counted_right(config, model, batch):
+    """The formula counts every product of the step's program, forward and backward."""
+    definition, parameters = model
+    keys = jax.random.split(jax.random.key(0), 2)
+    loss = partial(pretraining_loss, config)
+    program = jax.make_jaxpr(jax.grad(lambda p: loss(definition.bind(p), batch, keys)[0]))(
+        parameters
+    )
+    assert products(program.jaxpr) == 2 * benchmark.flops_per_pair(config)
+
+
+def products(program) -> int:
+    """Operations of all matrix products of a program and of those it calls."""
+    total = 0
+    for equation in program.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            left = equation.invars[0].aval.shape
+            inner = math.prod(left[axis] for axis in contracted)
+            total += 2 * inner * math.prod(equation.outvars[0].aval.shape)
+        total += sum(map(products, jax.extend.core.jaxprs_in_params(equation.params)))
+    return total
+
+
+def test_measures_both(config):
+    report = benchmark.measure(config, rounds=2, steps=1)
+    printed = benchmark.table(report)
+    for rate in report["frameworks"]:
+        assert len(rate["pairs_per_second"]) == 2 and min(rate["pairs_per_second"]) > 0
+        assert rate["peak_memory_mib"] > 100
+        assert rate["framework"] in printed
+    json.dumps(report)  # holds nothing that JSON does not know
