@@ -15,7 +15,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mv2mae_jax.errors import InputError
 
@@ -67,7 +67,7 @@ def _manifest(args: argparse.Namespace) -> "MultiViewBuilder":
     return Builder(manifest_csv=args.manifest, name=args.name, **_common(args))
 
 
-def _common(args: argparse.Namespace) -> dict[str, object]:
+def _common(args: argparse.Namespace) -> dict[str, Any]:
     names = ("raw_dir", "data_dir", "short_side", "quality", "jobs", "max_broken")
     return {name: getattr(args, name) for name in names}
 

@@ -14,12 +14,14 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import writer
+from tensorflow_datasets.proto import tf_example_pb2
 from tqdm import tqdm
 
 from mv2mae_jax.errors import InputError
@@ -29,7 +31,7 @@ from tfds_builders.manifest import Manifest, Row, Unused
 SPLIT = "all"  # one export per data set: protocols are filters of the index, not splits
 SHARD_BYTES = 256 << 20  # a shard is in memory while it is written
 
-Example = dict[str, Any]
+Activity = tuple[Sequence[Row], encoding.Encoded]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Report:
         return "\n".join(lines)
 
 
-class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
+class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Builds the records of a data set: one activity each, with all its views.
 
     Records keep the order of the manifest. (TFDS's other builders, `GeneratorBasedBuilder`, hold
@@ -162,11 +164,13 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         start = time.monotonic()
         raw_dir = self.raw_dir or Path(dl_manager.manual_dir)
         manifest = self.manifest(raw_dir)
-        self._activities = self._encode(manifest, raw_dir, start)
+        activities = self._encode(manifest, raw_dir)
+        self._check_broken(sum(len(e.broken) for _, e in activities), len(manifest.rows))
+        self._activities = [(rows, encoded) for rows, encoded in activities if encoded.views]
         with tqdm(total=len(self._activities), desc="writing", unit="activity") as self._bar:
             super()._download_and_prepare(dl_manager, download_config)
         assert self.report is not None
-        self.report = dataclasses.replace(self.report, seconds=time.monotonic() - start)
+        self.report = dataclasses.replace(self.report, seconds=round(time.monotonic() - start, 1))
         self._write_index()
         self._write_report(manifest)
 
@@ -174,60 +178,35 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     def _cache(self) -> Path:
         return Path(self.data_dir_root) / self.name / f".cache-{self.version}"
 
-    def _encode(
-        self, manifest: Manifest, raw_dir: Path, start: float
-    ) -> list[tuple[tuple[Row, ...], encoding.Encoded]]:
-        """Encodes what is not encoded yet; sets the report; returns the usable activities."""
+    def _encode(self, manifest: Manifest, raw_dir: Path) -> list[Activity]:
+        """All activities of the manifest, those encoded that were not yet; sets the report."""
+        start = time.monotonic()
         activities = manifest.activities()
         paths = [encoding.cache_path(self._cache, raw_dir, a, self.settings) for a in activities]
-        encoded = {i: encoding.load(path) for i, path in enumerate(paths) if path.exists()}
-        resumed = len(encoded)
-        todo = [i for i in range(len(activities)) if i not in encoded]
+        finished = {i: encoding.load(path) for i, path in enumerate(paths) if path.exists()}
+        resumed = len(finished)
+        todo = [i for i in range(len(activities)) if i not in finished]
         work = [(paths[i], activities[i]) for i in todo]
-        frames = 0
         with tqdm(
             total=len(manifest.rows),
-            initial=sum(len(activities[i]) for i in encoded),
+            initial=sum(len(activities[i]) for i in finished),
             desc=f"encoding {self.name}",
             unit="video",
-            smoothing=0.02,
+            smoothing=0.02,  # the rate over the last minutes, not seconds
         ) as bar:
-            for position, result in encoding.encode_activities(
-                work, raw_dir, self.settings, self.jobs
-            ):
-                i = todo[position]
-                encoded[i] = result
-                frames += sum(result.views.values())
-                bar.update(len(activities[i]))
-        seconds = time.monotonic() - start
-        results = [encoded[i] for i in range(len(activities))]
-        pairs = [(rows, e) for rows, e in zip(activities, results, strict=True) if e.views]
-        broken = tuple(dict.fromkeys(itertools.chain.from_iterable(e.broken for e in results)))
-        self.report = Report(
-            activities=len(pairs),
-            views=sum(len(e.views) for _, e in pairs),
-            frames=sum(sum(e.views.values()) for _, e in pairs),
-            bytes=sum(e.bytes for _, e in pairs),
-            seconds=seconds,
-            resumed=resumed,
-            frames_per_second=round(frames / seconds, 1),
-            broken=broken,
-            dropped=tuple(
-                rows[0].activity for rows, e in zip(activities, results, strict=True) if not e.views
-            ),
-            uneven=tuple(
-                f"{rows[0].activity}: {e.views}"
-                for rows, e in pairs
-                if min(e.views.values()) < 0.9 * max(e.views.values())
-            ),
-            unused=manifest.unused,
+            results = encoding.encode_activities(work, raw_dir, self.settings, self.jobs)
+            for position, encoded in results:
+                finished[todo[position]] = encoded
+                bar.update(len(work[position][1]))
+        frames = sum(sum(finished[i].views.values()) for i in todo)
+        result = [(rows, finished[i]) for i, rows in enumerate(activities)]
+        self.report = _summarize(
+            result, manifest.unused, resumed, frames / (time.monotonic() - start)
         )
-        self._check_broken(sum(len(e.broken) for e in results), len(manifest.rows))
-        return pairs
+        return result
 
     def _check_broken(self, broken: int, videos: int) -> None:
-        assert self.report is not None
-        if broken > self.max_broken * videos or not self.report.activities:
+        if broken > self.max_broken * videos or broken == videos:
             raise InputError(
                 f"{broken} of {videos} videos of {self.name} are broken, more than "
                 f"{self.max_broken:.2%}; mend or remove them, or allow more with --max-broken, and "
@@ -236,17 +215,18 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
     def _shard_iterators_per_split(
         self, dl_manager: Any
-    ) -> Mapping[str, Sequence[Callable[[], Iterator[tuple[int, Example]]]]]:
-        sizes = np.cumsum([e.bytes for _, e in self._activities])
+    ) -> Mapping[str, Sequence[Callable[[], Iterator[tuple[int, dict[str, Any]]]]]]:
+        sizes = np.cumsum([e.size for _, e in self._activities])
         shards: dict[int, list[int]] = {}
         for position, size in enumerate(sizes):
             shards.setdefault(int(size) // SHARD_BYTES, []).append(position)
         return {SPLIT: [functools.partial(self._examples, shard) for shard in shards.values()]}
 
-    def _examples(self, positions: Sequence[int]) -> Iterator[tuple[int, Example]]:
+    def _examples(self, positions: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
         for position in positions:
             rows, encoded = self._activities[position]
-            firsts = itertools.accumulate(encoded.views.values(), initial=0)
+            names, counts = list(encoded.views), list(encoded.views.values())
+            firsts = [0, *itertools.accumulate(counts[:-1])]
             yield (
                 position,
                 {
@@ -254,14 +234,14 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
                     "label": rows[0].label,
                     "subject": rows[0].subject,
                     "setup": rows[0].setup,
-                    "views": [
-                        {"name": name, "first": first, "count": count}
-                        for (name, count), first in zip(encoded.views.items(), firsts, strict=False)
-                    ],
+                    "views": {"name": names, "first": firsts, "count": counts},
                     "frames": encoded.frames(),
                 },
             )
             self._bar.update()
+
+    def _example_writer(self) -> writer.ExampleWriter:
+        return _ReproducibleWriter(file_format=self.info.file_format)
 
     def _write_index(self) -> None:
         """Writes what protocols choose from: position in `activities` = position in the records."""
@@ -328,8 +308,44 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         """The report says it."""
 
 
+def _summarize(
+    activities: Sequence[Activity], unused: tuple[Unused, ...], resumed: int, rate: float
+) -> Report:
+    usable = [(rows, encoded) for rows, encoded in activities if encoded.views]
+    broken = itertools.chain.from_iterable(encoded.broken for _, encoded in activities)
+    return Report(
+        activities=len(usable),
+        views=sum(len(encoded.views) for _, encoded in usable),
+        frames=sum(sum(encoded.views.values()) for _, encoded in usable),
+        bytes=sum(encoded.size for _, encoded in usable),
+        seconds=0.0,
+        resumed=resumed,
+        frames_per_second=round(rate, 1),
+        broken=tuple(dict.fromkeys(broken)),  # a video cut into several activities is named once
+        dropped=tuple(rows[0].activity for rows, encoded in activities if not encoded.views),
+        uneven=tuple(
+            f"{rows[0].activity}: {encoded.views}"
+            for rows, encoded in usable
+            if min(encoded.views.values()) < 0.9 * max(encoded.views.values())
+        ),
+        unused=unused,
+    )
+
+
+class _ReproducibleWriter(writer.ExampleWriter):
+    """Puts the fields of each record in a fixed order, so that equal builds are equal files."""
+
+    def write(self, path: Any, examples: Iterable[tuple[Any, bytes]]) -> Any:
+        return super().write(path, ((key, _in_order(example)) for key, example in examples))
+
+
+def _in_order(example: bytes) -> bytes:
+    return tf_example_pb2.Example.FromString(example).SerializeToString(deterministic=True)
+
+
 def _digest(manifest: Manifest) -> str:
-    rows = json.dumps([dataclasses.astuple(row) for row in manifest.rows])
+    """What the records depend on, apart from where below the raw directory the files lie."""
+    rows = json.dumps([dataclasses.astuple(dataclasses.replace(r, path="")) for r in manifest.rows])
     return hashlib.sha256(rows.encode()).hexdigest()
 
 

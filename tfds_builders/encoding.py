@@ -44,13 +44,13 @@ class Encoded:
     Attributes:
         path: File of the cache folder that holds all its frames.
         views: Name and number of frames of each good view.
-        bytes: Size of the frames.
+        size: Of all frames, in bytes.
         broken: The videos that could not be used.
     """
 
     path: Path
     views: dict[str, int]
-    bytes: int
+    size: int
     broken: tuple[Unused, ...]
 
     def frames(self) -> list[bytes]:
@@ -64,7 +64,9 @@ def cache_path(cache: Path, raw_dir: Path, rows: Sequence[Row], settings: Settin
     """The file of one activity, named by what it is made from."""
     parts: list[object] = [dataclasses.asdict(settings)]
     for row in rows:
-        stat = (raw_dir / row.path).stat()
+        path = raw_dir / row.path
+        # A link to nothing is a broken video like others: decoding says so.
+        stat = path.stat() if path.exists() else path.lstat()
         parts.append([dataclasses.asdict(row), stat.st_size, stat.st_mtime_ns])
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
     return cache / digest[:2] / digest

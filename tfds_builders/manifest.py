@@ -87,10 +87,9 @@ def read_csv(path: Path, raw_dir: Path) -> Manifest:
     Raises:
         InputError: A column, a row or a file is missing, wrong or there twice; the line is named.
     """
-    lines = _read_lines(path)
     rows: dict[tuple[str, str], tuple[int, Row]] = {}
     leaders: dict[str, tuple[int, Row]] = {}
-    for number, fields in lines:
+    for number, fields in _read_lines(path):
         row = _parse(fields, f"{path}:{number}")
         if not (raw_dir / row.path).is_file():
             raise InputError(f"{path}:{number}: no file {raw_dir / row.path}")
@@ -123,13 +122,10 @@ def _read_lines(path: Path) -> list[tuple[int, dict[str, str]]]:
         raise InputError(f"{path} cannot be read as UTF-8 text: {error}") from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        return _read_columns(reader, path)
+        lines = [(reader.line_num, values) for values in reader]
     except csv.Error as error:
         raise InputError(f"{path}:{reader.line_num}: not a CSV: {error}") from None
-
-
-def _read_columns(reader: "csv._reader", path: Path) -> list[tuple[int, dict[str, str]]]:
-    header = [column.strip() for column in next(reader, [])]
+    header = [column.strip() for column in lines[0][1]] if lines else []
     missing = [column for column in REQUIRED if column not in header]
     unknown = [column for column in header if column not in REQUIRED + OPTIONAL]
     if missing:
@@ -140,19 +136,19 @@ def _read_columns(reader: "csv._reader", path: Path) -> list[tuple[int, dict[str
         )
     if len(set(header)) < len(header):
         raise InputError(f"{path}:1: a column stands twice in the header: {_list(header)}")
-    lines = []
-    for values in reader:
+    rows = []
+    for number, values in lines[1:]:
         if not any(value.strip() for value in values):
             continue
         if len(values) != len(header):
             raise InputError(
-                f"{path}:{reader.line_num}: {len(values)} fields where the header has {len(header)}"
+                f"{path}:{number}: {len(values)} fields where the header has {len(header)}"
             )
-        columns = dict(zip(header, (value.strip() for value in values), strict=True))
-        lines.append((reader.line_num, columns))
-    if not lines:
+        stripped = (value.strip() for value in values)
+        rows.append((number, dict(zip(header, stripped, strict=True))))
+    if not rows:
         raise InputError(f"{path}: no rows below the header")
-    return lines
+    return rows
 
 
 def _parse(fields: dict[str, str], where: str) -> Row:

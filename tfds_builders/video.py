@@ -79,7 +79,7 @@ def _frames(path: Path, first: int, last: int | None) -> Iterator[VideoFrame]:
         for packet in container.demux(stream):
             hidden += packet.is_discard  # outside of the edit list: never to be shown
             for frame in packet.decode():
-                index = bisect.bisect_left(times, frame.pts) if times else index + 1
+                index = bisect.bisect_left(times, frame.pts or 0) if times else index + 1
                 if index < first:
                     continue
                 if frame.is_corrupt:

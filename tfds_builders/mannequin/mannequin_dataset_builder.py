@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from tfds_builders.base import MultiViewBuilder
 from tfds_builders.manifest import Manifest
 from tfds_builders.mannequin.actions import CLASSES
@@ -35,5 +37,11 @@ class Builder(MultiViewBuilder):
         """Renders the videos that are not there yet, then finds them by their names."""
         from tfds_builders.mannequin.generate import generate
 
-        generate(raw_dir, **self._options, jobs=self.jobs)
-        return layout.read(raw_dir, self.classes)
+        with tqdm(desc="rendering mannequin", unit="activity", delay=1) as bar:
+
+            def show(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            files = generate(raw_dir, **self._options, jobs=self.jobs, progress=show)
+        return layout.read(raw_dir, self.classes, [str(f.relative_to(raw_dir)) for f in files])

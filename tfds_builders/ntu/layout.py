@@ -5,7 +5,7 @@ The three cameras of one activity (same setup, performer, replication and action
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mv2mae_jax.errors import InputError
@@ -22,13 +22,14 @@ CLASSES: tuple[str, ...] = tuple(
 )
 
 
-def read(raw_dir: Path, classes: Sequence[str]) -> Manifest:
+def read(raw_dir: Path, classes: Sequence[str], paths: Iterable[str] | None = None) -> Manifest:
     """Finds all videos with NTU's names.
 
     Args:
         raw_dir: Any directory above the videos; folders (nturgb+d_rgb/, one per setup) do not
             matter.
         classes: Class names; action A001 is the first.
+        paths: Files to read, relative to `raw_dir`; None: all that look like videos.
 
     Returns:
         The manifest: activities sorted by name, views "1", "2", "3" by camera.
@@ -38,7 +39,7 @@ def read(raw_dir: Path, classes: Sequence[str]) -> Manifest:
     """
     rows: dict[tuple[str, str], Row] = {}
     unused = []
-    for path in _videos(raw_dir):
+    for path in _videos(raw_dir) if paths is None else paths:
         match = NAME.fullmatch(Path(path).name)
         if match is None:
             unused.append(Unused(path, "its name is not of the form SsssCcccPpppRrrrAaaa_rgb.avi"))
