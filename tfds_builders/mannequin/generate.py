@@ -1,0 +1,164 @@
+"""Writes mannequin's videos: python -m tfds_builders.mannequin.generate --raw-dir DIR.
+
+The files bear NTU's names, S001C001P001R001A001_rgb.avi, in the folder nturgb+d_rgb. Each activity is a function of
+the seed and its own numbers, so neither the number of processes nor the number of subjects changes a file.
+"""
+
+import argparse
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from mv2mae_jax.errors import InputError
+from tfds_builders.mannequin.actions import CLASSES, FRAME_RATE
+from tfds_builders.mannequin.render import Frames, render_activity
+
+__all__ = ["CLASSES", "SETUPS", "generate", "render_activity"]
+
+SETUPS = 6
+FOLDER = "nturgb+d_rgb"
+
+Activity = tuple[int, int, int, int]  # set-up, subject, replication, action
+
+
+def plan(subjects: int, replications: int, seed: int) -> list[Activity]:
+    """All activities. Each subject visits two or three set-ups; which, for an activity, is left to chance."""
+    activities = []
+    for subject in range(1, subjects + 1):
+        rng = np.random.default_rng([seed, 0, subject])
+        rooms = 1 + rng.permutation(SETUPS)[: rng.integers(2, 4)]
+        activities += [
+            (int(room), subject, replication, action)
+            for replication in range(1, replications + 1)
+            for action, room in enumerate(rng.choice(rooms, len(CLASSES)), 1)
+        ]
+    return sorted(activities)  # by set-up, so that a process renders few backgrounds
+
+
+def write_video(path: Path, frames: Frames) -> None:
+    """Writes BGR frames as MPEG-4 in AVI, completely or not at all."""
+    part = path.with_suffix(f".{os.getpid()}.part")
+    with av.open(str(part), "w", format="avi") as container:
+        stream = container.add_stream("mpeg4", rate=FRAME_RATE)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1
+        stream.codec_context.qmin = stream.codec_context.qmax = 2
+        stream.codec_context.bit_rate = 4_000_000
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
+        container.mux(stream.encode())
+    part.replace(path)
+
+
+def paths_of(folder: Path, activity: Activity) -> dict[int, Path]:
+    """Camera number to file."""
+    setup, subject, replication, action = activity
+    return {
+        camera: folder
+        / f"S{setup:03}C{camera:03}P{subject:03}R{replication:03}A{action:03}_rgb.avi"
+        for camera in (1, 2, 3)
+    }
+
+
+def write_activity(folder: Path, activity: Activity, seed: int) -> None:
+    """Renders and writes the files of an activity that are not there yet."""
+    missing = {
+        camera: path for camera, path in paths_of(folder, activity).items() if not path.exists()
+    }
+    if missing:
+        views = render_activity(*activity, seed)
+        for camera, path in missing.items():
+            write_video(path, views[camera])
+
+
+def generate(
+    raw_dir: str | os.PathLike[str],
+    *,
+    subjects: int = 20,
+    replications: int = 2,
+    seed: int = 0,
+    jobs: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """Writes all videos below `raw_dir`, those already there excepted.
+
+    Args:
+        raw_dir: made if it does not exist.
+        subjects: number of subjects.
+        replications: 1, or 2: performances of each action by each subject.
+        seed: of everything random.
+        jobs: processes; None for one a core, 1 for none beside this one.
+        progress: called with the number of activities done and their total.
+
+    Returns:
+        Every file of the data set, sorted.
+
+    Raises:
+        InputError: a number is out of range, or the folder holds videos of another seed.
+    """
+    if not 1 <= subjects <= 999:
+        raise InputError(f"subjects is {subjects}; it must lie between 1 and 999")
+    if replications not in (1, 2):
+        raise InputError(f"replications is {replications}; it must be 1 or 2")
+    folder = Path(raw_dir) / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = Path(raw_dir) / "mannequin_seed.txt"
+    if stamp.exists() and stamp.read_text() != f"{seed}\n":
+        raise InputError(
+            f"{raw_dir} holds the mannequin of seed {stamp.read_text().strip()}; take another folder"
+        )
+    stamp.write_text(f"{seed}\n")
+
+    activities = plan(subjects, replications, seed)
+    todo = [a for a in activities if not all(p.exists() for p in paths_of(folder, a).values())]
+    done = len(activities) - len(todo)
+    jobs = min(jobs or os.cpu_count() or 1, max(len(todo), 1))
+    if jobs == 1:
+        for done, activity in enumerate(todo, done + 1):
+            write_activity(folder, activity, seed)
+            if progress:
+                progress(done, len(activities))
+    else:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(
+            jobs, context, initializer=cv2.setNumThreads, initargs=(1,)
+        ) as pool:
+            work = pool.map(
+                write_activity, [folder] * len(todo), todo, [seed] * len(todo), chunksize=4
+            )
+            for done, _ in enumerate(work, done + 1):
+                if progress:
+                    progress(done, len(activities))
+    return sorted(path for a in activities for path in paths_of(folder, a).values())
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Write the videos of the mannequin data set.")
+    parser.add_argument("--raw-dir", required=True, type=Path)
+    parser.add_argument("--subjects", type=int, default=20)
+    parser.add_argument("--replications", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=None)
+    flags = parser.parse_args()
+
+    def show(done: int, total: int) -> None:
+        print(f"\r{done}/{total} activities", end="\n" if done == total else "", flush=True)
+
+    try:
+        paths = generate(**vars(flags), progress=show)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    print(f"{len(paths)} videos in {flags.raw_dir / FOLDER}")
+
+
+if __name__ == "__main__":
+    main()
