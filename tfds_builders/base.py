@@ -31,7 +31,7 @@ from tfds_builders.manifest import Manifest, Row, Unused
 SPLIT = "all"  # one export per data set: protocols are filters of the index, not splits
 SHARD_BYTES = 256 << 20  # a shard is in memory while it is written
 
-Activity = tuple[Sequence[Row], encoding.Encoded]
+Activity = tuple[tuple[Row, ...], encoding.Encoded]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -96,7 +96,7 @@ def _frames(path: Path, first: int, last: int | None) -> Iterator[VideoFrame]:
             raise VideoError(f"{index + 1} of {declared} frames can be decoded")
         if not declared and container.duration and len(container.streams) == 1:
             seconds = container.duration / av.time_base
-            if end < 0.9 * seconds - 0.5:
+            if end + 2 / float(stream.guessed_rate or 25) < 0.98 * seconds:
                 raise VideoError(f"ends after {end:.1f} of {seconds:.1f} s")
 
 

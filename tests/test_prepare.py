@@ -1,0 +1,185 @@
+"""The command line that turns raw videos into records, run as people run it."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from videos import moving_pattern, write_csv, write_video
+
+CUTS = 16
+HEADER = "activity,view,path,label,first,last"
+
+
+def prepare(*args: object) -> subprocess.CompletedProcess[str]:
+    """Runs the command to its end."""
+    return subprocess.run(command(*args), capture_output=True, text=True, check=False)
+
+
+def command(*args: object) -> list[str]:
+    return [sys.executable, "-m", "mv2mae_jax.prepare", *map(str, args)]
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CSV that cuts two videos, which take a while to decode, into many activities."""
+    folder = tmp_path_factory.mktemp("raw")
+    frames = moving_pattern(5 * CUTS, 480, 640)
+    for name in ("left.avi", "right.avi"):
+        write_video(folder / name, frames, "mpeg4", keyframe_every=1000)
+    rows = [
+        (f"cut{cut:02}", name.split(".")[0], name, f"label {cut % 3}", 5 * cut, 5 * cut + 4)
+        for cut in range(CUTS)
+        for name in ("left.avi", "right.avi")
+    ]
+    return write_csv(folder / "videos.csv", rows, HEADER)
+
+
+@pytest.fixture(scope="module")
+def built(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The data directory of an undisturbed build, and what the command printed."""
+    data_dir = tmp_path_factory.mktemp("data")
+    result = prepare("manifest", *arguments(manifest, data_dir), "--jobs=2")
+    assert result.returncode == 0, result.stderr
+    return data_dir, result.stdout
+
+
+def arguments(manifest: Path, data_dir: Path) -> list[str]:
+    return [f"--manifest={manifest}", "--name=cuts", f"--data-dir={data_dir}", "--short-side=64"]
+
+
+def contents(data_dir: Path) -> dict[str, str]:
+    """Digests of the files that must not depend on how the build went."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (data_dir / "cuts" / "1.0.0").iterdir()
+        if path.name != "report.json"  # holds times
+    }
+
+
+def test_a_build_ends_with_a_report(built: tuple[Path, str]) -> None:
+    data_dir, output = built
+    *_, counts, place = output.splitlines()
+    assert counts.startswith(f"{CUTS} activities, {2 * CUTS} views, {10 * CUTS} frames, ")
+    assert counts.endswith(" frames/s")
+    assert place == f"written to {data_dir / 'cuts' / '1.0.0'}"
+    report = json.loads((data_dir / "cuts/1.0.0/report.json").read_text())
+    assert report["settings"] == {"short_side": 64, "quality": 90}
+    assert report["frames"] == 10 * CUTS and report["frames_per_second"] > 0
+
+
+def test_run_again_it_says_complete_or_what_is_in_the_way(
+    built: tuple[Path, str], manifest: Path
+) -> None:
+    data_dir, _ = built
+    again = prepare("manifest", *arguments(manifest, data_dir))
+    assert again.returncode == 0
+    assert again.stdout == f"{data_dir / 'cuts' / '1.0.0'} is complete already\n"
+    other = prepare("manifest", *arguments(manifest, data_dir), "--short-side=100")
+    assert other.returncode == 1
+    assert "built with short_side 64, not 100" in other.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_build_continues_to_the_same_files(
+    built: tuple[Path, str], manifest: Path, tmp_path: Path, how: signal.Signals
+) -> None:
+    args = ["manifest", *arguments(manifest, tmp_path), "--jobs=2"]
+    process = subprocess.Popen(
+        command(*args), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    cache = tmp_path / "cuts" / ".cache-1.0.0"
+    deadline = time.monotonic() + 60
+    while len(finished(cache)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)  # as a terminal does
+    else:
+        process.send_signal(how)
+    _, errors = process.communicate(timeout=60)
+    done = len(finished(cache))
+    assert 2 <= done < CUTS, "stopped too late to show anything"
+    if how == signal.SIGKILL:
+        assert process.returncode == -how
+    else:
+        assert process.returncode == 128 + how
+        assert errors.splitlines()[-1] == "stopped; run the same command again to continue"
+    assert "Traceback" not in errors
+    wait_until_gone(process.pid)
+    result = prepare(*args)
+    assert result.returncode == 0, result.stderr
+    resumed = int(result.stdout.split("(")[1].split()[0])
+    assert done <= resumed < CUTS
+    assert contents(tmp_path) == contents(built[0])
+    assert [path.name for path in (tmp_path / "cuts").iterdir()] == ["1.0.0"]
+
+
+def finished(cache: Path) -> list[Path]:
+    """The activities that are encoded."""
+    return [path for path in cache.glob("*/*") if not path.suffix]
+
+
+def wait_until_gone(session: int) -> None:
+    """The decoding processes end by themselves when their parent is killed."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(session, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail("decoding processes outlive the build")
+
+
+def test_broken_files_are_named_and_too_many_fail(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    good = write_video(raw / "S001C001P001R001A001_rgb.avi", moving_pattern(6, 48, 64)).read_bytes()
+    damaged = {2: b"", 3: b"no video", 4: good[: len(good) // 2]}
+    for action, content in damaged.items():
+        (raw / f"S001C001P001R001A{action:03}_rgb.avi").write_bytes(content)
+    (raw / "holiday.mp4").write_bytes(good)
+    args = ("ntu", f"--raw-dir={raw}", f"--data-dir={tmp_path}", "--jobs=1")
+    failed = prepare(*args)
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines()[-1].startswith("error: 3 of 4 videos of ntu are broken")
+    allowed = prepare(*args, "--max-broken=0.75")
+    assert allowed.returncode == 0, allowed.stderr
+    for output in (failed.stdout, allowed.stdout):
+        for action in damaged:
+            assert f"could not use S001C001P001R001A{action:03}_rgb.avi: " in output
+            assert f"activity dropped: S001P001R001A{action:03}\n" in output
+        assert "not read: holiday.mp4: its name" in output
+        assert "\n1 activities, 1 views, 6 frames" in output
+    assert (tmp_path / "ntu/1.0.0/index.json").exists()
+
+
+@pytest.mark.parametrize(
+    "args, code, message",
+    [
+        ((), 2, "DATASET"),
+        (("nothing",), 2, "invalid choice: 'nothing'"),
+        (("ntu", "--data-dir=x"), 2, "--raw-dir"),
+        (("ntu", "--raw-dir=x", "--data-dir=x", "--short-side=0"), 2, "from 16 to 4320"),
+        (("ntu", "--raw-dir=x", "--data-dir=x", "--quality=high"), 2, "from 1 to 100"),
+        (("ntu", "--raw-dir=x", "--data-dir=x", "--max-broken=2"), 2, "from 0 to 1"),
+        (("ntu", "--raw-dir=x", "--data-dir=x", "--subjects=3"), 2, "--subjects"),
+        (("manifest", "--manifest=x", "--data-dir=x", "--name=A b"), 2, "'A b' is not a name"),
+        (("manifest", "--manifest=no.csv", "--data-dir=x", "--name=a"), 1, "error: no manifest no"),
+        (("ntu", "--raw-dir=/nowhere", "--data-dir=x"), 1, "error: no directory /nowhere"),
+    ],
+)
+def test_mistakes_end_with_one_clear_line(
+    tmp_path: Path, args: tuple[str, ...], code: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    result = prepare(*args)
+    assert result.returncode == code
+    assert message in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,245 @@
+"""What was built holds what was filmed: records, index and report of real small videos."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import simplejpeg
+from grain.sources import ArrayRecordDataSource
+from tensorflow_datasets.proto import tf_example_pb2
+from videos import moving_pattern, write_csv, write_video
+
+from mv2mae_jax.errors import InputError
+from tfds_builders import base
+from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
+from tfds_builders.ntu.ntu_dataset_builder import Builder as NTUBuilder
+
+HEADER = "activity,view,path,label,subject,setup,first,last"
+ROWS = [  # activity, view, seed of the pattern, label, subject, setup, first, last
+    ("pour", "left", 1, "pour", "Ann", "kitchen", "", ""),
+    ("pour", "right", 2, "pour", "Ann", "kitchen", "", ""),
+    ("stir-1", "left", 3, "stir", "Ben", "kitchen", 0, 9),
+    ("stir-1", "right", 4, "stir", "Ben", "kitchen", 0, 9),
+    ("stir-2", "left", 3, "stir", "Ben", "kitchen", 10, 19),
+    ("stir-2", "right", 4, "stir", "Ben", "kitchen", 11, 17),
+]
+LENGTH = 20
+
+
+@pytest.fixture(scope="module")
+def raw_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("raw")
+    for seed in range(1, 5):
+        write_video(folder / f"{seed}.mp4", moving_pattern(LENGTH, 80, 120, seed))
+    (folder / "broken.mp4").write_text("no video")
+    return folder
+
+
+def builder(raw_dir: Path, data_dir: Path, rows: list[Any] = ROWS, **options: Any) -> Builder:
+    """The builder of a data set named kitchen."""
+    lines = [(*row[:2], f"{row[2]}.mp4", *row[3:]) for row in rows]
+    path = write_csv(data_dir.parent / f"{data_dir.name}.csv", lines, HEADER)
+    options = {"short_side": 40, "jobs": 1, **options}
+    return Builder(manifest_csv=path, name="kitchen", raw_dir=raw_dir, data_dir=data_dir, **options)
+
+
+@pytest.fixture(scope="module")
+def kitchen(raw_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the built data set."""
+    data_dir = tmp_path_factory.mktemp("data")
+    builder(raw_dir, data_dir).build()
+    return data_dir / "kitchen" / "1.0.0"
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    """Fields of all records, read as the loader reads them."""
+    shards = sorted(map(str, folder.glob("*.array_record-*")))
+    source = ArrayRecordDataSource(shards)
+    result = []
+    for position in range(len(source)):
+        feature = tf_example_pb2.Example.FromString(source[position]).features.feature
+        kinds = {name: feature[name].WhichOneof("kind") for name in feature}
+        result.append({name: list(getattr(feature[name], kinds[name]).value) for name in feature})
+    return result
+
+
+def test_tensorflow_is_not_imported(kitchen: Path) -> None:
+    assert "tensorflow" not in sys.modules
+
+
+def test_the_index_lists_the_activities_in_order(kitchen: Path) -> None:
+    text = (kitchen / "index.json").read_text()
+    kitchens = {"setup": "kitchen"}
+    assert json.loads(text) == {
+        "dataset": "kitchen",
+        "version": "1.0.0",
+        "classes": ["pour", "stir"],
+        "short_side": 40,
+        "activities": [
+            {"id": "pour", "label": 0, "subject": "Ann", **kitchens}
+            | {"views": {"left": 20, "right": 20}},
+            {"id": "stir-1", "label": 1, "subject": "Ben", **kitchens}
+            | {"views": {"left": 10, "right": 10}},
+            {"id": "stir-2", "label": 1, "subject": "Ben", **kitchens}
+            | {"views": {"left": 10, "right": 7}},
+        ],
+    }
+    assert [line.count('"id"') for line in text.splitlines()] == [0, 1, 1, 1, 0]
+
+
+def test_records_match_the_index(kitchen: Path) -> None:
+    index = json.loads((kitchen / "index.json").read_text())
+    stored = records(kitchen)
+    assert len(stored) == len(index["activities"])
+    for record, activity in zip(stored, index["activities"], strict=True):
+        assert record["activity"] == [activity["id"].encode()]
+        assert record["label"] == [activity["label"]]
+        assert record["subject"] == [activity["subject"].encode()]
+        assert record["setup"] == [b"kitchen"]
+        assert [name.decode() for name in record["views/name"]] == list(activity["views"])
+        assert record["views/count"] == list(activity["views"].values())
+        assert record["views/first"] == [0, record["views/count"][0]]
+        assert len(record["frames"]) == sum(record["views/count"])
+
+
+def test_frames_are_those_that_were_filmed(kitchen: Path) -> None:
+    """The drawn pictures, averaged over blocks of 2 x 2 pixels, come back in every record."""
+    for record, rows in zip(records(kitchen), (ROWS[:2], ROWS[2:4], ROWS[4:]), strict=True):
+        for row, offset, count in zip(
+            rows, record["views/first"], record["views/count"], strict=True
+        ):
+            drawn = moving_pattern(LENGTH, 80, 120, row[2])[row[6] or 0 :]
+            for t in range(count):
+                image = simplejpeg.decode_jpeg(record["frames"][offset + t])
+                expected = drawn[t].reshape(40, 2, 60, 2, 3).mean((1, 3))
+                assert image.shape == (40, 60, 3)
+                assert 10 * np.log10(255**2 / np.mean((image - expected) ** 2)) > 30
+
+
+def test_tfds_can_read_what_was_built(kitchen: Path) -> None:
+    import tensorflow_datasets as tfds
+
+    read = tfds.builder_from_directory(kitchen)
+    assert read.info.splits["all"].num_examples == 3
+    assert read.info.features["label"].names == ["pour", "stir"]
+
+
+def test_the_report_counts_and_names(raw_dir: Path, tmp_path: Path) -> None:
+    rows = [
+        *ROWS,
+        ("half", "left", 1, "pour", "Ann", "kitchen", "", ""),
+        ("half", "right", "broken", "pour", "Ann", "kitchen", "", ""),
+        ("none", "left", "broken", "stir", "Ann", "kitchen", "", ""),
+    ]
+    build = builder(raw_dir, tmp_path / "data", rows, max_broken=0.5)
+    report = build.build()
+    assert report is not None
+    assert (report.activities, report.views, report.frames) == (4, 7, 97)
+    assert [item.path for item in report.broken] == ["broken.mp4"]
+    assert report.dropped == ("none",)
+    assert report.uneven == ("stir-2: {'left': 10, 'right': 7}",)
+    stored = json.loads((Path(build.data_path) / "report.json").read_text())
+    assert stored["broken"] == [{"path": "broken.mp4", "reason": report.broken[0].reason}]
+    assert stored["frames"] == 97 and stored["dropped"] == ["none"]
+    frames = [len(frame) for record in records(Path(build.data_path)) for frame in record["frames"]]
+    assert (len(frames), sum(frames)) == (97, report.bytes)
+    names = [record["activity"][0] for record in records(Path(build.data_path))]
+    assert names == [b"pour", b"stir-1", b"stir-2", b"half"]
+    text = str(report)
+    for part in ("broken.mp4: not a video", "dropped: none", "stir-2", "4 activities, 7 views"):
+        assert part in text
+
+
+def test_too_many_broken_videos_fail_and_can_be_allowed_later(
+    raw_dir: Path, tmp_path: Path
+) -> None:
+    rows = [*ROWS, ("half", "right", "broken", "pour", "Ann", "kitchen", "", "")]
+    build = builder(raw_dir, tmp_path / "data", rows, max_broken=0.14)  # 1 of 7 is more
+    with pytest.raises(InputError, match="1 of 7 videos of kitchen are broken"):
+        build.build()
+    assert build.report is not None and build.report.broken[0].path == "broken.mp4"
+    assert not build.data_path.exists()
+    report = builder(raw_dir, tmp_path / "data", rows, max_broken=0.15).build()
+    assert report is not None and report.resumed == 4  # nothing is decoded twice
+
+
+def test_all_videos_broken_is_never_allowed(raw_dir: Path, tmp_path: Path) -> None:
+    rows = [("half", "right", "broken", "pour", "Ann", "kitchen", "", "")]
+    with pytest.raises(InputError, match="1 of 1 videos"):
+        builder(raw_dir, tmp_path / "data", rows, max_broken=1.0).build()
+
+
+def test_many_shards_hold_the_same_records(
+    kitchen: Path, raw_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "SHARD_BYTES", 20_000)
+    build = builder(raw_dir, tmp_path / "data", jobs=2)
+    build.build()
+    assert len(list(Path(build.data_path).glob("*.array_record-*"))) == 3
+    assert records(Path(build.data_path)) == records(kitchen)
+
+
+def test_nothing_but_the_result_is_left(kitchen: Path) -> None:
+    assert [path.name for path in kitchen.parent.iterdir()] == ["1.0.0"]
+    assert [path.name for path in kitchen.parent.parent.iterdir()] == ["kitchen"]
+
+
+def test_a_finished_build_is_kept_unless_it_would_differ(kitchen: Path, raw_dir: Path) -> None:
+    data_dir = kitchen.parent.parent
+    before = {path: path.stat().st_mtime_ns for path in kitchen.iterdir()}
+    assert builder(raw_dir, data_dir).build() is None
+    with pytest.raises(InputError, match="built with short_side 40, not 50"):
+        builder(raw_dir, data_dir, short_side=50).build()
+    with pytest.raises(InputError, match="built with quality 90, not 80"):
+        builder(raw_dir, data_dir, quality=80).build()
+    with pytest.raises(InputError, match="built from other videos"):
+        builder(raw_dir, data_dir, ROWS[:4]).build()
+    assert {path: path.stat().st_mtime_ns for path in kitchen.iterdir()} == before
+
+
+def test_a_folder_that_is_no_build_is_left_alone(raw_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "data/kitchen/1.0.0").mkdir(parents=True)
+    with pytest.raises(InputError, match="no complete build"):
+        builder(raw_dir, tmp_path / "data").build()
+
+
+def test_two_builds_of_the_same_data_do_not_mix(raw_dir: Path, tmp_path: Path) -> None:
+    build = builder(raw_dir, tmp_path / "data")
+    with base._locked(build._cache, ""), pytest.raises(InputError, match="another process"):
+        build.build()
+
+
+def test_a_changed_video_is_encoded_again(raw_dir: Path, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "1.mp4").write_text("no video yet")
+    rows = [("pour", "left", 1, "pour", "Ann", "kitchen", "", "")]
+    with pytest.raises(InputError, match="broken"):
+        builder(raw, tmp_path / "data", rows).build()
+    (raw / "1.mp4").write_bytes((raw_dir / "1.mp4").read_bytes())
+    report = builder(raw, tmp_path / "data", rows).build()
+    assert report is not None and (report.frames, report.resumed) == (LENGTH, 0)
+
+
+def test_ntu_becomes_records_with_its_own_labels(raw_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "raw" / "nturgb+d_rgb"
+    folder.mkdir(parents=True)
+    for camera in (1, 2, 3):
+        write_video(
+            folder / f"S002C{camera:03}P003R001A120_rgb.avi", moving_pattern(5, 54, 96, camera)
+        )
+    (folder / "S002C001P003R002A001_rgb.avi").touch()
+    build = NTUBuilder(raw_dir=tmp_path / "raw", data_dir=tmp_path, jobs=1, max_broken=0.3)
+    report = build.build()
+    assert report is not None and report.dropped == ("S002P003R002A001",)
+    index = json.loads((tmp_path / "ntu/1.0.0/index.json").read_text())
+    assert index["activities"] == [
+        {"id": "S002P003R001A120", "label": 119, "subject": "3", "setup": "2"}
+        | {"views": {"1": 5, "2": 5, "3": 5}}
+    ]
+    assert len(index["classes"]) == 120
+    (record,) = records(tmp_path / "ntu/1.0.0")
+    assert simplejpeg.decode_jpeg(record["frames"][14]).shape == (54, 96, 3)

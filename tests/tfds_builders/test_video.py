@@ -1,0 +1,140 @@
+"""Frames of real videos: the right ones, of the right size, and none from a damaged file."""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import simplejpeg
+from videos import moving_pattern, write_video
+
+from tfds_builders.video import VideoError, count_frames, encode_frames
+
+FORMATS = {"a.avi": "mpeg4", "a.mp4": "libx264", "a.webm": "libvpx-vp9", "a.mpg": "mpeg2video"}
+FRAMES = 40
+
+
+@pytest.fixture(scope="module", params=FORMATS)
+def video(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    name = request.param
+    return write_video(
+        tmp_path_factory.mktemp("video") / name, moving_pattern(FRAMES), FORMATS[name]
+    )
+
+
+def encode(
+    path: Path, first: int = 0, last: int | None = None, short_side: int = 60
+) -> list[bytes]:
+    return encode_frames(path, first, last, short_side=short_side, quality=90)
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return 10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2))
+
+
+def by_opencv(path: Path) -> list[np.ndarray]:
+    """All frames, RGB, decoded by another library."""
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while (frame := capture.read()[1]) is not None:
+        frames.append(frame[..., ::-1])
+    return frames
+
+
+def test_frames_equal_those_of_another_decoder_made_smaller(video: Path) -> None:
+    images = encode(video)
+    expected = by_opencv(video)
+    assert len(images) == len(expected) == count_frames(video) == FRAMES
+    for image, frame in zip(images, expected, strict=True):
+        reduced = cv2.resize(frame, (80, 60), interpolation=cv2.INTER_AREA)
+        assert psnr(simplejpeg.decode_jpeg(image), reduced) > 30
+    # The bound tells a frame from its neighbour.
+    neighbour = cv2.resize(expected[11], (80, 60), interpolation=cv2.INTER_AREA)
+    assert psnr(simplejpeg.decode_jpeg(images[10]), neighbour) < 30
+
+
+@pytest.mark.parametrize("first, last", [(0, 0), (5, 9), (13, 30), (8, 8), (39, 39), (21, None)])
+def test_a_range_is_a_slice_of_the_whole(video: Path, first: int, last: int | None) -> None:
+    end = FRAMES if last is None else last + 1
+    assert encode(video, first, last) == encode(video)[first:end]
+
+
+def test_a_range_past_the_end_is_an_error(video: Path) -> None:
+    with pytest.raises(VideoError, match="5 of 10 frames from frame 35"):
+        encode(video, 35, 44)
+
+
+@pytest.mark.parametrize(
+    "height, width, short_side, expected",
+    [(120, 160, 144, (120, 160)), (120, 160, 60, (60, 80)), (200, 110, 55, (100, 55))],
+)
+def test_the_short_side_shrinks_and_never_grows(
+    tmp_path: Path, height: int, width: int, short_side: int, expected: tuple[int, int]
+) -> None:
+    path = write_video(tmp_path / "a.mp4", moving_pattern(2, height, width))
+    (first, _) = encode(path, short_side=short_side)
+    assert simplejpeg.decode_jpeg(first).shape == (*expected, 3)
+
+
+@pytest.mark.parametrize("matrix", [(0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)])
+def test_video_that_is_stored_sideways_is_turned_upright(
+    tmp_path: Path, matrix: tuple[int, int, int, int]
+) -> None:
+    path = write_video(tmp_path / "a.mp4", moving_pattern(3))
+    data = path.read_bytes()
+    a, b, c, d = (int(value * 65536).to_bytes(4, "big", signed=True) for value in matrix)
+    rotated = b"".join([a, b, bytes(4), c, d, bytes(12), (1 << 30).to_bytes(4, "big")])
+    start = data.index(b"tkhd") + 4 + 40  # the matrix of the track header
+    path.write_bytes(data[:start] + rotated + data[start + 36 :])
+    expected = by_opencv(path)
+    for image, frame in zip(encode(path, short_side=200), expected, strict=True):
+        assert psnr(simplejpeg.decode_jpeg(image), frame) > 30
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "end cut off", "middle cut out"])
+def test_a_damaged_file_gives_a_reason_and_no_frames(
+    video: Path, tmp_path: Path, damage: str
+) -> None:
+    data = video.read_bytes()
+    third = len(data) // 3
+    damaged = {
+        "empty": b"",
+        "text": b"not a video at all\n" * 50,
+        "end cut off": data[: 2 * third],
+        "middle cut out": data[:third] + data[2 * third :],
+    }[damage]
+    path = tmp_path / video.name
+    path.write_bytes(damaged)
+    with pytest.raises(VideoError) as error:
+        encode(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_damaged_end_does_not_matter_before_it(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", moving_pattern(FRAMES), "mpeg4")
+    whole = encode(path)
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert encode(cut, 4, 9) == whole[4:10]
+    with pytest.raises(VideoError):
+        encode(cut)
+
+
+def test_sound_without_pictures_is_no_video(tmp_path: Path) -> None:
+    import av
+
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+    with pytest.raises(VideoError, match="no video stream"):
+        encode(path)
+
+
+def test_same_frames_whatever_the_name(video: Path, tmp_path: Path) -> None:
+    copy = tmp_path / f"name with spaces, and é{video.suffix}"
+    shutil.copy(video, copy)
+    assert encode(copy) == encode(video)
