@@ -61,7 +61,7 @@ def parse(argv: list[str]) -> tuple[ConfigDict, str]:
         raise flags.Error(f"--config={name}: no such config file") from error
     if rest:
         raise flags.Error(f"not understood: {' '.join(rest)}")
-    return config.lock(), _WORKDIR.value
+    return config.lock(), str(_WORKDIR.value)
 
 
 def fail(error: Exception, code: int) -> int:

@@ -1,5 +1,8 @@
 """From a config to a model, and from bytes to what a model reads."""
 
+import math
+from typing import Any
+
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
@@ -15,18 +18,22 @@ from mv2mae_jax.objective import normalize_pixels, patchify
 
 def pretraining_model(config: ConfigDict, rngs: nnx.Rngs) -> MV2MAE:
     """The masked autoencoder that a config describes."""
-    return MV2MAE(*_sizes(config), **_kind(config), rngs=rngs)
+    return MV2MAE(**_encoder_arguments(config), rngs=rngs)
 
 
 def classifier(config: ConfigDict, num_classes: int, rngs: nnx.Rngs) -> Classifier:
     """The classifier that a config describes."""
-    drop_path = config.model.drop_path
-    return Classifier(*_sizes(config), num_classes, **_kind(config), drop_path=drop_path, rngs=rngs)
+    return Classifier(
+        **_encoder_arguments(config),
+        num_classes=num_classes,
+        drop_path=config.model.drop_path,
+        rngs=rngs,
+    )
 
 
 def encoder(config: ConfigDict, rngs: nnx.Rngs) -> Encoder:
     """The encoder alone."""
-    return Encoder(*_sizes(config), **_kind(config), rngs=rngs)
+    return Encoder(**_encoder_arguments(config), rngs=rngs)
 
 
 def clip_patches(config: ConfigDict, clips: UInt8[Array, "B T H W C"]) -> Float[Array, "B N P"]:
@@ -41,10 +48,12 @@ def grid_of(config: ConfigDict) -> Grid:
     return tubelet_grid(data.num_frames, data.image_size, tuple(config.model.patch_size))
 
 
-def _sizes(config: ConfigDict) -> tuple:
-    p0, p1, p2 = config.model.patch_size
-    return VARIANTS[config.model.variant], grid_of(config), 3 * p0 * p1 * p2
-
-
-def _kind(config: ConfigDict) -> dict:
-    return {"positions": config.model.positions, "dtype": jnp.dtype(config.model.dtype)}
+def _encoder_arguments(config: ConfigDict) -> dict[str, Any]:
+    model = config.model
+    return {
+        "variant": VARIANTS[model.variant],
+        "grid": grid_of(config),
+        "pixels": 3 * math.prod(model.patch_size),
+        "positions": model.positions,
+        "dtype": jnp.dtype(model.dtype),
+    }

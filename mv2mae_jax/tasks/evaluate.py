@@ -15,7 +15,6 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from mv2mae_jax.data import loader
-from mv2mae_jax.data.records import load_index
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.fusion import accuracy, fuse_views, per_class_accuracy
 from mv2mae_jax.model import build
@@ -55,7 +54,7 @@ def evaluate(config: ConfigDict, workdir: str | Path) -> None:
     single_clip = predict(config, parameters, clips=1, crops=1)
     videos = predict(config, parameters, clips=clips, crops=crops)
     fused, activity_labels = fuse_views(*videos)
-    names = load_index(config.data.data_dir, config.data.dataset).classes
+    names = loader.class_names(config)
     results = {
         "protocol": config.data.protocol,
         "dataset": config.data.dataset,

@@ -9,8 +9,6 @@ from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
 from mv2mae_jax.data import loader
-from mv2mae_jax.data.protocols import num_classes
-from mv2mae_jax.data.records import load_index
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.model import build
 from mv2mae_jax.model.classifier import Classifier
@@ -26,13 +24,12 @@ from mv2mae_jax.training.workdir import open_workdir
 def finetune(config: ConfigDict, workdir: str | Path) -> None:
     """Trains a classifier end to end on the training split, then evaluates it."""
     steps_per_epoch = loader.steps_per_epoch(config)
-    index = load_index(config.data.data_dir, config.data.dataset)
-    classes = num_classes(index, config.data.protocol)
+    num_classes = loader.num_classes(config)
     initial = load_encoder_parameters(config) if config.finetune.init_from else None
     train(
         config,
         open_workdir(workdir, config),
-        make_model=lambda rngs: build.classifier(config, classes, rngs),
+        make_model=lambda rngs: build.classifier(config, num_classes, rngs),
         loss=partial(classification_loss, config),
         batches=loader.finetuning_batches,
         steps_per_epoch=steps_per_epoch,

@@ -4,12 +4,14 @@ Names are the path in the module (`encoder.blocks.0.attention.query.kernel`); ru
 rate, decay and sharding, checkpoints and conversions all speak of them.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from flax import nnx
 from jaxtyping import Array
 
+Path = tuple[Hashable, ...]
 Parameters = dict[str, Array]
 Module = TypeVar("Module", bound=nnx.Module)
 
@@ -19,7 +21,7 @@ class Definition(Generic[Module]):
     """The static part of a module."""
 
     graph: nnx.GraphDef
-    paths: tuple[tuple[str | int, ...], ...]
+    paths: tuple[Path, ...]
 
     def bind(self, parameters: Parameters) -> Module:
         """The module with these parameters."""
@@ -35,5 +37,5 @@ def split(module: Module) -> tuple[Definition[Module], Parameters]:
     return Definition(graph, tuple(flat)), parameters
 
 
-def _name(path: tuple[str | int, ...]) -> str:
+def _name(path: Path) -> str:
     return ".".join(map(str, path))

@@ -42,18 +42,18 @@ def create_state(
     mesh: Mesh,
 ) -> tuple[Definition[Module], TrainState]:
     """Initial values, made where they will live; no device ever holds more than its part."""
-    definition = None
+    definitions = []  # static, so tracing hands it out by this way
 
     def create(key: Key[Array, ""]) -> TrainState:
-        nonlocal definition
         definition, parameters = split(make_model(nnx.Rngs(key)))
+        definitions.append(definition)
         optimizer_state = make_optimizer(parameters).init(parameters)
         return TrainState(jnp.zeros((), jnp.int32), parameters, optimizer_state)
 
     key = jax.random.key(seed)
     shardings = state_sharding(mesh, jax.eval_shape(create, key))
     state = jax.jit(create, out_shardings=shardings)(key)
-    return definition, state
+    return definitions[0], state
 
 
 def make_train_step(

@@ -1,0 +1,42 @@
+# Everything runs in ./.venv, made from pinned versions by `make setup`.
+#   make demo       the main job on the embedded data set, about 13 minutes on 2 cores
+#   make test       lint, types and tests
+#   make test-slow  the proofs that take longer, and those that download
+#   make footage    the same road with real four-camera footage (downloads one package)
+
+BASE_PYTHON ?= python3
+PYTHON := .venv/bin/python
+VERSION := $(shell $(BASE_PYTHON) -c 'import sys; print("py%d%d" % sys.version_info[:2])')
+CONSTRAINTS := constraints/$(VERSION).txt
+
+.PHONY: setup setup-dev demo lint test test-slow footage constraints
+
+setup: .venv/installed
+setup-dev: .venv/installed-dev
+
+# The demo needs the package alone; the tests also torch, to compare with.
+.venv/installed: pyproject.toml $(CONSTRAINTS)
+	test -x $(PYTHON) || $(BASE_PYTHON) -m venv .venv
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[torch,dev]'
+	touch $@
+
+$(CONSTRAINTS):
+	@echo "error: no pinned versions for $(VERSION); use Python 3.11 or 3.12: make BASE_PYTHON=python3.12 ..." >&2; exit 2
+
+demo: setup
+	$(PYTHON) -m mv2mae_jax.demo --out build/demo
+
+lint: setup-dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+test: lint
+	$(PYTHON) -m pytest
+
+test-slow: setup-dev
+	$(PYTHON) -m pytest -m "slow or network"

@@ -1,0 +1,103 @@
+"""The main job on the embedded data set, from rendered videos to a table: python -m mv2mae_jax.demo
+
+Runs the commands that one would run on one's own data, shows each, and prints what they found.
+Started again, it continues where it stopped.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from tabulate import tabulate
+
+CONFIG = "configs/mannequin.py"
+
+
+def main() -> int:
+    """Runs everything; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mv2mae_jax.demo", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--out", type=Path, default=Path("build/demo"), help="takes all files")
+    parser.add_argument("--seeds", type=int, default=1, help="repeats training with other seeds")
+    args = parser.parse_args()
+    started = time.perf_counter()
+    out = args.out
+    try:
+        run(
+            "render three cameras, build records",
+            *("prepare", "mannequin", f"--raw-dir={out / 'raw'}", f"--data-dir={out / 'data'}"),
+        )
+        results = [train_and_test(out, seed) for seed in range(args.seeds)]
+        for picture in ("motion", "reconstruction"):
+            run(
+                f"draw {picture}",
+                *("visualize", picture, f"--workdir={out / 'pretrain-0'}"),
+                f"--out={out / f'{picture}.png'}",
+            )
+    except subprocess.CalledProcessError as error:
+        return error.returncode
+    print(f"\nTop-1 accuracy on camera 1, which no training has seen ({args.seeds} seed(s)):\n")
+    print(table(results))
+    print(f"\nPictures: {out / 'motion.png'}, {out / 'reconstruction.png'}")
+    print(f"Time: {(time.perf_counter() - started) / 60:.1f} minutes")
+    return 0
+
+
+def train_and_test(out: Path, seed: int) -> dict[str, float]:
+    """Pre-trains, probes, fine-tunes, and trains the same classifier from scratch."""
+    common = (f"--config.data.data_dir={out / 'data'}", f"--config.seed={seed}")
+    pretrained = out / f"pretrain-{seed}"
+    finetuned, scratch = out / f"finetune-{seed}", out / f"scratch-{seed}"
+    start = ("main", f"--config={CONFIG}")
+    run("pre-train on cameras 2 and 3, without labels", *start, f"--workdir={pretrained}", *common)
+    probe = ("main", f"--config={CONFIG}:probe")
+    run("linear probes of the frozen encoder", *probe, f"--workdir={pretrained}", *common)
+    finetune = ("main", f"--config={CONFIG}:finetune")
+    init = f"--config.finetune.init_from={pretrained}"
+    run("fine-tune with labels", *finetune, f"--workdir={finetuned}", init, *common)
+    run("the same from scratch", *finetune, f"--workdir={scratch}", *common)
+    probes = json.loads((pretrained / "probe.json").read_text())
+    results = {
+        workdir: json.loads((workdir / "results.json").read_text())["top1_single_view"]
+        for workdir in (finetuned, scratch)
+    }
+    return {
+        "chance": probes["chance"],
+        "linear classifier on the motion map": probes["motion_map"],
+        "fine-tuned from scratch": results[scratch],
+        "fine-tuned from pre-training": results[finetuned],
+        "token probe before pre-training": probes["tokens_before"],
+        "token probe after pre-training": probes["tokens_after"],
+    }
+
+
+def run(what: str, module: str, *args: str) -> None:
+    """Shows and runs one command of the package.
+
+    Raises:
+      CalledProcessError: it failed, and has said why.
+    """
+    command = ["-m", f"mv2mae_jax.{module}", *args]
+    print(f"\n# {what}\n$ python {shlex.join(command)}", flush=True)
+    subprocess.run([sys.executable, *command], check=True)
+
+
+def table(results: list[dict[str, float]]) -> str:
+    """Mean over the seeds, and every seed's value where there are several."""
+    rows = []
+    for name in results[0]:
+        values = [result[name] for result in results]
+        row = [name, f"{np.mean(values):.1%}"]
+        rows.append(row + [f"{value:.1%}" for value in values] * (len(values) > 1))
+    seeds = [f"seed {seed}" for seed in range(len(results))] * (len(results) > 1)
+    return tabulate(rows, headers=["", "accuracy", *seeds], tablefmt="github")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""Pictures from a pre-training work directory.
+
+python -m mv2mae_jax.visualize motion --workdir DIR --out motion.png
+python -m mv2mae_jax.visualize reconstruction --workdir DIR --out reconstruction.png
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Float, UInt8
+from ml_collections import ConfigDict
+
+from mv2mae_jax.data import loader
+from mv2mae_jax.errors import InputError
+from mv2mae_jax.model import build
+from mv2mae_jax.objective import motion_weights, normalize_pixels
+from mv2mae_jax.training.checkpoints import load_parameters
+from mv2mae_jax.training.parameters import Parameters
+from mv2mae_jax.visualize.reconstruct import effective_tubelets, motion_overlay, reconstruct
+
+Rows = dict[str, Float[np.ndarray, "T H W C"]]
+
+TEMPERATURE_FACTORS = (0.2, 1.0, 5.0)  # times the temperature of the run
+
+
+def main() -> int:
+    """Draws one picture; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mv2mae_jax.visualize", description="Pictures of a pre-training run."
+    )
+    parser.add_argument("picture", choices=("motion", "reconstruction"))
+    parser.add_argument("--workdir", required=True, help="work directory of a pre-training run")
+    parser.add_argument("--out", required=True, help="PNG file to write")
+    parser.add_argument("--data-dir", help="where the records are; default: as in training")
+    parser.add_argument("--samples", type=int, default=2, help="activities to show")
+    args = parser.parse_args()
+    try:
+        draw(args.picture, args.workdir, args.out, args.data_dir, args.samples)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def draw(
+    picture: str,
+    workdir: str | Path,
+    out: str | Path,
+    data_dir: str | None = None,
+    samples: int = 2,
+) -> None:
+    """Draws `motion` or `reconstruction` for some training activities of a run."""
+    parameters, config = load_parameters(workdir)
+    config.data.data_dir = data_dir or config.data.data_dir
+    config.batch_size = samples
+    with loader.pretraining_batches(config) as batches:
+        clips = next(batches)["clips"][:: config.data.repeats]
+    if picture == "motion":
+        sections = [motion_rows(config, clip[0]) for clip in clips]
+        note = "brightness: weight relative to the largest of the clip"
+    else:
+        sections = reconstruction_rows(config, parameters, clips)
+        note = (
+            f"{config.masking.ratio:.0%} masked (grey); predictions are shown in masked places only"
+        )
+        if config.objective.targets == "normalized":
+            note += "; mean and contrast of each guessed from visible tubelets"
+    save(sections, config.model.patch_size[0], note, out)
+    print(f"{picture} drawn to {out}")
+
+
+def motion_rows(config: ConfigDict, clip: UInt8[np.ndarray, "T H W C"]) -> Rows:
+    """The clip, and the clip weighted at several temperatures (Figure 2)."""
+    patch_size, grid = tuple(config.model.patch_size), build.grid_of(config)
+    frames = clip / 255.0
+    normalized = normalize_pixels(jnp.asarray(clip)[None], config.data.mean, config.data.std)
+    rows = {"input": frames}
+    for factor in TEMPERATURE_FACTORS:
+        temperature = config.objective.temperature * factor
+        weights = np.asarray(motion_weights(normalized, patch_size, temperature)[0])
+        label = (
+            f"τ = {temperature:g}\n{effective_tubelets(weights):.0f} of {len(weights)}\ntubelets"
+        )
+        rows[label] = motion_overlay(frames, weights, patch_size, grid)
+    return rows
+
+
+def reconstruction_rows(
+    config: ConfigDict, parameters: Parameters, clips: UInt8[np.ndarray, "B V T H W C"]
+) -> list[Rows]:
+    """Of every sample: the source, the target, and the target masked and reconstructed."""
+    pictures = reconstruct(config, parameters, clips)
+    return [
+        {
+            "source view": pictures.input[b, 1],
+            "target view": pictures.input[b, 0],
+            "masked": pictures.masked[b, 0],
+            "self-view\ndecoder": pictures.self_view[b, 0],
+            "cross-view\ndecoder": pictures.cross_view[b, 0],
+            "error of\ncross-view": np.abs(pictures.cross_view[b, 0] - pictures.input[b, 0]),
+        }
+        for b in range(len(clips))
+    ]
+
+
+def save(sections: list[Rows], frame_step: int, note: str, out: str | Path) -> None:
+    """One row of frames for each entry, one frame of every tubelet."""
+    rows = [row for section in sections for row in section.items()]
+    columns = len(rows[0][1][::frame_step])
+    figure, axes = plt.subplots(
+        len(rows), columns, figsize=(1.4 * columns + 1, 1.4 * len(rows) + 0.4), squeeze=False
+    )
+    for line, (label, frames) in zip(axes, rows, strict=True):
+        for axis, frame in zip(line, frames[::frame_step], strict=True):
+            axis.imshow(np.clip(frame, 0, 1))
+            axis.set_xticks([])
+            axis.set_yticks([])
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center")
+    figure.suptitle(note, fontsize=9)
+    figure.tight_layout()
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=110)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

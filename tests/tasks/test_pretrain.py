@@ -1,0 +1,107 @@
+"""The pre-training loss from bytes, against the same written out view by view."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from configs.mannequin import get_config
+from mv2mae_jax.model import build
+from mv2mae_jax.tasks.pretrain import draw_masks, pretraining_loss, reconstruction_target
+from mv2mae_jax.training.step import sample_keys
+
+
+def small_config(**objective):
+    config = get_config()
+    config.data.image_size, config.data.num_frames = 16, 4
+    config.objective.update(objective)
+    return config
+
+
+def batch_of(views: int) -> dict:
+    rng = np.random.default_rng(views)
+    return {"clips": jnp.asarray(rng.integers(0, 256, (3, views, 4, 16, 16, 3)), jnp.uint8)}
+
+
+KEYS = sample_keys(0, jnp.arange(3))
+
+
+@pytest.mark.parametrize("targets", ["pixels", "normalized"])
+@pytest.mark.parametrize("views", [1, 2, 3])
+def test_loss_written_out(targets: str, views: int):
+    config = small_config(targets=targets, temperature=3.0, cross_view=0.5)
+    model = build.pretraining_model(config, nnx.Rngs(0))
+    batch = batch_of(views)
+    loss, metrics = pretraining_loss(config, model, batch, KEYS)
+
+    mask = draw_masks(config, KEYS, views)
+    mean, std = np.array(config.data.mean), np.array(config.data.std)
+    clips = np.asarray(batch["clips"], np.float64) / 255
+    normalized = (clips - mean) / std
+    cut = normalized.reshape(3, views, 2, 2, 2, 8, 2, 8, 3).transpose(0, 1, 2, 4, 6, 3, 5, 7, 8)
+    patches = cut.reshape(3, views, 8, 384)
+    predicted = model(jnp.asarray(patches, jnp.float32), mask)
+    total = 0.0
+    for prediction, scale in ((predicted.self_view, 1.0), (predicted.cross_view, 0.5)):
+        if prediction is None:
+            continue
+        for b in range(3):
+            for v in range(views):
+                moved = np.abs(np.diff(normalized[b, v], axis=0))
+                moved = np.concatenate([moved[:1], moved])
+                for place, token in enumerate(np.asarray(mask.masked[b, v])):
+                    t, h, w = np.unravel_index(token, (2, 2, 2))
+                    area = np.s_[8 * h : 8 * h + 8, 8 * w : 8 * w + 8]
+                    target = clips[b, v, 2 * t : 2 * t + 2, *area]
+                    if targets == "normalized":
+                        deviation = target.std(axis=(0, 1, 2), ddof=1)
+                        target = (target - target.mean(axis=(0, 1, 2))) / (deviation + 1e-6)
+                    norms = np.sqrt(
+                        (moved**2).reshape(2, 2, 2, 8, 2, 8, 3).sum(axis=(1, 3, 5, 6)).ravel()
+                    )
+                    weights = np.exp(norms / 3.0) / np.exp(norms / 3.0).sum() * 8
+                    error = (np.asarray(prediction[b, v, place]) - target.ravel()) ** 2
+                    masked = mask.masked.shape[-1]
+                    total += scale * weights[token] * error.mean() / masked / 3
+    assert float(loss) == pytest.approx(total, rel=1e-4)
+    assert ("cross_view" in metrics) == (views > 1)
+
+
+def test_literal_weights_are_smaller_by_the_number_of_tokens():
+    batch = batch_of(2)
+    mean_one, literal = (
+        small_config(weight_scale=scale) for scale in ("mean_one", "literal")
+    )
+    model = build.pretraining_model(mean_one, nnx.Rngs(0))
+    one, _ = pretraining_loss(mean_one, model, batch, KEYS)
+    other, _ = pretraining_loss(literal, model, batch, KEYS)
+    assert float(one) == pytest.approx(8 * float(other), rel=1e-5)
+
+
+def test_pixel_targets_are_the_clip_in_0_1():
+    config = small_config(targets="pixels")
+    patches = build.clip_patches(config, batch_of(2)["clips"][:, 0])
+    target = reconstruction_target(config, patches)
+    assert 0 <= float(target.min()) < 0.01
+    assert 0.99 < float(target.max()) <= 1.0 + 1e-6
+
+
+def test_masks_of_views_and_samples_differ_and_do_not_depend_on_the_batch():
+    config = small_config()
+    mask = draw_masks(config, KEYS, 2)
+    assert mask.masked.shape == (3, 2, 5)
+    assert not (mask.masked[:, 0] == mask.masked[:, 1]).all()
+    alone = draw_masks(config, KEYS[1:2], 2)
+    assert (alone.masked[0] == mask.masked[1]).all()
+
+
+def test_gradients_reach_every_parameter():
+    config = small_config()
+    graph, state = nnx.split(build.pretraining_model(config, nnx.Rngs(0)), nnx.Param)
+
+    def loss(state: nnx.State):
+        return pretraining_loss(config, nnx.merge(graph, state), batch_of(2), KEYS)[0]
+
+    for path, gradient in nnx.to_flat_state(jax.grad(loss)(state)):
+        assert float(jnp.abs(gradient[...]).max()) > 0, path

@@ -1,0 +1,51 @@
+"""Impossible configurations are named before anything starts."""
+
+import math
+
+import pytest
+
+from configs.base import get_config
+from mv2mae_jax.check import check
+from mv2mae_jax.errors import InputError
+
+
+def test_the_defaults_are_possible():
+    check(get_config())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("data.num_frames", 15, "multiple of the tubelet's 2"),
+        ("data.image_size", 120, "multiple of the tubelet's 16"),
+        ("model.patch_size", (2, 16, 0), "tubelet's 0"),
+        ("model.patch_size", (16, 16), "three values"),
+        ("masking.ratio", 0.0, "masks 0 of 512"),
+        ("masking.ratio", 1.0, "masks 0 of 512"),
+        ("masking.ratio", 0.001, "masks 0 of 512"),
+        ("masking.kind", "block", "random, tube"),
+        ("objective.temperature", 0.0, "positive"),
+        ("accumulation", 3, "equal parts"),
+        ("optimizer.warmup_epochs", 4000.0, "more than all"),
+        ("data.workers", -1, "0 or more"),
+        ("data.stride", 0, "at least 1"),
+        ("model.variant", "huge", "tiny, small, base, large"),
+        ("evaluation.crops", 3, "1, 5, 10"),
+        ("model.drop_path", 1.0, "[0, 1)"),
+    ],
+)
+def test_impossible_values_are_named(field: str, value: object, says: str):
+    config = get_config()
+    with config.ignore_type():
+        config.update_from_flattened_dict({field: value})
+    with pytest.raises(InputError) as caught:
+        check(config)
+    assert says in str(caught.value)
+    assert field in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_weighting_is_possible():
+    config = get_config()
+    config.objective.temperature = math.inf
+    check(config)

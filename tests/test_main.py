@@ -1,0 +1,184 @@
+"""The command line as a user meets it: real processes on real records."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mv2mae_jax.training.checkpoints import load_parameters
+
+SMALL = (
+    "--config.data.image_size=32",
+    "--config.data.num_frames=4",
+    "--config.model.patch_size=(2,16,16)",
+    "--config.batch_size=4",
+    "--config.log_every=1",
+)
+
+
+def command(config: str, workdir: Path, *overrides: str) -> list[str]:
+    flags = (f"--config=configs/{config}", f"--workdir={workdir}", *overrides)
+    return [sys.executable, "-m", "mv2mae_jax.main", *flags]
+
+
+def run(config: str, workdir: Path, *overrides: str) -> subprocess.CompletedProcess:
+    return subprocess.run(command(config, workdir, *overrides), capture_output=True, text=True)
+
+
+def metrics(workdir: Path) -> list[dict]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def small(mannequin_dir: Path) -> tuple[str, ...]:
+    return (*SMALL, f"--config.data.data_dir={mannequin_dir}")
+
+
+@pytest.fixture(scope="module")
+def pretrained(small: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workdir = tmp_path_factory.mktemp("runs") / "pretrain"
+    done = run("mannequin.py", workdir, "--config.epochs=6", *small)
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+def test_a_run_leaves_what_it_promises(pretrained: Path):
+    assert json.loads((pretrained / "config.json").read_text())["batch_size"] == 4
+    assert "encoder.blocks.0" in (pretrained / "parameters.txt").read_text()
+    assert list(pretrained.glob("events.out.tfevents.*"))
+    lines = metrics(pretrained)
+    assert [line["step"] for line in lines] == list(range(1, 37))  # 24 activities, 6 epochs of 4
+    assert {"loss", "self_view", "cross_view", "learning_rate", "pairs_per_second"} <= set(lines[0])
+    assert np.mean([x["loss"] for x in lines[-6:]]) < np.mean([x["loss"] for x in lines[:6]])
+
+
+def test_interrupted_equals_uninterrupted(pretrained: Path, small: tuple[str, ...], tmp_path: Path):
+    workdir = tmp_path / "interrupted"
+    words = command("mannequin.py", workdir, "--config.epochs=6", *small)
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while not (workdir / "metrics.jsonl").exists() or len(metrics(workdir)) < 3:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 143, output
+    assert "the same command continues" in output
+    stopped_at = metrics(workdir)[-1]["step"]
+    assert 3 <= stopped_at < 36
+
+    # What a killed run wrote beyond its last checkpoint is written again, once.
+    with (workdir / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": stopped_at + 1, "loss": 0.0}) + "\n")
+    again = run("mannequin.py", workdir, "--config.epochs=6", *small)
+    assert again.returncode == 0, again.stderr
+    assert f"from step {stopped_at} of 36" in again.stdout
+
+    computed = ("step", "loss", "self_view", "cross_view", "gradient_norm")
+    expected = [[line[name] for name in computed] for line in metrics(pretrained)]
+    assert [[line[name] for name in computed] for line in metrics(workdir)] == expected
+    parameters, _ = load_parameters(workdir)
+    undisturbed, _ = load_parameters(pretrained)
+    assert parameters.keys() == undisturbed.keys()
+    for name, value in parameters.items():
+        np.testing.assert_array_equal(value, undisturbed[name], err_msg=name)
+
+
+def test_a_finished_run_started_again_does_nothing(pretrained: Path, small: tuple[str, ...]):
+    before = metrics(pretrained)
+    again = run("mannequin.py", pretrained, "--config.epochs=6", *small)
+    assert again.returncode == 0
+    assert "trained to its last step, 36" in again.stdout
+    assert metrics(pretrained) == before
+
+
+def test_another_config_in_the_same_workdir_is_refused(pretrained: Path, small: tuple[str, ...]):
+    done = run("mannequin.py", pretrained, "--config.epochs=6", *small, "--config.seed=5")
+    assert done.returncode == 1
+    assert "seed: 0 there, 5 now" in done.stderr.splitlines()[-1]
+
+
+def test_finetune_evaluate_and_probe(pretrained: Path, small: tuple[str, ...], tmp_path: Path):
+    workdir = tmp_path / "finetune"
+    init = f"--config.finetune.init_from={pretrained}"
+    quick = ("--config.evaluation.clips=2", "--config.evaluation.crops=5")
+    done = run("mannequin.py:finetune", workdir, "--config.epochs=4", init, *small, *quick)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((workdir / "results.json").read_text())
+    assert (results["num_videos"], results["num_activities"], results["num_classes"]) == (24, 24, 12)
+    assert results["protocol"] == "xview"
+    assert set(results["per_class_accuracy"]) == set(class_names(small))
+    # One view a test activity: nothing to fuse. All classes are equally frequent.
+    assert results["top1_multi_view"] == results["top1_single_view"]
+    mean_class = np.mean(list(results["per_class_accuracy"].values()))
+    assert results["top1_single_view"] == pytest.approx(mean_class)
+
+    (workdir / "results.json").unlink()
+    again = run("mannequin.py:evaluate", workdir, *small, *quick)
+    assert again.returncode == 0, again.stderr
+    assert json.loads((workdir / "results.json").read_text()) == results
+
+    probed = run("mannequin.py:probe", pretrained, *small)
+    assert probed.returncode == 0, probed.stderr
+    probe = json.loads((pretrained / "probe.json").read_text())
+    assert probe["chance"] == pytest.approx(1 / 12)
+    assert probe["num_train_videos"] == 48
+    assert all(0 <= probe[key] <= 1 for key in ("motion_map", "tokens_before", "tokens_after"))
+
+
+def class_names(small: tuple[str, ...]) -> list[str]:
+    data_dir = Path(small[-1].partition("=")[2])
+    return json.loads((data_dir / "mannequin/1.0.0/index.json").read_text())["classes"]
+
+
+def test_evaluating_what_cannot_be_evaluated(pretrained: Path, small: tuple[str, ...], tmp_path):
+    no_classifier = run("mannequin.py:evaluate", pretrained, *small)
+    assert no_classifier.returncode == 1
+    assert "holds no classifier" in no_classifier.stderr.splitlines()[-1]
+    nothing = run("mannequin.py:evaluate", tmp_path / "nothing", *small)
+    assert nothing.returncode == 1
+    assert "has no checkpoints" in nothing.stderr.splitlines()[-1]
+
+
+def test_finetuning_another_encoder_is_refused(pretrained: Path, small: tuple[str, ...], tmp_path):
+    init = f"--config.finetune.init_from={pretrained}"
+    done = run("mannequin.py:finetune", tmp_path / "x", init, *small, "--config.model.variant=tiny")
+    assert done.returncode == 1
+    assert "model.variant=mini, but this config has tiny" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says", "code"),
+    [
+        (["--config=configs/ntu60.py"], "--workdir", 2),
+        (["--config=configs/nope.py", "--workdir=x"], "configs/nope.py: no such config file", 2),
+        (["--config=configs/ntu60.py:nope", "--workdir=x"], "no variant 'nope'", 2),
+        (["--config=configs/ntu60.py", "--workdir=x", "--config.data.nope=1"], "data.nope", 2),
+        (["--config=configs/ntu60.py", "--workdir=x", "--config.batch_size=many"], "many", 2),
+        (["--config=configs/ntu60.py", "--workdir=x", "stray"], "not understood: stray", 2),
+        (["--config=configs/ntu60.py", "--workdir=x", "--config.data.image_size=100"], "16", 2),
+        (["--config=configs/ntu60.py", "--workdir=x"], "mv2mae_jax.prepare ntu", 1),
+    ],
+)
+def test_mistakes_get_one_line(flags: list[str], says: str, code: int, tmp_path: Path):
+    flags = [flag.replace("--workdir=x", f"--workdir={tmp_path / 'x'}") for flag in flags]
+    words = [sys.executable, "-m", "mv2mae_jax.main", *flags]
+    environment = os.environ | {"PYTHONWARNINGS": "error"}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert done.returncode == code
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert says in done.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def test_more_views_than_the_data_has(small: tuple[str, ...], tmp_path: Path):
+    done = run("mannequin.py", tmp_path / "x", *small, "--config.data.num_views=3")
+    assert done.returncode == 1
+    assert "num_views=3" in done.stderr.splitlines()[-1]
+    assert "at most 2" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "x").exists()

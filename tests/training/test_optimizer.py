@@ -1,0 +1,85 @@
+"""The schedule by hand, and AdamW with all its rules against PyTorch's."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from flax import nnx
+
+from configs.base import get_config
+from mv2mae_jax.model import build
+from mv2mae_jax.training.optimizer import adamw, decays, layer_scales, learning_rate
+from mv2mae_jax.training.parameters import split
+
+
+def test_schedule_by_hand():
+    config = get_config()
+    config.batch_size, config.epochs, config.optimizer.warmup_epochs = 512, 10, 2.0
+    rate = learning_rate(config, steps_per_epoch=50)
+    peak, low = 2e-3, 2e-5  # 1e-3 and 1e-5 at 256
+    assert float(rate(0)) == 0.0
+    assert float(rate(50)) == pytest.approx(peak / 2)
+    assert float(rate(100)) == pytest.approx(peak)
+    assert float(rate(300)) == pytest.approx((peak + low) / 2, rel=1e-5)
+    assert float(rate(500)) == pytest.approx(low, rel=1e-5)
+    quarter = low + (peak - low) * (1 + math.cos(math.pi / 4)) / 2
+    assert float(rate(200)) == pytest.approx(quarter, rel=1e-5)
+
+
+def test_repeats_do_not_raise_the_rate():
+    config = get_config()
+    once = learning_rate(config, 10)(3200)
+    config.data.repeats = 6
+    assert learning_rate(config, 10)(3200) == once
+
+
+@pytest.fixture(scope="module")
+def classifier_parameters() -> dict:
+    config = get_config()
+    config.model.variant, config.data.num_frames, config.data.image_size = "mini", 4, 32
+    return split(build.classifier(config, 5, nnx.Rngs(0)))[1]
+
+
+def test_layer_scales_by_hand(classifier_parameters: dict):
+    scales = layer_scales(classifier_parameters, 0.5)
+    assert scales["encoder.embed.kernel"] == 0.5**5
+    assert scales["encoder.blocks.0.mlp.up.kernel"] == 0.5**4
+    assert scales["encoder.blocks.3.norm1.scale"] == 0.5
+    assert scales["norm.scale"] == scales["head.kernel"] == 1
+
+
+def test_only_matrices_decay(classifier_parameters: dict):
+    decayed = {name for name, decay in decays(classifier_parameters).items() if decay}
+    assert decayed == {name for name in classifier_parameters if name.endswith("kernel")}
+
+
+def test_adamw_with_layer_decay_equals_pytorchs(classifier_parameters: dict):
+    config = get_config()
+    config.batch_size, config.epochs, config.optimizer.warmup_epochs = 256, 8, 3.0
+    config.optimizer.layer_decay = 0.7
+    schedule = learning_rate(config, steps_per_epoch=1)
+    optimizer = adamw(config, schedule, classifier_parameters)
+    scales = layer_scales(classifier_parameters, 0.7)
+    theirs = {k: torch.tensor(np.asarray(x)) for k, x in classifier_parameters.items()}
+    groups = [
+        {"params": [x], "name": k, "weight_decay": 0.05 if x.ndim > 1 else 0.0}
+        for k, x in theirs.items()
+    ]
+    torch_optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), eps=1e-8)
+
+    ours, state = classifier_parameters, optimizer.init(classifier_parameters)
+    rng = np.random.default_rng(0)
+    for step in range(6):
+        grads = {k: rng.standard_normal(x.shape).astype(np.float32) for k, x in ours.items()}
+        updates, state = jax.jit(optimizer.update)(grads, state, ours)
+        ours = {k: x + updates[k] for k, x in ours.items()}
+        for group in torch_optimizer.param_groups:
+            group["lr"] = float(schedule(step)) * scales[group["name"]]
+            group["params"][0].grad = torch.tensor(grads[group["name"]])
+        torch_optimizer.step()
+    assert not jnp.allclose(ours["head.kernel"], classifier_parameters["head.kernel"])
+    for name, value in ours.items():
+        np.testing.assert_allclose(value, theirs[name], rtol=1e-5, atol=1e-7, err_msg=name)
