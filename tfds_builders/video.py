@@ -11,6 +11,7 @@ import numpy as np
 import simplejpeg
 from av.container import InputContainer
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
@@ -53,9 +54,10 @@ def encode_frames(
     """
     images: list[bytes] = []
     size = None
+    scaler = VideoReformatter()  # one for all frames: setting one up takes as long as scaling
     try:
         for frame in _frames(path, first, last):
-            image = _shrink(frame, short_side)
+            image = _shrink(frame, short_side, scaler)
             size = size or image.shape
             if image.shape != size:
                 raise VideoError(f"the frame size changes at frame {first + len(images)}")
@@ -128,13 +130,18 @@ def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         yield container, container.streams.video[0]
 
 
-def _shrink(frame: VideoFrame, short_side: int) -> UInt8[np.ndarray, "H W C"]:
+def _shrink(
+    frame: VideoFrame, short_side: int, scaler: VideoReformatter
+) -> UInt8[np.ndarray, "H W 3"]:
+    """The frame upright, in RGB, as small as asked for; each pixel the mean of those it covers."""
     scale = min(1.0, short_side / min(frame.width, frame.height))
-    image = frame.reformat(
+    image = scaler.reformat(
+        frame,
         width=round(frame.width * scale),
         height=round(frame.height * scale),
         format="rgb24",
         interpolation="AREA",
+        threads=1,
     ).to_ndarray()
-    # Phones record upright video sideways and say so in the file; degrees, counterclockwise.
+    # Phones store upright video sideways and say so in the file; degrees, counterclockwise.
     return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
