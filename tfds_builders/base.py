@@ -142,7 +142,6 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
             for left_over in Path(self.data_path.parent).glob(f"incomplete.*_{self.version}"):
                 shutil.rmtree(left_over)
             self.download_and_prepare(download_dir=self._cache)  # TFDS makes it; it stays empty
-            shutil.rmtree(self._cache, ignore_errors=True)
         return self.report
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -300,6 +299,9 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
                 f"{self.data_path} was built from other videos than are in {self.raw_dir} now; "
                 + remedy
             )
+
+    def _post_download_and_prepare_hook(self) -> None:
+        shutil.rmtree(self._cache, ignore_errors=True)
 
     def _log_download_bytes(self) -> None:
         """Nothing is downloaded; TFDS would announce an unknown size."""

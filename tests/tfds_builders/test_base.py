@@ -243,3 +243,16 @@ def test_ntu_becomes_records_with_its_own_labels(raw_dir: Path, tmp_path: Path) 
     assert len(index["classes"]) == 120
     (record,) = records(tmp_path / "ntu/1.0.0")
     assert simplejpeg.decode_jpeg(record["frames"][14]).shape == (54, 96, 3)
+
+
+def test_tfds_itself_can_build_ntu(tmp_path: Path) -> None:
+    """Without a raw directory, TFDS's directory for manual downloads takes its place."""
+    import tensorflow_datasets as tfds
+
+    (tmp_path / "manual").mkdir()
+    write_video(tmp_path / "manual/S001C001P001R001A001_rgb.avi", moving_pattern(4, 48, 64))
+    build = NTUBuilder(data_dir=tmp_path / "data", jobs=1)
+    config = tfds.download.DownloadConfig(manual_dir=tmp_path / "manual")
+    build.download_and_prepare(download_config=config, download_dir=tmp_path / "downloads")
+    assert build.info.splits["all"].num_examples == 1
+    assert [path.name for path in (tmp_path / "data/ntu").iterdir()] == ["1.0.0"]
