@@ -152,9 +152,9 @@ def drink(pose: Pose, style: Style) -> None:
         * style.amplitude
     )
     share = keys(u, (0, 0), (up, 1), (down, 1), (1, 0))
-    mouth = np.stack([-0.27 + 0 * tip, 0.17 + 0.05 * tip, 0.36 - 0.02 * tip], -1)
+    mouth = np.stack([-0.27 + 0 * tip, 0.13 + 0.05 * tip, 0.36 - 0.02 * tip], -1)
     mouth[:, 2] += 0.22 * np.sin(np.pi * share)
-    elbow = np.stack([0.5 + 0.5 * tip, -1.0 + 0.4 * tip, 0.3 + 0 * tip], -1)
+    elbow = np.stack([0.5 + 0.3 * tip, -1.0 + 0.3 * tip, 0.3 + 0 * tip], -1)
     reach(arm, share, mouth, elbow)
     lean(pose.head, -0.3 * tip + 0.08 * share)
     lean(pose.chest, -0.06 * tip)
@@ -267,7 +267,7 @@ def clap(pose: Pose, style: Style) -> None:
     """Both hands meet in front, again and again."""
     share = style.envelope()
     apart = 0.5 - 0.5 * np.cos(style.cycle(1.9))
-    height, front = style.rng.uniform(-0.35, 0.15), style.rng.uniform(0.45, 0.6)
+    height, front = style.rng.uniform(-0.3, 0.2), style.rng.uniform(0.45, 0.6)
     width = style.amplitude * style.rng.uniform(0.3, 0.5)
     hand = np.stack([-0.255 + width * apart, height + 0 * apart, front - 0.08 * apart], -1)
     for side in SIDES:

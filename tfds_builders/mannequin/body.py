@@ -13,11 +13,19 @@ from jaxtyping import Float
 
 SIDES = ("left", "right")
 LIMBS = ("upper_arm", "forearm", "thigh", "shank", "foot")
-BONES = ("pelvis", "chest", "head", *(f"{side}_{limb}" for side in SIDES for limb in LIMBS))
+BONES = (
+    "place",
+    "pelvis",
+    "chest",
+    "head",
+    *(f"{side}_{limb}" for side in SIDES for limb in LIMBS),
+)
 INDEX = {name: i for i, name in enumerate(BONES)}
 MIRRORED = np.array(
     [INDEX[b.replace("left", "?").replace("right", "left").replace("?", "right")] for b in BONES]
 )
+
+STANDING = 0.993  # hip height above the ankle of a standing figure, in leg lengths
 
 Track = Float[np.ndarray, "T"]
 Points = Float[np.ndarray, "T 3"]
@@ -201,7 +209,7 @@ def two_bones(
 
 def forward_kinematics(body: Proportions, pose: Pose) -> Motion:
     """Places every bone of `body` in the actor's own frame."""
-    stand = np.array([0.0, body.leg * 0.985 + body.ankle, 0.0])
+    stand = np.array([0.0, body.leg * STANDING + body.ankle, 0.0])
     hips = stand + pose.root * body.leg
     pelvis = euler(pose.pelvis)
     chest = pelvis @ euler(pose.chest)
@@ -212,7 +220,9 @@ def forward_kinematics(body: Proportions, pose: Pose) -> Motion:
 
     waist = hips + pelvis @ up(body.waist)
     shoulders = waist + chest @ up(body.trunk - body.waist)
+    still = np.zeros_like(hips)
     where = {
+        "place": (still, euler(still)),  # the floor on which the actor stands
         "pelvis": (hips, pelvis),
         "chest": (waist, chest),
         "head": (shoulders + chest @ up(body.neck), head),

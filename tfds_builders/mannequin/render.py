@@ -1,15 +1,16 @@
 """From a moving figure to the frames of three cameras.
 
-Facets are drawn from far to near, those that turn away left out, at twice the video's size, and averaged down.
+Facets are drawn from far to near, those that turn away left out, at `SUPERSAMPLING` times the video's size, and
+averaged down. What does not depend on the camera is done once for the three, over all frames at once.
 """
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from tfds_builders.mannequin.actions import CLASSES, Style, perform
-from tfds_builders.mannequin.body import INDEX, Motion, forward_kinematics
-from tfds_builders.mannequin.figure import Mesh, Subject, build_figure, build_stool
+from tfds_builders.mannequin.body import INDEX, SIDES, Motion, forward_kinematics
+from tfds_builders.mannequin.figure import Mesh, Subject, join, make_figure, make_stool
 from tfds_builders.mannequin.scene import (
     AZIMUTHS,
     HEIGHT,
@@ -22,21 +23,24 @@ from tfds_builders.mannequin.scene import (
     make_setup,
 )
 
-SHIFT = 4  # fractional bits of the drawn corners
-Frames = UInt8[np.ndarray, "T 120 160 3"]
-SHADOW_BONES = (  # from joint, to joint, radius in heights
-    ("pelvis", "chest", 0.085),
-    ("chest", "head", 0.09),
-    *(
-        (f"{side}_{a}", f"{side}_{b}", radius)
-        for side in ("left", "right")
-        for a, b, radius in (
-            ("thigh", "shank", 0.042),
-            ("shank", "foot", 0.032),
-            ("upper_arm", "forearm", 0.03),
-        )
-    ),
+SHIFT = 4  # fractional bits of drawn corners
+PLACE = INDEX["place"]
+WRAP = 0.3  # softness of the light on the figure: hides the edges between facets
+SHADOW = 0.52  # brightness of the floor in full shadow
+SHADOWS = (  # from joint, to joint, radius in metres
+    ("pelvis", "chest", 0.15),
+    ("chest", "head", 0.16),
+    *((f"{side}_thigh", f"{side}_shank", 0.075) for side in SIDES),
+    *((f"{side}_shank", f"{side}_foot", 0.055) for side in SIDES),
+    *((f"{side}_upper_arm", f"{side}_forearm", 0.05) for side in SIDES),
 )
+STOOL_SHADOW = 0.2
+AREA = 0.45  # radius of the area in which an actor stands, in metres
+TURN = np.deg2rad(25)  # how far an actor may face away from the camera meant
+
+Frames = UInt8[np.ndarray, "T 120 160 3"]
+Shapes = list[Int[np.ndarray, "N 4 2"]]
+Paints = list[list[list[float]]]
 
 
 def draw_subject(seed: int, subject: int) -> Subject:
@@ -44,22 +48,15 @@ def draw_subject(seed: int, subject: int) -> Subject:
     return Subject.draw(np.random.default_rng([seed, 2, subject]))
 
 
-def act(
-    subject: Subject, action: str, facing: float, rng: np.random.Generator
-) -> tuple[Motion, Motion, str]:
-    """One trial in the world, facing about `facing` (radians).
-
-    Returns:
-        The motion, the place where the actor stands (one frame, one bone) and the main side.
-    """
-    motion = forward_kinematics(subject.body, perform(action, Style.draw(rng, subject.speed)))
+def act(who: Subject, action: str, facing: float, rng: np.random.Generator) -> tuple[Motion, str]:
+    """One trial in the world, facing about `facing` (radians): the motion and its main side."""
+    motion = forward_kinematics(who.body, perform(action, Style.draw(rng, who.speed)))
     side = "right"
     if rng.uniform() < 0.5:
         motion, side = motion.mirrored(), "left"
-    radius, angle = 0.45 * np.sqrt(rng.uniform()), rng.uniform(0, 2 * np.pi)
-    place = radius * np.sin(angle), radius * np.cos(angle), facing + rng.uniform(-0.44, 0.44)
-    here = Motion(np.zeros((1, 1, 3)), np.eye(3)[None, None])
-    return motion.placed(*place), here.placed(*place), side
+    radius, angle = AREA * np.sqrt(rng.uniform()), rng.uniform(0, 2 * np.pi)
+    facing += rng.uniform(-TURN, TURN)
+    return motion.placed(radius * np.sin(angle), radius * np.cos(angle), facing), side
 
 
 def render_activity(
@@ -79,117 +76,133 @@ def render_activity(
     """
     rng = np.random.default_rng([seed, 3, setup, subject, replication, action])
     room, who = make_setup(seed, setup), draw_subject(seed, subject)
-    motion, here, side = act(who, CLASSES[action - 1], AZIMUTHS[3 if replication == 1 else 2], rng)
+    facing = AZIMUTHS[3 if replication == 1 else 2]
+    motion, side = act(who, CLASSES[action - 1], facing, rng)
     cup = tuple(rng.uniform(0.2, 0.95, 3)) if rng.uniform() < 0.5 else None
-    mesh = build_figure(who, cup, side)
-    stool, stool_facets, stool_colours = build_stool(who.body, room.stool)
-    stool = stool @ here.rotation[0, 0].T + here.origin[0, 0]
+    stool = make_stool(who.body, room.stool)
+    mesh = join([make_figure(who, cup, side), stool])
     vertices = mesh.vertices(motion)
-    vertices = np.concatenate(
-        [vertices, np.broadcast_to(stool, (len(vertices), *stool.shape))], 1
-    ).astype(np.float32)
-    facets = np.concatenate([mesh.facets, stool_facets + len(mesh.first)])
-    colours = shade(vertices, facets, np.concatenate([mesh.colours, stool_colours]), room.light)
+    colours = shade(mesh, vertices, room.light)
+    seat = stool.vertices(motion)[0, -16:].mean(0)
     grain = rng.normal(0, room.noise, (2 * HEIGHT, 3 * WIDTH, 3)).round().astype(np.int16)
-    out = {}
+    views = {}
     for number, camera in room.cameras.items():
         background = make_background(seed, setup, number)
-        scene = Canvas(background, camera, here.origin[0, 0])
-        scene.add_shadow(cast_shadow(motion, room.light, camera), who.body.height)
-        out[number] = scene.draw(*project(vertices, facets, colours, camera), grain, rng)
-    return out
+        lines, widths = cast_shadow(motion, seat, room.light, camera)
+        views[number] = draw(
+            background,
+            find_cover(background, camera, motion.origin[0, PLACE]),
+            draw_shadows(background, lines, widths),
+            *project(mesh, vertices, colours, camera),
+            grain,
+            rng,
+        )
+    return views
 
 
 def shade(
-    vertices: Float[np.ndarray, "T V 3"], facets: np.ndarray, colours: np.ndarray, light: Light
+    mesh: Mesh, vertices: Float[np.ndarray, "T V 3"], light: Light
 ) -> Float[np.ndarray, "T F 3"]:
     """The colour of every facet under the light, 0 to 255."""
-    corners = vertices[:, facets]
+    corners = vertices[:, mesh.facets]
     normal = np.cross(corners[:, :, 2] - corners[:, :, 0], corners[:, :, 3] - corners[:, :, 1])
     normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
-    return np.clip(255 * colours * light.shade(normal), 0, 255)
+    return np.clip(255 * mesh.colours * light.shade(normal, WRAP), 0, 255)
 
 
 def project(
-    vertices: Float[np.ndarray, "T V 3"], facets: np.ndarray, colours: np.ndarray, camera: Camera
-) -> tuple[list[np.ndarray], list[list[list[float]]]]:
-    """What to draw in every frame: corners (fixed point) and colours of the facets in view, far to near."""
+    mesh: Mesh,
+    vertices: Float[np.ndarray, "T V 3"],
+    colours: Float[np.ndarray, "T F 3"],
+    camera: Camera,
+) -> tuple[Shapes, Paints]:
+    """What to draw in every frame: corners (fixed point) and colours of facets, from far to near."""
     seen = camera.project(vertices)
-    flat = np.round((seen[..., :2] * SUPERSAMPLING - 0.5) * (1 << SHIFT)).astype(np.int32)
-    corners = flat[:, facets]
-    across, down = corners[:, :, 2] - corners[:, :, 0], corners[:, :, 3] - corners[:, :, 1]
-    to_camera = across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0] < 0
-    depth = seen[..., 2][:, facets].mean(-1)
+    fixed = np.round((seen[..., :2] * SUPERSAMPLING - 0.5) * (1 << SHIFT)).astype(np.int32)
+    corners = fixed[:, mesh.facets]
+    a, b = corners[:, :, 2] - corners[:, :, 0], corners[:, :, 3] - corners[:, :, 1]
+    in_view = a[..., 0] * b[..., 1] < a[..., 1] * b[..., 0]
+    depth = seen[..., 2][:, mesh.facets].mean(-1)
     shapes, paints = [], []
-    for t in range(len(vertices)):
-        front = np.flatnonzero(to_camera[t])
-        order = front[np.argsort(-depth[t, front], kind="stable")]
+    for t, visible in enumerate(in_view):
+        near = np.flatnonzero(visible)
+        order = near[np.argsort(-depth[t, near], kind="stable")]
         shapes.append(corners[t, order])
         paints.append(colours[t, order].tolist())
     return shapes, paints
 
 
+def find_cover(
+    background: Background, camera: Camera, actor: Float[np.ndarray, "3"]
+) -> UInt8[np.ndarray, "H W"]:
+    """1 where something of the room stands between the camera and the actor."""
+    nearer = background.depth < camera.project(actor)[2] - 0.35
+    return (nearer & ~background.floor).astype(np.uint8)
+
+
 def cast_shadow(
-    motion: Motion, light: Light, camera: Camera
-) -> tuple[Float[np.ndarray, "T N 2 2"], np.ndarray]:
-    """The shadow on the floor as thick lines: end points [T N 2 2] in pixels, thickness [N] in pixels for 1 m."""
-    ends = np.array([[INDEX[a], INDEX[b]] for a, b, _ in SHADOW_BONES])
+    motion: Motion, seat: Float[np.ndarray, "3"], light: Light, camera: Camera
+) -> tuple[Float[np.ndarray, "T N 2 2"], list[int]]:
+    """The shadow on the floor as thick lines: end points and widths in pixels of the video."""
+    ends = np.array([[INDEX[a], INDEX[b]] for a, b, _ in SHADOWS])
     joints = motion.origin[:, ends]
+    stool = np.broadcast_to(seat, (len(joints), 1, 2, 3))
+    points = np.concatenate([joints, stool], 1)
     slope = light.direction / light.direction[1]
-    ground = joints - slope * joints[..., 1:2]
-    seen = camera.project(ground.astype(np.float32))
-    return seen[..., :2], 2 * camera.focal / np.median(seen[..., 2])
+    seen = camera.project(points - slope * points[..., 1:2])
+    scale = 2 * camera.focal / float(np.median(seen[..., 2]))
+    radii = [radius for _, _, radius in SHADOWS] + [STOOL_SHADOW]
+    return seen[..., :2], [max(1, round(scale * radius)) for radius in radii]
 
 
-class Canvas:
-    """Draws the frames of one camera in front of its background."""
-
-    def __init__(
-        self, background: Background, camera: Camera, actor: Float[np.ndarray, "3"]
-    ) -> None:
-        """`actor`: where the actor stands; whatever is nearer to the camera hides it."""
-        self.image = background.image
-        self.floor = background.floor
-        nearer = background.depth < camera.project(actor)[2] - 0.35
-        self.cover = (nearer & ~background.floor).astype(np.uint8)
-
-    def add_shadow(self, lines: tuple[np.ndarray, float], height: float) -> None:
-        """Takes the shadow's lines and prepares the darkened floor."""
-        self.lines = np.round(lines[0] * 4).astype(np.int32)
-        self.widths = [max(1, round(r * height * lines[1])) for _, _, r in SHADOW_BONES]
-        dark = np.where(self.floor[..., None], 0.52, 1.0) * self.image
-        self.dark = dark.astype(np.uint8)
-
-    def shadow(self, t: int) -> np.ndarray:
-        """How much of the shadow lies on each supersampled pixel, 0 to 1."""
-        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-        for (a, b), width in zip(self.lines[t].tolist(), self.widths, strict=True):
-            cv2.line(mask, a, b, 255, width, cv2.LINE_8, 2)
+def draw_shadows(
+    background: Background, lines: Float[np.ndarray, "T N 2 2"], widths: list[int]
+) -> list[UInt8[np.ndarray, "H W 3"]]:
+    """The background with the soft shadow of every frame."""
+    size = np.array([WIDTH, HEIGHT])
+    points = lines.reshape(-1, 2)
+    low = np.clip(np.floor(points.min(0)) - 20, 0, size - 2).astype(int)
+    high = np.clip(np.ceil(points.max(0)) + 20, low + 2, size).astype(int)
+    big = tuple(
+        slice(SUPERSAMPLING * int(a), SUPERSAMPLING * int(b))
+        for a, b in zip(low[::-1], high[::-1], strict=True)
+    )
+    bright = background.image[big]
+    dark = np.where(background.floor[big][..., None], SHADOW * bright, bright).astype(np.uint8)
+    wide, tall = (int(n) for n in high - low)
+    fixed = np.round((lines - low) * (1 << SHIFT)).astype(np.int32).tolist()
+    images = []
+    for frame in fixed:
+        mask = np.zeros((tall, wide), np.uint8)
+        for (start, end), width in zip(frame, widths, strict=True):
+            cv2.line(mask, start, end, 255, width, cv2.LINE_8, SHIFT)
         mask = cv2.blur(cv2.blur(mask, (5, 5)), (5, 5))
-        return (
-            cv2.resize(mask, (WIDTH * SUPERSAMPLING, HEIGHT * SUPERSAMPLING)).astype(np.float32)
-            / 255
-        )
+        weight = cv2.resize(mask, (bright.shape[1], bright.shape[0])).astype(np.float32) / 255
+        image = background.image.copy()
+        image[big] = cv2.blendLinear(dark, bright, weight, 1 - weight)
+        images.append(image)
+    return images
 
-    def draw(
-        self,
-        shapes: list[np.ndarray],
-        paints: list[list[list[float]]],
-        grain: np.ndarray,
-        rng: np.random.Generator,
-    ) -> Frames:
-        """Every frame: background, shadow, figure, what stands in front, then the sensor."""
-        frames = np.empty((len(shapes), HEIGHT, WIDTH, 3), np.uint8)
-        covered = self.cover.any()
-        places = rng.integers(0, (HEIGHT, 2 * WIDTH), (len(shapes), 2))
-        for t, (corners, colours) in enumerate(zip(shapes, paints, strict=True)):
-            weight = self.shadow(t)
-            canvas = cv2.blendLinear(self.dark, self.image, weight, 1 - weight)
-            for points, colour in zip(corners, colours, strict=True):
-                cv2.fillConvexPoly(canvas, points, colour, cv2.LINE_8, SHIFT)
-            if covered:
-                cv2.copyTo(self.image, self.cover, canvas)
-            small = cv2.resize(canvas, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
-            y, x = places[t]
-            cv2.add(small, grain[y : y + HEIGHT, x : x + WIDTH], frames[t], dtype=cv2.CV_8U)
-        return frames
+
+def draw(
+    background: Background,
+    cover: UInt8[np.ndarray, "H W"],
+    canvases: list[UInt8[np.ndarray, "H W 3"]],
+    shapes: Shapes,
+    paints: Paints,
+    grain: Int[np.ndarray, "A B 3"],
+    rng: np.random.Generator,
+) -> Frames:
+    """Every frame: the figure on its canvas, then what stands in front, then the sensor's noise."""
+    frames = np.empty((len(canvases), HEIGHT, WIDTH, 3), np.uint8)
+    spots = rng.integers(0, (grain.shape[0] - HEIGHT, grain.shape[1] - WIDTH), (len(canvases), 2))
+    covered = cover.any()
+    for t, canvas in enumerate(canvases):
+        for corners, colour in zip(shapes[t], paints[t], strict=True):
+            cv2.fillConvexPoly(canvas, corners, colour, cv2.LINE_8, SHIFT)
+        if covered:
+            cv2.copyTo(background.image, cover, canvas)
+        small = cv2.resize(canvas, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+        y, x = spots[t]
+        cv2.add(small, grain[y : y + HEIGHT, x : x + WIDTH], frames[t], dtype=cv2.CV_8U)
+    return frames

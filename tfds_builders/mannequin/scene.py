@@ -88,9 +88,15 @@ class Light:
     colour: Float[np.ndarray, "3"]
     ambient: float
 
-    def shade(self, normal: Float[np.ndarray, "... 3"]) -> Float[np.ndarray, "... 3"]:
-        """What a white Lambert surface of this normal sends back, BGR; ambient light comes more from above."""
-        lambert = np.maximum(normal @ self.direction.astype(normal.dtype), 0)
+    def shade(
+        self, normal: Float[np.ndarray, "... 3"], wrap: float = 0.0
+    ) -> Float[np.ndarray, "... 3"]:
+        """What a white Lambert surface of this normal sends back, BGR.
+
+        Ambient light comes more from above. `wrap` lets the lamp reach round the edge, as it does with large
+        lamps: 0 is a point.
+        """
+        lambert = np.maximum((normal @ self.direction.astype(normal.dtype) + wrap) / (1 + wrap), 0)
         level = self.ambient * (0.8 + 0.2 * normal[..., 1]) + (1 - self.ambient) * lambert
         return level[..., None] * self.colour.astype(normal.dtype)
 
@@ -215,7 +221,7 @@ def draw_furniture(
     balls: list[Ball] = []
 
     def colour(
-        low: float = 0.15, high: float = 0.8, colourful: float = 0.5
+        low: float = 0.15, high: float = 0.8, colourful: float = 0.4
     ) -> tuple[float, float, float]:
         b, g, r = tint(rng, low, high, colourful)
         return float(b), float(g), float(r)
@@ -305,8 +311,8 @@ def make_setup(seed: int, number: int) -> Setup:
                 np.cos(azimuth) * np.cos(elevation),
             ]
         ),
-        rng.uniform(1.0, 1.35) * np.array([1 - warm, 1.0, 1 + warm]),
-        rng.uniform(0.4, 0.6),
+        rng.uniform(1.1, 1.45) * np.array([1 - warm, 1.0, 1 + warm]),
+        rng.uniform(0.45, 0.65),
     )
     cameras = {}
     distance, high = rng.uniform(3.2, 4.1), rng.uniform(1.0, 1.9)
