@@ -1,9 +1,10 @@
 """The twelve actions: each turns time and a random style into a pose of the figure.
 
-Every action starts from the same standing figure, whose idle motion (breathing, sway, small turns of the head,
-drifting arms) never stops, and moves what it needs. Actions share limbs on purpose, so that the order and the
-direction of a movement tell them apart and not its place: sit down / stand up, throw / pull, wave / drink,
-squat / jump, bow / squat, kick / walk in place. The main side is the right; mirroring comes later.
+Every action starts from the same standing figure, whose idle motion (breathing, sway, small turns
+of the head, drifting arms, a fidget) never stops, and moves what it needs. Actions share limbs on
+purpose, so that the order and the direction of a movement tell them apart and not its place: sit
+down / stand up, throw / pull, wave / drink, squat / jump, bow / squat, kick / walk in place. The
+main side is the right; mirroring comes later.
 """
 
 from collections.abc import Callable
@@ -55,14 +56,14 @@ class Style:
         return 2 * np.pi * (rate * self.tempo * self.time + self.rng.uniform())
 
     def envelope(self) -> Track:
-        """How far a periodic movement has set in: from the first frame on, or rising and falling."""
+        """How far a periodic movement has set in: always fully, or rising and falling."""
         if self.rng.uniform() < 0.5:
             return np.ones_like(self.time)
         return keys(self.progress, (0, 0), (0.18, 1), (0.82, 1), (1, 0))
 
 
 def keys(at: Track, *frames: tuple[float, float | tuple[float, ...]]) -> Float[np.ndarray, "T ..."]:
-    """Interpolates key frames (time, value) smoothly, at rest at both ends and where a value is held.
+    """Interpolates key frames (time, value) smoothly, at rest at both ends and where it holds.
 
     Args:
         at: the times asked for, [T].
@@ -86,6 +87,13 @@ def keys(at: Track, *frames: tuple[float, float | tuple[float, ...]]) -> Float[n
     )
 
 
+RESTS = (  # hand and elbow of an arm that hangs, rests on the hip, or lies before the belly
+    ((0.08, -0.975, 0.07), (0.3, 0.0, -1.0)),
+    ((0.04, -0.58, 0.02), (1.0, 0.0, -0.45)),
+    ((-0.12, -0.55, 0.42), (0.35, -0.3, -1.0)),
+)
+
+
 def stand(style: Style) -> Pose:
     """The figure standing, with its idle motion."""
     rng, time = style.rng, style.time
@@ -96,25 +104,22 @@ def stand(style: Style) -> Pose:
         return size * waves.sum(0) / 2
 
     breath = np.sin(2 * np.pi * (rng.uniform(0.25, 0.4) * time + rng.uniform()))
-    weight = drift(0.03) + rng.uniform(-0.02, 0.02)
-    root = np.stack([weight, -np.abs(weight) * 0.3, drift(0.015)], -1)
-    pelvis = np.stack([drift(0.02), drift(0.04), -weight * 0.8], -1)
+    weight = drift(0.06) + rng.uniform(-0.02, 0.02)
+    root = np.stack([weight, -np.abs(weight) * 0.3, drift(0.03)], -1)
+    pelvis = np.stack([drift(0.03), drift(0.1), -weight * 0.8], -1)
     chest = np.stack(
-        [0.015 * breath + drift(0.03) + rng.uniform(-0.02, 0.06), drift(0.06), weight * 0.8], -1
+        [0.015 * breath + drift(0.03) + rng.uniform(-0.02, 0.06), drift(0.1), weight * 0.8], -1
     )
     gaze = rng.uniform(-0.25, 0.25)
     head = np.stack([drift(0.06) + rng.uniform(-0.05, 0.12), drift(0.15) + gaze, drift(0.04)], -1)
     pose = Pose(root, pelvis, chest, head)
     stance = rng.uniform(0.02, 0.1)
     for side in SIDES:
-        rest, elbow = (
-            ((rng.uniform(0.03, 0.14), -0.975, rng.uniform(0.0, 0.14)), (0.3, 0.0, -1.0)),
-            ((0.04, -0.58, 0.02), (1.0, 0.0, -0.45)),
-            ((-0.12, -0.55, 0.42), (0.35, -0.3, -1.0)),
-        )[rng.choice(3, p=(0.8, 0.1, 0.1))]
-        swing = np.stack([drift(0.025), 0.006 * breath, drift(0.04)], -1)
+        hand, elbow = RESTS[rng.choice(3, p=(0.8, 0.1, 0.1))]
+        rest = np.array(hand) + rng.uniform(-0.06, 0.06, 3) * (1, 0, 1)
+        swing = np.stack([drift(0.06), 0.006 * breath, drift(0.08)], -1)
         out = rng.uniform(0.08, 0.3)
-        pose.arms[side] = Arm(np.array(rest) + swing, np.tile(elbow, (len(time), 1)))
+        pose.arms[side] = Arm(rest + swing, np.tile(elbow, (len(time), 1)))
         pose.legs[side] = Leg(
             np.tile((stance, 0.0, rng.uniform(-0.04, 0.04)), (len(time), 1)),
             np.tile((out, 0.0, 1.0), (len(time), 1)),
@@ -141,6 +146,35 @@ def lean(
     """Adds to a pitch and a yaw, in place."""
     angles[:, 0] += pitch
     angles[:, 1] += yaw
+
+
+def fidget(pose: Pose, style: Style) -> None:
+    """Two small things people do besides: turn, shift their weight, look round, move an arm."""
+    rng, position = style.rng, style.time / style.time[-1]
+    for kind in rng.choice(["turn", "shift", "dip", "look", "arm", "heel"], 2, replace=False):
+        start, length = rng.uniform(-0.1, 0.7), rng.uniform(0.2, 0.4)
+        returns = float(rng.uniform() < 0.5)
+        share = rng.uniform(0.5, 1) * keys(
+            position, (start, 0), (start + length, 1), (start + 2 * length, 1 - returns)
+        )
+        way, side = rng.choice([-1, 1]), SIDES[rng.integers(2)]
+        if kind == "turn":
+            lean(pose.pelvis, 0.0, 0.25 * way * share)
+            lean(pose.chest, 0.0, 0.25 * way * share)
+        elif kind == "shift":
+            pose.root[:, 0] += 0.09 * way * share
+            pose.root[:, 1] -= 0.01 * share
+            pose.chest[:, 2] += 0.1 * way * share
+        elif kind == "dip":
+            pose.root[:, 1] -= 0.06 * share
+            lean(pose.pelvis, 0.1 * share)
+        elif kind == "look":
+            lean(pose.head, 0.15 * share, 0.7 * way * share)
+        elif kind == "arm":
+            reach(pose.arms[side], share, *RESTS[rng.integers(len(RESTS))])
+        else:
+            pose.legs[side].ankle[:, 1] += 0.08 * share
+            pose.legs[side].toes += 0.6 * share
 
 
 def drink(pose: Pose, style: Style) -> None:
@@ -267,7 +301,7 @@ def clap(pose: Pose, style: Style) -> None:
     """Both hands meet in front, again and again."""
     share = style.envelope()
     apart = 0.5 - 0.5 * np.cos(style.cycle(1.9))
-    height, front = style.rng.uniform(-0.3, 0.2), style.rng.uniform(0.45, 0.6)
+    height, front = style.rng.uniform(-0.3, 0.1), style.rng.uniform(0.45, 0.6)
     width = style.amplitude * style.rng.uniform(0.3, 0.5)
     hand = np.stack([-0.255 + width * apart, height + 0 * apart, front - 0.08 * apart], -1)
     for side in SIDES:
@@ -401,7 +435,7 @@ def bow(pose: Pose, style: Style) -> None:
 def walk_in_place(pose: Pose, style: Style) -> None:
     """The feet are lifted in turn, the arms swing against them."""
     share, phase = style.envelope(), style.cycle(0.95)
-    high = style.rng.uniform(0.16, 0.28) * style.amplitude
+    high = style.rng.uniform(0.18, 0.32) * style.amplitude
     swing = style.rng.uniform(0.2, 0.5) * style.amplitude
     pose.root[:, 0] += 0.04 * share * -np.sin(phase)
     pose.root[:, 1] += share * (0.012 * np.cos(2 * phase) - 0.012)
@@ -442,5 +476,6 @@ CLASSES: tuple[str, ...] = tuple(ACTIONS)
 def perform(action: str, style: Style) -> Pose:
     """The pose over time of one trial of an action."""
     pose = stand(style)
+    fidget(pose, style)
     ACTIONS[action](pose, style)
     return pose

@@ -1,9 +1,9 @@
 """The figure: proportions, skeleton and forward kinematics.
 
-Conventions: metres, seconds, radians; right-handed axes, y up. In its own frame the actor stands on y = 0
-facing +z, with its left side at +x. Rotation matrices act on column vectors; a bone's local -y axis points
-along the bone, its local +z axis to the front. Positive pitch leans forward, positive yaw turns to the
-actor's left, positive roll leans to the actor's right.
+Conventions: metres, seconds, radians; right-handed axes, y up. In its own frame the actor stands on
+y = 0 facing +z, with its left side at +x. Rotation matrices act on column vectors; a bone's local
+-y axis points along it, its local +z axis to the front. Positive pitch leans forward, and
+positive yaw turns to the actor's left, positive roll leans to the actor's right.
 """
 
 from dataclasses import dataclass, field
@@ -105,7 +105,7 @@ class Proportions:
 
 @dataclass
 class Arm:
-    """One arm over time, in the chest's frame, from the shoulder, in arm lengths; x points outwards."""
+    """One arm over time, in the chest's frame, from the shoulder, in arm lengths; x is outwards."""
 
     hand: Points
     elbow: Points  # the direction in which the elbow points
@@ -113,7 +113,7 @@ class Arm:
 
 @dataclass
 class Leg:
-    """One leg over time: the ankle's way from where it stands, in leg lengths; x points outwards."""
+    """One leg over time: the ankle's way from where it stands, in leg lengths; x is outwards."""
 
     ankle: Points
     knee: Points  # the direction in which the knee points
@@ -124,8 +124,8 @@ class Leg:
 class Pose:
     """What an action sets, over T frames, on a body whose main side is the right.
 
-    `root` moves the hips from where they stand, in leg lengths. `pelvis`, `chest` and `head` hold pitch, yaw
-    and roll; chest relative to pelvis, head relative to chest.
+    `root` moves the hips from where they stand, in leg lengths. `pelvis`, `chest` and `head` hold
+    pitch, yaw and roll; chest relative to pelvis, head relative to chest.
     """
 
     root: Points
@@ -138,7 +138,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Motion:
-    """Where every bone is: origin [T bones 3] in metres, rotation [T bones 3 3], bones in the order BONES."""
+    """Where every bone is: origin in metres and rotation; bones in the order of BONES."""
 
     origin: Float[np.ndarray, "T B 3"]
     rotation: Float[np.ndarray, "T B 3 3"]
@@ -152,7 +152,7 @@ class Motion:
         )
 
     def placed(self, x: float, z: float, facing: float) -> "Motion":
-        """The motion moved to (x, z) on the floor and turned so as to face (sin facing, 0, cos facing)."""
+        """The motion moved to (x, z) on the floor, facing (sin facing, 0, cos facing)."""
         turn = euler(np.array([[0.0, facing, 0.0]]))[0]
         return Motion(self.origin @ turn.T + np.array([x, 0.0, z]), turn @ self.rotation)
 

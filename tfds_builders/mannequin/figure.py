@@ -1,7 +1,7 @@
 """The figure's surface: four-cornered facets whose vertices are fixed to one bone or shared by two.
 
-Every part is a tube, rings around a line, or a small plate. Tables of rings are in body heights. Colours are BGR
-in 0 to 1 (OpenCV's order).
+Every part is a tube, rings around a line, or a small plate. Tables of rings are in body heights.
+Colours are BGR in 0 to 1 (OpenCV's order).
 """
 
 from collections.abc import Sequence
@@ -147,14 +147,15 @@ class Subject:
 class Mesh:
     """Facets on bones.
 
-    A vertex lies at `first` in the frame of its first bone and at `second` in that of its second; its place is
-    the mean of both, in which the second counts `share`. Facets go round clockwise, seen from inside.
+    A vertex lies at `first` in the frame of its first bone and at `second` in that of its second;
+    its place is the mean of both, the second counting `share`. Seen from outside, the corners of a
+    facet go round counterclockwise.
     """
 
     first: Float[np.ndarray, "V 3"]
     second: Float[np.ndarray, "V 3"]
     bones: Int[np.ndarray, "V 2"]
-    share: Float[np.ndarray, "V"]
+    share: Float[np.ndarray, " V"]
     facets: Int[np.ndarray, "F 4"]
     colours: Float[np.ndarray, "F 3"]
 
@@ -163,7 +164,7 @@ class Mesh:
         rotation = motion.rotation.astype(np.float32)
 
         def place(
-            bones: Int[np.ndarray, "N"], local: Float[np.ndarray, "N 3"]
+            bones: Int[np.ndarray, " N"], local: Float[np.ndarray, "N 3"]
         ) -> Float[np.ndarray, "T N 3"]:
             out = motion.origin[:, bones].astype(np.float32)
             for bone in np.unique(bones):
@@ -193,7 +194,7 @@ def join(parts: Sequence[Mesh]) -> Mesh:
 
 
 def on_axis(table: Float[np.ndarray, "N 4"], scale: float = 1.0, down: float = 0.0) -> Rings:
-    """Rings with x = 0 from a table of y, z, half width and half depth, scaled, then lowered by `down`."""
+    """Rings at x = 0 from a table of y, z, half width, half depth: scaled, then lowered."""
     rings = np.concatenate([0 * table[:, :1], scale * table], 1)
     return rings - np.array([0, down, 0, 0, 0])
 
@@ -238,7 +239,7 @@ def tube(
 
 
 def limb(length: float, profile: Sequence[tuple[float, float]], top: bool, bottom: bool) -> Rings:
-    """Rings of a limb along -y: (share of the length, radius) pairs, with round ends where asked for."""
+    """Rings of a limb along -y: (share of the length, radius) pairs, round ends where asked."""
     rows = [(-at * length, r) for at, r in profile]
     if top:
         y, r = rows[0]
@@ -255,7 +256,7 @@ def clothed(rings: Rings, until: float, cloth: Colour, skin: Colour) -> Float[np
     return np.where((middle < until)[:, None, None], cloth, skin)
 
 
-def front(sides: int) -> Float[np.ndarray, "sides"]:
+def front(sides: int) -> Float[np.ndarray, " sides"]:
     """How far each facet of a ring points to the front, -1 to 1."""
     return np.sin(2 * np.pi * (np.arange(sides) + 1) / sides)
 
@@ -338,7 +339,7 @@ def plate(
     side: float,
     scale: float,
 ) -> Mesh:
-    """A small upright plate that faces the front and a little to its side; `at` and `size` times `scale`."""
+    """A small upright plate that faces front and a little sideways; `scale` for place and size."""
     (x, y, z), (wide, tall) = at, size
     slant = 0.17 * side * wide
     corners = scale * np.array(
@@ -408,7 +409,7 @@ def make_figure(who: Subject, cup: Colour | None, hand: str) -> Mesh:
 
 
 def make_stool(body: Proportions, colour: Colour) -> Mesh:
-    """The stool on which this body would sit: four legs and a seat, fixed to the place where it stands."""
+    """The stool on which this body would sit, fixed to the place where it stands."""
     hips = np.array(SEATED) * body.leg + (0.0, STANDING * body.leg + body.ankle, 0.0)
     seat = hips[1] - 0.047 * body.height
 

@@ -1,7 +1,8 @@
 """Writes mannequin's videos: python -m tfds_builders.mannequin.generate --raw-dir DIR.
 
-The files bear NTU's names, S001C001P001R001A001_rgb.avi, in the folder nturgb+d_rgb. Each activity is a function of
-the seed and its own numbers, so neither the number of processes nor the number of subjects changes a file.
+The files bear NTU's names, S001C001P001R001A001_rgb.avi, in the folder nturgb+d_rgb. Each activity
+is a function of the seed and its own numbers, so neither the number of processes nor of subjects
+changes a file.
 """
 
 import argparse
@@ -29,7 +30,7 @@ Activity = tuple[int, int, int, int]  # set-up, subject, replication, action
 
 
 def plan(subjects: int, replications: int, seed: int) -> list[Activity]:
-    """All activities. Each subject visits two or three set-ups; which, for an activity, is left to chance."""
+    """All activities; a subject visits two or three set-ups, an activity one of them at random."""
     activities = []
     for subject in range(1, subjects + 1):
         rng = np.random.default_rng([seed, 0, subject])
@@ -113,16 +114,16 @@ def generate(
     stamp = Path(raw_dir) / "mannequin_seed.txt"
     if stamp.exists() and stamp.read_text() != f"{seed}\n":
         raise InputError(
-            f"{raw_dir} holds the mannequin of seed {stamp.read_text().strip()}; take another folder"
+            f"{raw_dir} holds videos of seed {stamp.read_text().strip()}; take another folder"
         )
     stamp.write_text(f"{seed}\n")
 
     activities = plan(subjects, replications, seed)
     todo = [a for a in activities if not all(p.exists() for p in paths_of(folder, a).values())]
-    done = len(activities) - len(todo)
+    first = len(activities) - len(todo) + 1
     jobs = min(jobs or os.cpu_count() or 1, max(len(todo), 1))
     if jobs == 1:
-        for done, activity in enumerate(todo, done + 1):
+        for done, activity in enumerate(todo, first):
             write_activity(folder, activity, seed)
             if progress:
                 progress(done, len(activities))
@@ -134,7 +135,7 @@ def generate(
             work = pool.map(
                 write_activity, [folder] * len(todo), todo, [seed] * len(todo), chunksize=4
             )
-            for done, _ in enumerate(work, done + 1):
+            for done, _ in enumerate(work, first):
                 if progress:
                     progress(done, len(activities))
     return sorted(path for a in activities for path in paths_of(folder, a).values())

@@ -1,8 +1,11 @@
 """From a moving figure to the frames of three cameras.
 
-Facets are drawn from far to near, those that turn away left out, at `SUPERSAMPLING` times the video's size, and
-averaged down. What does not depend on the camera is done once for the three, over all frames at once.
+Facets are drawn from far to near, those that turn away left out, at `SUPERSAMPLING` times the size
+of the video, and averaged down. What does not depend on the camera is done once for all three, and over all
+frames at once.
 """
+
+from collections.abc import Collection
 
 import cv2
 import numpy as np
@@ -35,7 +38,7 @@ SHADOWS = (  # from joint, to joint, radius in metres
     *((f"{side}_upper_arm", f"{side}_forearm", 0.05) for side in SIDES),
 )
 STOOL_SHADOW = 0.2
-AREA = 0.45  # radius of the area in which an actor stands, in metres
+AREA = 0.9  # radius of the area in which an actor stands, in metres
 TURN = np.deg2rad(25)  # how far an actor may face away from the camera meant
 
 Frames = UInt8[np.ndarray, "T 120 160 3"]
@@ -48,15 +51,28 @@ def draw_subject(seed: int, subject: int) -> Subject:
     return Subject.draw(np.random.default_rng([seed, 2, subject]))
 
 
-def act(who: Subject, action: str, facing: float, rng: np.random.Generator) -> tuple[Motion, str]:
+def act(
+    who: Subject,
+    action: str,
+    facing: float,
+    cameras: Collection[Camera],
+    rng: np.random.Generator,
+) -> tuple[Motion, str]:
     """One trial in the world, facing about `facing` (radians): the motion and its main side."""
     motion = forward_kinematics(who.body, perform(action, Style.draw(rng, who.speed)))
     side = "right"
     if rng.uniform() < 0.5:
         motion, side = motion.mirrored(), "left"
-    radius, angle = AREA * np.sqrt(rng.uniform()), rng.uniform(0, 2 * np.pi)
-    facing += rng.uniform(-TURN, TURN)
-    return motion.placed(radius * np.sin(angle), radius * np.cos(angle), facing), side
+    radius, angle = AREA * np.sqrt(rng.uniform(size=100)), rng.uniform(0, 2 * np.pi, 100)
+    radius[-1] = 0.0  # the middle is in view of every camera
+    feet = np.stack([radius * np.sin(angle), 0 * radius, radius * np.cos(angle)], -1)
+    in_view = np.ones(len(feet), bool)
+    for camera in cameras:
+        for level in (0.0, 1.03 * who.body.height):
+            column, row, _ = camera.project(feet + np.array([0.0, level, 0.0])).T
+            in_view &= (np.abs(column - WIDTH / 2) < 0.4 * WIDTH) & (row > 0) & (row < HEIGHT)
+    x, _, z = feet[in_view.argmax()]
+    return motion.placed(x, z, facing + rng.uniform(-TURN, TURN)), side
 
 
 def render_activity(
@@ -72,12 +88,12 @@ def render_activity(
         seed: of the whole data set.
 
     Returns:
-        Camera number to BGR frames, uint8 [T 120 160 3], 30 to 40 frames, equally many in all views.
+        Camera number to BGR frames, uint8 [T 120 160 3], T from 30 to 40, the same in all views.
     """
     rng = np.random.default_rng([seed, 3, setup, subject, replication, action])
     room, who = make_setup(seed, setup), draw_subject(seed, subject)
     facing = AZIMUTHS[3 if replication == 1 else 2]
-    motion, side = act(who, CLASSES[action - 1], facing, rng)
+    motion, side = act(who, CLASSES[action - 1], facing, room.cameras.values(), rng)
     cup = tuple(rng.uniform(0.2, 0.95, 3)) if rng.uniform() < 0.5 else None
     stool = make_stool(who.body, room.stool)
     mesh = join([make_figure(who, cup, side), stool])
@@ -116,7 +132,7 @@ def project(
     colours: Float[np.ndarray, "T F 3"],
     camera: Camera,
 ) -> tuple[Shapes, Paints]:
-    """What to draw in every frame: corners (fixed point) and colours of facets, from far to near."""
+    """What to draw in every frame: corners (fixed point) and colours of facets, far to near."""
     seen = camera.project(vertices)
     fixed = np.round((seen[..., :2] * SUPERSAMPLING - 0.5) * (1 << SHIFT)).astype(np.int32)
     corners = fixed[:, mesh.facets]
@@ -176,8 +192,9 @@ def draw_shadows(
         mask = np.zeros((tall, wide), np.uint8)
         for (start, end), width in zip(frame, widths, strict=True):
             cv2.line(mask, start, end, 255, width, cv2.LINE_8, SHIFT)
-        mask = cv2.blur(cv2.blur(mask, (5, 5)), (5, 5))
-        weight = cv2.resize(mask, (bright.shape[1], bright.shape[0])).astype(np.float32) / 255
+        soft = cv2.blur(cv2.blur(mask, (5, 5)), (5, 5))
+        large = cv2.resize(soft, (bright.shape[1], bright.shape[0]))
+        weight = large.astype(np.float32) / 255
         image = background.image.copy()
         image[big] = cv2.blendLinear(dark, bright, weight, 1 - weight)
         images.append(image)

@@ -1,7 +1,7 @@
 """A set-up: a room with clutter and light, and the three cameras that look into it.
 
-World axes: metres, right-handed, y up, floor at y = 0, the actor's area around the origin. A camera at azimuth a
-stands at distance d in the direction (sin a, 0, cos a): camera 1 at 0, camera 2 at +45, camera 3 at -45 degrees.
+World axes: metres, right-handed, y up, floor at y = 0, the actor's area around the origin. A camera
+at azimuth a stands in the direction (sin a, 0, cos a): camera 1 at 0, 2 at +45, 3 at -45 degrees.
 Colours are BGR in 0 to 1. Backgrounds are rendered once, at `SUPERSAMPLING` times the video's size.
 """
 
@@ -20,11 +20,12 @@ TEXELS = 90  # texture pixels a metre
 WALL_HEIGHT = 3.2
 
 Image = Float[np.ndarray, "H W 3"]
+Look = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of points and their pixels: colours
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera: position in metres, rows right, up and forward, focal length in pixels of the video."""
+    """A pinhole camera: position in metres, rows right, up, forward, focal length in pixels."""
 
     position: Float[np.ndarray, "3"]
     axes: Float[np.ndarray, "3 3"]
@@ -41,7 +42,7 @@ class Camera:
         return cls(position, np.stack([right, np.cross(right, forward), forward]), focal)
 
     def project(self, points: Float[np.ndarray, "... 3"]) -> Float[np.ndarray, "... 3"]:
-        """World points to (column, row, depth): pixels from the upper left corner of the image, and metres."""
+        """World points to column, row (pixels from the upper left corner) and depth (metres)."""
         local = (points - self.position.astype(points.dtype)) @ self.axes.T.astype(points.dtype)
         depth = np.maximum(local[..., 2], 0.05)
         return np.stack(
@@ -93,8 +94,8 @@ class Light:
     ) -> Float[np.ndarray, "... 3"]:
         """What a white Lambert surface of this normal sends back, BGR.
 
-        Ambient light comes more from above. `wrap` lets the lamp reach round the edge, as it does with large
-        lamps: 0 is a point.
+        Ambient light comes more from above. `wrap` lets the lamp reach round edges, as large lamps
+        do: 0 is a point.
         """
         lambert = np.maximum((normal @ self.direction.astype(normal.dtype) + wrap) / (1 + wrap), 0)
         level = self.ambient * (0.8 + 0.2 * normal[..., 1]) + (1 - self.ambient) * lambert
@@ -147,7 +148,7 @@ def tint(rng: np.random.Generator, low: float, high: float, colourful: float) ->
 def floor_texture(rng: np.random.Generator, size: float) -> Image:
     """A floor of planks, tiles, carpet or stone, `size` metres square."""
     n = int(size * TEXELS)
-    base = tint(rng, 0.3, 0.6, 0.25)
+    base = tint(rng, 0.3, 0.6, 0.15)
     image = np.tile(base, (n, n, 1)).astype(np.float32)
     kind = rng.choice(["planks", "tiles", "carpet", "stone"])
     if kind == "planks":
@@ -281,14 +282,14 @@ def draw_furniture(
             standing(x, z, (pot, pot * 1.3, pot), 0.3)
             green = np.array([0.15, 0.4, 0.18]) * rng.uniform(0.6, 1.3)
             for _ in range(7):
-                dx, dy, dz = rng.normal(0, 0.12, 3)
+                dx, dy, dz = np.clip(rng.normal(0, 0.1, 3), -0.13, 0.13)
                 b, g, r = np.clip(green * rng.uniform(0.7, 1.3), 0, 1)
                 balls.append(
                     Ball((x + dx, tall + 1.5 * dy, z + dz), rng.uniform(0.09, 0.17), (b, g, r))
                 )
     if rng.uniform() < 0.6:
         azimuth = rng.choice(list(AZIMUTHS.values())) + rng.choice([-1, 1]) * rng.uniform(0.08, 0.3)
-        away = rng.uniform(1.45, 1.7)
+        away = rng.uniform(1.85, 2.1)
         half = (rng.uniform(0.15, 0.3), rng.uniform(0.3, 0.42), rng.uniform(0.15, 0.25))
         standing(
             away * np.sin(azimuth), away * np.cos(azimuth), half, azimuth + rng.uniform(-0.4, 0.4)
@@ -300,7 +301,7 @@ def draw_furniture(
 def make_setup(seed: int, number: int) -> Setup:
     """Set-up `number` of the data set of this seed."""
     rng = np.random.default_rng([seed, 1, number])
-    half_width, back = rng.uniform(3.1, 4.0), rng.uniform(2.1, 3.0)
+    half_width, back = rng.uniform(3.6, 4.3), rng.uniform(2.5, 3.3)
     azimuth, elevation = rng.uniform(-1.3, 1.3), rng.uniform(0.85, 1.25)
     warm = rng.uniform(-0.1, 0.1)
     light = Light(
@@ -315,14 +316,14 @@ def make_setup(seed: int, number: int) -> Setup:
         rng.uniform(0.45, 0.65),
     )
     cameras = {}
-    distance, high = rng.uniform(3.2, 4.1), rng.uniform(1.0, 1.9)
+    distance, high = rng.uniform(3.6, 4.6), rng.uniform(1.0, 2.2)
     for number_of_camera, angle in AZIMUTHS.items():
         away, y = distance * rng.uniform(0.95, 1.05), high + rng.uniform(-0.1, 0.1)
-        aim = np.array([rng.uniform(-0.1, 0.1), rng.uniform(0.88, 1.02), 0.0])
+        aim = np.array([rng.uniform(-0.1, 0.1), rng.uniform(0.8, 1.15), 0.0])
         cameras[number_of_camera] = Camera.looking(
             np.array([away * np.sin(angle), y, away * np.cos(angle)]),
             aim,
-            float(rng.uniform(72, 86) / 1.75 * np.hypot(away, y - aim[1])),
+            float(rng.uniform(84, 98) / 1.75 * np.hypot(away, y - aim[1])),
         )
     boxes, balls = draw_furniture(rng, half_width, back)
     textures = {
@@ -356,9 +357,7 @@ def make_background(seed: int, number: int, camera_number: int) -> Background:
     colour = np.full((len(rays), 3), 0.5)
     floor = np.zeros(len(rays), bool)
 
-    def paint(
-        t: np.ndarray, seen: np.ndarray, look: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    ) -> np.ndarray:
+    def paint(t: np.ndarray, seen: np.ndarray, look: Look) -> np.ndarray:
         """Where `t` is the nearest hit so far, sets depth and colour; returns those pixels."""
         hit = np.flatnonzero(seen & (t > 0.05) & (t < depth))
         depth[hit] = t[hit]
@@ -399,7 +398,7 @@ def make_background(seed: int, number: int, camera_number: int) -> Background:
             * light.shade(np.array([0.0, 1.0, 0.0]))
         )
 
-    def wall_look(name: str, normal: tuple[float, float, float], axis: int) -> Callable:
+    def wall_look(name: str, normal: tuple[float, float, float], axis: int) -> Look:
         def look(p: np.ndarray, hit: np.ndarray) -> np.ndarray:
             dark = corner(p[:, 1]) * corner(w - np.abs(p[:, 0]) if axis == 0 else p[:, 2] + b)
             along = p[:, 0] + w if axis == 0 else p[:, 2] + b
@@ -411,37 +410,40 @@ def make_background(seed: int, number: int, camera_number: int) -> Background:
 
         return look
 
+    def box_look(box: Box, way: np.ndarray, face: np.ndarray) -> Look:
+        def look(p: np.ndarray, hit: np.ndarray) -> np.ndarray:
+            normal = np.zeros((len(hit), 3))
+            normal[np.arange(len(hit)), face[hit]] = -np.sign(way[hit, face[hit]])
+            shade = light.shade(from_box(box, normal)) * corner(p[:, 1] + 0.05)[:, None]
+            return np.array(box.colour) * shade
+
+        return look
+
+    def ball_look(ball: Ball) -> Look:
+        def look(p: np.ndarray, hit: np.ndarray) -> np.ndarray:
+            return np.array(ball.colour) * light.shade((p - np.array(ball.middle)) / ball.radius)
+
+        return look
+
     with np.errstate(divide="ignore", invalid="ignore"):
         floor[paint(-origin[1] / rays[:, 1], rays[:, 1] < 0, floor_look)] = True
         paint((-b - origin[2]) / rays[:, 2], everywhere, wall_look("back", (0.0, 0.0, 1.0), 0))
         paint((-w - origin[0]) / rays[:, 0], everywhere, wall_look("left", (1.0, 0.0, 0.0), 2))
         paint((w - origin[0]) / rays[:, 0], everywhere, wall_look("right", (-1.0, 0.0, 0.0), 2))
-        # Walls are painted by the nearest hit; the floor behind a wall was painted first and is further away.
         for box in setup.boxes:
             start, way = to_box(box, origin - np.array(box.middle)), to_box(box, rays)
             near = (-np.sign(way) * box.half - start) / way
             far = (np.sign(way) * box.half - start) / way
             t, face = near.max(1), near.argmax(1)
 
-            def box_look(p: np.ndarray, hit: np.ndarray, box=box, way=way, face=face) -> np.ndarray:
-                normal = np.zeros((len(hit), 3))
-                normal[np.arange(len(hit)), face[hit]] = -np.sign(way[hit, face[hit]])
-                shade = light.shade(from_box(box, normal)) * corner(p[:, 1] + 0.05)[:, None]
-                return np.array(box.colour) * shade
-
-            floor[paint(t, t < far.min(1), box_look)] = False
+            floor[paint(t, t < far.min(1), box_look(box, way, face))] = False
         for ball in setup.balls:
             away = origin - np.array(ball.middle)
             square, half = (rays**2).sum(1), rays @ away
             root = half**2 - square * (away @ away - ball.radius**2)
             t = (-half - np.sqrt(np.maximum(root, 0))) / square
 
-            def ball_look(p: np.ndarray, hit: np.ndarray, ball=ball) -> np.ndarray:
-                return np.array(ball.colour) * light.shade(
-                    (p - np.array(ball.middle)) / ball.radius
-                )
-
-            floor[paint(t, root > 0, ball_look)] = False
+            floor[paint(t, root > 0, ball_look(ball))] = False
     shape = (HEIGHT * SUPERSAMPLING, WIDTH * SUPERSAMPLING)
     image = np.clip(colour.reshape(*shape, 3) * 255, 0, 255).astype(np.uint8)
     floor = floor & (np.abs(origin[1] + rays[:, 1] * depth) < 1e-3)
