@@ -40,3 +40,13 @@ test: lint
 
 test-slow: setup-dev
 	$(PYTHON) -m pytest -m "slow or network"
+
+FOOTAGE := build/footage
+footage: setup
+	$(PYTHON) -m tfds_builders.pose2sim --raw-dir $(FOOTAGE)/raw
+	$(PYTHON) -m mv2mae_jax.prepare manifest --manifest $(FOOTAGE)/raw/manifest.csv \
+	  --name pose2sim --data-dir $(FOOTAGE)/data
+	$(PYTHON) -m mv2mae_jax.main --config=configs/pose2sim.py --workdir=$(FOOTAGE)/pretrain \
+	  --config.data.data_dir=$(FOOTAGE)/data
+	$(PYTHON) -m mv2mae_jax.visualize reconstruction --workdir $(FOOTAGE)/pretrain \
+	  --out $(FOOTAGE)/reconstruction.png

@@ -2,8 +2,8 @@
 
     make footage
 
-builds its records, runs this config for a few minutes on a CPU and draws a reconstruction. Too
-few videos to learn actions from; it shows that real video passes through every part.
+builds its records, runs this config for a minute or two on a CPU and draws a reconstruction. Four
+short activities are too few to learn actions from; real video passes through every part.
 """
 
 from ml_collections import ConfigDict
@@ -19,6 +19,7 @@ def get_config(variant: str = "pretrain") -> ConfigDict:
     config.data.dataset = "pose2sim"
     config.data.protocol = "all"
     config.data.num_frames = 8
+    config.data.stride = 3
     config.data.image_size = 64
     config.model.variant = "mini"
     config.model.patch_size = (2, 8, 8)
