@@ -172,9 +172,9 @@ def fidget(pose: Pose, style: Style) -> None:
             lean(pose.head, 0.15 * share, 0.7 * way * share)
         elif kind == "arm":
             reach(pose.arms[side], share, *RESTS[rng.integers(len(RESTS))])
-        else:
-            pose.legs[side].ankle[:, 1] += 0.08 * share
-            pose.legs[side].toes += 0.6 * share
+        else:  # the ball of the foot stays on the floor
+            pose.legs[side].ankle[:, 1] += 0.1 * share
+            pose.legs[side].toes += 0.45 * share
 
 
 def drink(pose: Pose, style: Style) -> None:
@@ -383,7 +383,7 @@ def jump(pose: Pose, style: Style) -> None:
     for side in SIDES:
         leg = pose.legs[side]
         leg.ankle = leg.ankle + np.stack([0 * air, air * (1 + 0.3 * tuck), -0.4 * tuck * air], -1)
-        leg.toes += 0.75 * np.minimum(air / 0.08, 1)
+        leg.toes += np.minimum(2.2 * air, 0.5)
         reach(pose.arms[side], np.maximum(-swing, 0), (0.15, -0.75, -0.5), (0.3, 0.3, -1))
         reach(pose.arms[side], np.maximum(swing, 0), (0.2, high, 0.6), (0.8, -0.6, -0.4))
 

@@ -1,11 +1,9 @@
 """From a moving figure to the frames of three cameras.
 
 Facets are drawn from far to near, those that turn away left out, at `SUPERSAMPLING` times the size
-of the video, and averaged down. What does not depend on the camera is done once for all three, and over all
-frames at once.
+of the video, and averaged down. What does not depend on the camera is done once for all three, and
+over all frames at once.
 """
-
-from collections.abc import Collection
 
 import cv2
 import numpy as np
@@ -17,6 +15,7 @@ from tfds_builders.mannequin.figure import Mesh, Subject, join, make_figure, mak
 from tfds_builders.mannequin.scene import (
     AZIMUTHS,
     HEIGHT,
+    MARGIN,
     SUPERSAMPLING,
     WIDTH,
     Background,
@@ -38,7 +37,7 @@ SHADOWS = (  # from joint, to joint, radius in metres
     *((f"{side}_upper_arm", f"{side}_forearm", 0.05) for side in SIDES),
 )
 STOOL_SHADOW = 0.2
-AREA = 0.9  # radius of the area in which an actor stands, in metres
+AREA = 0.8  # radius of the area in which an actor stands, in metres
 TURN = np.deg2rad(25)  # how far an actor may face away from the camera meant
 
 Frames = UInt8[np.ndarray, "T 120 160 3"]
@@ -55,7 +54,6 @@ def act(
     who: Subject,
     action: str,
     facing: float,
-    cameras: Collection[Camera],
     rng: np.random.Generator,
 ) -> tuple[Motion, str]:
     """One trial in the world, facing about `facing` (radians): the motion and its main side."""
@@ -63,16 +61,24 @@ def act(
     side = "right"
     if rng.uniform() < 0.5:
         motion, side = motion.mirrored(), "left"
-    radius, angle = AREA * np.sqrt(rng.uniform(size=100)), rng.uniform(0, 2 * np.pi, 100)
-    radius[-1] = 0.0  # the middle is in view of every camera
-    feet = np.stack([radius * np.sin(angle), 0 * radius, radius * np.cos(angle)], -1)
-    in_view = np.ones(len(feet), bool)
-    for camera in cameras:
-        for level in (0.0, 1.03 * who.body.height):
-            column, row, _ = camera.project(feet + np.array([0.0, level, 0.0])).T
-            in_view &= (np.abs(column - WIDTH / 2) < 0.4 * WIDTH) & (row > 0) & (row < HEIGHT)
-    x, _, z = feet[in_view.argmax()]
-    return motion.placed(x, z, facing + rng.uniform(-TURN, TURN)), side
+    radius, angle = AREA * np.sqrt(rng.uniform()), rng.uniform(0, 2 * np.pi)
+    facing += rng.uniform(-TURN, TURN)
+    return motion.placed(radius * np.sin(angle), radius * np.cos(angle), facing), side
+
+
+def choose_frame(
+    camera: Camera, feet: Float[np.ndarray, "3"], height: float, rng: np.random.Generator
+) -> tuple[int, int]:
+    """Where the frame begins, in pixels from the middle one: anywhere with the actor in view."""
+    column, low, _ = camera.project(feet)
+    _, high, _ = camera.project(feet + np.array([0.0, 1.06 * height, 0.0]))
+
+    def draw_from(first: float, last: float, margin: int) -> int:
+        first, last = (np.clip(end, -margin, margin) for end in (first, last))
+        return round(rng.uniform(first, last) if first < last else (first + last) / 2)
+
+    left = draw_from(column - 0.7 * WIDTH, column - 0.3 * WIDTH, MARGIN[0])
+    return left, draw_from(low + 4 - HEIGHT, high - 2, MARGIN[1])
 
 
 def render_activity(
@@ -93,7 +99,7 @@ def render_activity(
     rng = np.random.default_rng([seed, 3, setup, subject, replication, action])
     room, who = make_setup(seed, setup), draw_subject(seed, subject)
     facing = AZIMUTHS[3 if replication == 1 else 2]
-    motion, side = act(who, CLASSES[action - 1], facing, room.cameras.values(), rng)
+    motion, side = act(who, CLASSES[action - 1], facing, rng)
     cup = tuple(rng.uniform(0.2, 0.95, 3)) if rng.uniform() < 0.5 else None
     stool = make_stool(who.body, room.stool)
     mesh = join([make_figure(who, cup, side), stool])
@@ -103,7 +109,9 @@ def render_activity(
     grain = rng.normal(0, room.noise, (2 * HEIGHT, 3 * WIDTH, 3)).round().astype(np.int16)
     views = {}
     for number, camera in room.cameras.items():
-        background = make_background(seed, setup, number)
+        frame = choose_frame(camera, motion.origin[0, PLACE], who.body.height, rng)
+        camera = camera.framed(*frame)
+        background = make_background(seed, setup, number).framed(*frame)
         lines, widths = cast_shadow(motion, seat, room.light, camera)
         views[number] = draw(
             background,

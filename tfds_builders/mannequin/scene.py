@@ -6,21 +6,23 @@ Colours are BGR in 0 to 1. Backgrounds are rendered once, at `SUPERSAMPLING` tim
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 WIDTH, HEIGHT = 160, 120
+MARGIN = 40, 32  # what a camera sees beyond the video's frame, left and right, above and below
 SUPERSAMPLING = 2
 AZIMUTHS = {1: 0.0, 2: np.pi / 4, 3: -np.pi / 4}
 TEXELS = 90  # texture pixels a metre
 WALL_HEIGHT = 3.2
 
 Image = Float[np.ndarray, "H W 3"]
-Look = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of points and their pixels: colours
+Pixels = Int[np.ndarray, " N"]  # indices into the flattened image
+Look = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class Camera:
     position: Float[np.ndarray, "3"]
     axes: Float[np.ndarray, "3 3"]
     focal: float
+    centre: tuple[float, float] = (WIDTH / 2, HEIGHT / 2)
+
+    def framed(self, left: float, top: float) -> "Camera":
+        """The camera whose frame begins `left` and `top` pixels from where this one's begins."""
+        return replace(self, centre=(self.centre[0] - left, self.centre[1] - top))
 
     @classmethod
     def looking(
@@ -47,17 +54,18 @@ class Camera:
         depth = np.maximum(local[..., 2], 0.05)
         return np.stack(
             [
-                WIDTH / 2 + self.focal * local[..., 0] / depth,
-                HEIGHT / 2 - self.focal * local[..., 1] / depth,
+                self.centre[0] + self.focal * local[..., 0] / depth,
+                self.centre[1] - self.focal * local[..., 1] / depth,
                 local[..., 2],
             ],
             -1,
         )
 
     def rays(self) -> Float[np.ndarray, "P 3"]:
-        """The direction of every supersampled pixel, of depth 1, row by row."""
-        u = (np.arange(WIDTH * SUPERSAMPLING) + 0.5) / SUPERSAMPLING - WIDTH / 2
-        v = HEIGHT / 2 - (np.arange(HEIGHT * SUPERSAMPLING) + 0.5) / SUPERSAMPLING
+        """The direction of every supersampled pixel, margins included, of depth 1, row by row."""
+        (a, b), s = MARGIN, SUPERSAMPLING
+        u = (np.arange(s * (WIDTH + 2 * a)) + 0.5) / s - a - self.centre[0]
+        v = self.centre[1] + b - (np.arange(s * (HEIGHT + 2 * b)) + 0.5) / s
         grid = np.stack(np.broadcast_arrays(u[None] / self.focal, v[:, None] / self.focal, 1.0), -1)
         return grid.reshape(-1, 3) @ self.axes
 
@@ -119,11 +127,18 @@ class Setup:
 
 @dataclass(frozen=True)
 class Background:
-    """What one camera sees of the empty room, at the supersampled size."""
+    """What one camera sees of the empty room, at the supersampled size, margins included."""
 
     image: UInt8[np.ndarray, "H W 3"]
     depth: Float[np.ndarray, "H W"]
     floor: Bool[np.ndarray, "H W"]
+
+    def framed(self, left: int, top: int) -> "Background":
+        """The part in a frame that begins `left` and `top` pixels from the middle one."""
+        x, y = SUPERSAMPLING * (left + MARGIN[0]), SUPERSAMPLING * (top + MARGIN[1])
+        part = slice(y, y + SUPERSAMPLING * HEIGHT), slice(x, x + SUPERSAMPLING * WIDTH)
+        image = np.ascontiguousarray(self.image[part])
+        return Background(image, self.depth[part], self.floor[part])
 
 
 def clouds(
@@ -169,7 +184,7 @@ def floor_texture(rng: np.random.Generator, size: float) -> Image:
         image *= 1 + 0.12 * clouds(rng, n, n, 6)[..., None]
     else:
         image *= 1 + 0.13 * clouds(rng, n, n, 64)[..., None]
-    return image
+    return cv2.GaussianBlur(image, (0, 0), 1.5)  # or far joints would alias
 
 
 def wall_texture(rng: np.random.Generator, width: float) -> Image:
@@ -347,110 +362,149 @@ def make_setup(seed: int, number: int) -> Setup:
     )
 
 
-@lru_cache(maxsize=24)
-def make_background(seed: int, number: int, camera_number: int) -> Background:
-    """The empty room of a set-up as one camera sees it, by casting a ray through every pixel."""
-    setup = make_setup(seed, number)
-    camera, light = setup.cameras[camera_number], setup.light
-    rays, origin = camera.rays(), camera.position
-    depth = np.full(len(rays), np.inf)
-    colour = np.full((len(rays), 3), 0.5)
-    floor = np.zeros(len(rays), bool)
+class Tracer:
+    """Casts a ray through every pixel of a camera and keeps the nearest hits."""
 
-    def paint(t: np.ndarray, seen: np.ndarray, look: Look) -> np.ndarray:
-        """Where `t` is the nearest hit so far, sets depth and colour; returns those pixels."""
-        hit = np.flatnonzero(seen & (t > 0.05) & (t < depth))
-        depth[hit] = t[hit]
-        colour[hit] = look(origin + rays[hit] * t[hit, None], hit)
-        return hit
+    def __init__(self, camera: Camera) -> None:
+        """Sees nothing yet."""
+        self.camera = camera
+        self.origin = camera.position
+        self.rays = camera.rays()
+        self.depth = np.full(len(self.rays), np.inf)
+        self.colour = np.full((len(self.rays), 3), 0.5)
 
-    def sample(name: str, column: np.ndarray, row: np.ndarray) -> np.ndarray:
-        """Texture colours at positions in metres from the upper left corner."""
-        at = np.stack([column, row], -1).astype(np.float32) * TEXELS
-        texture = setup.textures[name].astype(np.float32)
-        out = np.empty((len(at), 3), np.float32)
-        for part in range(0, len(at), 30000):  # remap takes at most 32767 rows
-            x, y = at[part : part + 30000, None, 0], at[part : part + 30000, None, 1]
-            out[part : part + 30000] = cv2.remap(
-                texture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-            )[:, 0]
-        return out
+    def around(self, middle: Float[np.ndarray, "3"], radius: float) -> Pixels:
+        """The pixels of a rectangle that holds a ball of this middle and radius."""
+        column, row, depth = self.camera.project(middle)
+        reach = 1.2 * self.camera.focal * radius / max(depth - radius, 0.3)
+        (a, b), s = MARGIN, SUPERSAMPLING
+        left, right = (
+            np.clip(s * (column + a + r), 0, s * (WIDTH + 2 * a)) for r in (-reach, reach)
+        )
+        top, low = (np.clip(s * (row + b + r), 0, s * (HEIGHT + 2 * b)) for r in (-reach, reach))
+        rows, columns = np.arange(int(top), int(low)), np.arange(int(left), int(right))
+        return (rows[:, None] * s * (WIDTH + 2 * a) + columns).reshape(-1)
 
+    def paint(self, pixels: Pixels, distance: np.ndarray, look: Look) -> None:
+        """Where `distance`, of each of the pixels, is the nearest so far: sets depth and colour.
+
+        `look` tells the colours of points, given these and their indices among the pixels.
+        """
+        hit = np.flatnonzero((distance > 0.05) & (distance < self.depth[pixels]))
+        here = pixels[hit]
+        self.depth[here] = distance[hit]
+        self.colour[here] = look(self.origin + self.rays[here] * distance[hit, None], hit)
+
+
+def corner(distance: np.ndarray) -> np.ndarray:
+    """How the light fades towards a corner of the room, at this distance in metres."""
+    return 1 - 0.3 * np.exp(-np.maximum(distance, 0) / 0.25)
+
+
+def sample(texture: Image, column: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """Texture colours at positions in metres from the upper left corner."""
+    x, y = (TEXELS * a.astype(np.float32)[:, None] for a in (column, row))
+    step = 30000  # remap takes at most 32767 rows
+    parts = [
+        cv2.remap(
+            texture,
+            x[k : k + step],
+            y[k : k + step],
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT,
+        )
+        for k in range(0, len(x), step)
+    ]
+    return np.concatenate([np.empty((0, 1, 3), np.float32), *parts])[:, 0]
+
+
+def paint_room(tracer: Tracer, setup: Setup) -> None:
+    """Floor and walls, with dark corners and the contact shadows of the furniture."""
+    origin, rays, light = tracer.origin, tracer.rays, setup.light
     w, b = setup.half_width, setup.back
-    everywhere = np.ones(len(rays), bool)
+    everywhere = np.arange(len(rays))
 
-    def corner(distance: np.ndarray) -> np.ndarray:
-        return 1 - 0.3 * np.exp(-np.maximum(distance, 0) / 0.25)
-
-    def floor_look(p: np.ndarray, hit: np.ndarray) -> np.ndarray:
+    def floor(p: np.ndarray, hit: np.ndarray) -> np.ndarray:
         dark = corner(p[:, 2] + b) * corner(w - np.abs(p[:, 0]))
         for box in setup.boxes:
             if box.middle[1] - box.half[1] < 0.3:
-                local = (
-                    np.abs(to_box(box, p - np.array(box.middle)))[:, [0, 2]]
-                    - np.array(box.half)[[0, 2]]
-                )
-                gap = np.hypot(*np.maximum(local, 0).T)
-                dark *= 1 - 0.5 * np.exp(-gap / 0.1)
-        return (
-            sample("floor", p[:, 0] + w, p[:, 2] + b)
-            * dark[:, None]
-            * light.shade(np.array([0.0, 1.0, 0.0]))
-        )
+                near = np.flatnonzero((np.abs(p - np.array(box.middle)) < 1.0).all(1))
+                beyond = np.abs(to_box(box, p[near] - np.array(box.middle))) - np.array(box.half)
+                gap = np.hypot(*np.maximum(beyond[:, [0, 2]], 0).T)
+                dark[near] *= 1 - 0.5 * np.exp(-gap / 0.1)
+        shade = light.shade(np.array([0.0, 1.0, 0.0]))
+        return sample(setup.textures["floor"], p[:, 0] + w, p[:, 2] + b) * dark[:, None] * shade
 
-    def wall_look(name: str, normal: tuple[float, float, float], axis: int) -> Look:
+    def wall(name: str, normal: tuple[float, float, float]) -> Look:
         def look(p: np.ndarray, hit: np.ndarray) -> np.ndarray:
-            dark = corner(p[:, 1]) * corner(w - np.abs(p[:, 0]) if axis == 0 else p[:, 2] + b)
-            along = p[:, 0] + w if axis == 0 else p[:, 2] + b
-            return (
-                sample(name, along, WALL_HEIGHT - p[:, 1])
-                * dark[:, None]
-                * light.shade(np.array(normal))
-            )
+            if name == "back":
+                along, aside = p[:, 0] + w, w - np.abs(p[:, 0])
+            else:
+                along = aside = p[:, 2] + b
+            dark = corner(p[:, 1]) * corner(aside)
+            colours = sample(setup.textures[name], along, WALL_HEIGHT - p[:, 1])
+            return colours * dark[:, None] * light.shade(np.array(normal))
 
         return look
 
-    def box_look(box: Box, way: np.ndarray, face: np.ndarray) -> Look:
-        def look(p: np.ndarray, hit: np.ndarray) -> np.ndarray:
-            normal = np.zeros((len(hit), 3))
-            normal[np.arange(len(hit)), face[hit]] = -np.sign(way[hit, face[hit]])
-            shade = light.shade(from_box(box, normal)) * corner(p[:, 1] + 0.05)[:, None]
-            return np.array(box.colour) * shade
+    tracer.paint(everywhere, -origin[1] / rays[:, 1], floor)
+    tracer.paint(everywhere, (-b - origin[2]) / rays[:, 2], wall("back", (0.0, 0.0, 1.0)))
+    tracer.paint(everywhere, (-w - origin[0]) / rays[:, 0], wall("left", (1.0, 0.0, 0.0)))
+    tracer.paint(everywhere, (w - origin[0]) / rays[:, 0], wall("right", (-1.0, 0.0, 0.0)))
 
-        return look
 
-    def ball_look(ball: Ball) -> Look:
-        def look(p: np.ndarray, hit: np.ndarray) -> np.ndarray:
-            return np.array(ball.colour) * light.shade((p - np.array(ball.middle)) / ball.radius)
+def paint_box(tracer: Tracer, box: Box, light: Light) -> None:
+    """A box, by the slab method in its own axes."""
+    middle = np.array(box.middle)
+    pixels = tracer.around(middle, float(np.linalg.norm(box.half)))
+    start, way = to_box(box, tracer.origin - middle), to_box(box, tracer.rays[pixels])
+    enter = (-np.sign(way) * box.half - start) / way
+    leave = (np.sign(way) * box.half - start) / way
+    face = enter.argmax(1)
 
-        return look
+    def look(p: np.ndarray, hit: np.ndarray) -> np.ndarray:
+        normal = np.zeros((len(hit), 3))
+        normal[np.arange(len(hit)), face[hit]] = -np.sign(way[hit, face[hit]])
+        shade = light.shade(from_box(box, normal)) * corner(p[:, 1] + 0.05)[:, None]
+        return np.array(box.colour) * shade
 
-    with np.errstate(divide="ignore", invalid="ignore"):
-        floor[paint(-origin[1] / rays[:, 1], rays[:, 1] < 0, floor_look)] = True
-        paint((-b - origin[2]) / rays[:, 2], everywhere, wall_look("back", (0.0, 0.0, 1.0), 0))
-        paint((-w - origin[0]) / rays[:, 0], everywhere, wall_look("left", (1.0, 0.0, 0.0), 2))
-        paint((w - origin[0]) / rays[:, 0], everywhere, wall_look("right", (-1.0, 0.0, 0.0), 2))
+    inside = enter.max(1) < leave.min(1)
+    tracer.paint(pixels, np.where(inside, enter.max(1), np.inf), look)
+
+
+def paint_ball(tracer: Tracer, ball: Ball, light: Light) -> None:
+    """A ball: the nearer root of its quadratic equation."""
+    middle = np.array(ball.middle)
+    pixels = tracer.around(middle, ball.radius)
+    rays, away = tracer.rays[pixels], tracer.origin - middle
+    square, half = (rays**2).sum(1), rays @ away
+    root = half**2 - square * (away @ away - ball.radius**2)
+
+    def look(p: np.ndarray, hit: np.ndarray) -> np.ndarray:
+        return np.array(ball.colour) * light.shade((p - middle) / ball.radius)
+
+    distance = (-half - np.sqrt(np.maximum(root, 0))) / square
+    tracer.paint(pixels, np.where(root > 0, distance, np.inf), look)
+
+
+@lru_cache(maxsize=24)
+def make_background(seed: int, number: int, camera_number: int) -> Background:
+    """The empty room of a set-up as one camera sees it."""
+    setup = make_setup(seed, number)
+    tracer = Tracer(setup.cameras[camera_number])
+    with np.errstate(divide="ignore", invalid="ignore"):  # rays along a wall
+        paint_room(tracer, setup)
         for box in setup.boxes:
-            start, way = to_box(box, origin - np.array(box.middle)), to_box(box, rays)
-            near = (-np.sign(way) * box.half - start) / way
-            far = (np.sign(way) * box.half - start) / way
-            t, face = near.max(1), near.argmax(1)
-
-            floor[paint(t, t < far.min(1), box_look(box, way, face))] = False
+            paint_box(tracer, box, setup.light)
         for ball in setup.balls:
-            away = origin - np.array(ball.middle)
-            square, half = (rays**2).sum(1), rays @ away
-            root = half**2 - square * (away @ away - ball.radius**2)
-            t = (-half - np.sqrt(np.maximum(root, 0))) / square
-
-            floor[paint(t, root > 0, ball_look(ball))] = False
-    shape = (HEIGHT * SUPERSAMPLING, WIDTH * SUPERSAMPLING)
-    image = np.clip(colour.reshape(*shape, 3) * 255, 0, 255).astype(np.uint8)
-    floor = floor & (np.abs(origin[1] + rays[:, 1] * depth) < 1e-3)
+            paint_ball(tracer, ball, setup.light)
+    shape = SUPERSAMPLING * (HEIGHT + 2 * MARGIN[1]), SUPERSAMPLING * (WIDTH + 2 * MARGIN[0])
+    image = np.clip(tracer.colour.reshape(*shape, 3) * 255, 0, 255).astype(np.uint8)
+    height = tracer.origin[1] + tracer.rays[:, 1] * tracer.depth
     return Background(
-        np.ascontiguousarray(cv2.GaussianBlur(image, (3, 3), 0)),
-        depth.reshape(shape).astype(np.float32),
-        floor.reshape(shape),
+        cv2.GaussianBlur(image, (3, 3), 0),
+        tracer.depth.reshape(shape).astype(np.float32),
+        (np.abs(height) < 1e-3).reshape(shape),
     )
 
 
