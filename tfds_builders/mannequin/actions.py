@@ -149,12 +149,12 @@ def lean(
 
 
 def fidget(pose: Pose, style: Style) -> None:
-    """Two small things people do besides: turn, shift their weight, look round, move an arm."""
+    """Three small things people do besides: turn, shift their weight, look round, move an arm."""
     rng, position = style.rng, style.time / style.time[-1]
-    for kind in rng.choice(["turn", "shift", "dip", "look", "arm", "heel"], 2, replace=False):
+    for kind in rng.choice(["turn", "shift", "dip", "look", "arm", "heel"], 3, replace=False):
         start, length = rng.uniform(-0.1, 0.7), rng.uniform(0.2, 0.4)
         returns = float(rng.uniform() < 0.5)
-        share = rng.uniform(0.5, 1) * keys(
+        share = rng.uniform(0.6, 1.3) * keys(
             position, (start, 0), (start + length, 1), (start + 2 * length, 1 - returns)
         )
         way, side = rng.choice([-1, 1]), SIDES[rng.integers(2)]
