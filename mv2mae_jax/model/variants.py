@@ -17,7 +17,7 @@ class Variant:
 
 VARIANTS = {
     "mini": Variant(
-        width=128, depth=4, heads=4, decoder_width=64, decoder_heads=2, decoder_depth=2
+        width=128, depth=4, heads=4, decoder_width=64, decoder_heads=2, decoder_depth=1
     ),
     "tiny": Variant(width=192, depth=12, heads=3, decoder_width=96, decoder_heads=3),
     "small": Variant(width=384, depth=12, heads=6, decoder_width=192, decoder_heads=3),

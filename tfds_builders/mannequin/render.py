@@ -77,7 +77,7 @@ def choose_frame(
         first, last = (np.clip(end, -margin, margin) for end in (first, last))
         return round(rng.uniform(first, last) if first < last else (first + last) / 2)
 
-    left = draw_from(column - 0.7 * WIDTH, column - 0.3 * WIDTH, MARGIN[0])
+    left = draw_from(column - 0.6 * WIDTH, column - 0.4 * WIDTH, MARGIN[0])
     return left, draw_from(low + 4 - HEIGHT, high - 2, MARGIN[1])
 
 

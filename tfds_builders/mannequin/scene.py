@@ -338,7 +338,7 @@ def make_setup(seed: int, number: int) -> Setup:
         cameras[number_of_camera] = Camera.looking(
             np.array([away * np.sin(angle), y, away * np.cos(angle)]),
             aim,
-            float(rng.uniform(68, 92) / 1.75 * np.hypot(away, y - aim[1])),
+            float(rng.uniform(82, 96) / 1.75 * np.hypot(away, y - aim[1])),
         )
     boxes, balls = draw_furniture(rng, half_width, back)
     textures = {
