@@ -45,7 +45,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data = data = ml_collections.ConfigDict()
     data.data_dir = "data"  # where `python -m mv2mae_jax.prepare` wrote its records
     data.dataset = "ntu"  # folder below data_dir
-    data.protocol = "ntu60_xsub"  # which activities and views are for training; see data/protocols.py
+    data.protocol = "ntu60_xsub"  # what is for training, what for testing; data/protocols.py
     data.test_views = ()  # protocol xview of one's own data: the views kept for testing
     data.test_subjects = ()  # protocol xsub of one's own data: the subjects kept for testing
     data.validation_subjects = ()  # taken out of the training split, for making choices

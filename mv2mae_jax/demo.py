@@ -70,6 +70,7 @@ def train_and_test(out: Path, seed: int) -> dict[str, float]:
     return {
         "chance": probes["chance"],
         "linear classifier on the motion map": probes["motion_map"],
+        "linear classifier on the motion map over time": probes["motion_map_over_time"],
         "fine-tuned from scratch": results[scratch],
         "fine-tuned from pre-training": results[finetuned],
         "token probe before pre-training": probes["tokens_before"],

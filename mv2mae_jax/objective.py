@@ -4,6 +4,8 @@ Shapes: B clips, T frames, H x W pixels, C channels, N tubelets (tokens) a clip,
 a tubelet, M masked tubelets. Everything here is float32.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from einops import rearrange
@@ -13,7 +15,7 @@ PatchSize = tuple[int, int, int]
 
 
 def normalize_pixels(
-    clip: UInt8[Array, "*B T H W C"], mean: tuple[float, ...], std: tuple[float, ...]
+    clip: UInt8[Array, "*B T H W C"], mean: Sequence[float], std: Sequence[float]
 ) -> Float[Array, "*B T H W C"]:
     """Bytes to (value / 255 - mean) / std, channel by channel."""
     return (clip.astype(jnp.float32) / 255.0 - jnp.array(mean)) / jnp.array(std)

@@ -1,9 +1,25 @@
 """Tests run small programs once: they are compiled fast, and the shapes at every call checked."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 from jaxtyping import install_import_hook
 
 install_import_hook(["mv2mae_jax.model", "mv2mae_jax.objective"], "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def mannequin_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with a mannequin of two subjects: 24 activities, three cameras."""
+    folder = tmp_path_factory.mktemp("mannequin")
+    size = ("--subjects=2", "--replications=1")
+    paths = (f"--raw-dir={folder / 'raw'}", f"--data-dir={folder / 'data'}")
+    words = [sys.executable, "-m", "mv2mae_jax.prepare", "mannequin", *paths, *size]
+    subprocess.run(words, check=True, capture_output=True)
+    return folder / "data"

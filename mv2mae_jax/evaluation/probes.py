@@ -25,7 +25,7 @@ def ridge_accuracy(
 
 def motion_map(
     clips: UInt8[np.ndarray, "B T H W C"], patch_size: tuple[int, int, int]
-) -> Float[np.ndarray, "B N"]:
+) -> Float[np.ndarray, "B t hw"]:
     """Mean absolute frame difference in every tubelet: where and when something moves, no more."""
     frames = clips.astype(np.float32)
     difference = np.abs(frames[:, 1:] - frames[:, :-1])
@@ -33,4 +33,4 @@ def motion_map(
     b, t, h, w, c = difference.shape
     p0, p1, p2 = patch_size
     tubelets = difference.reshape(b, t // p0, p0, h // p1, p1, w // p2, p2, c)
-    return tubelets.mean(axis=(2, 4, 6, 7)).reshape(b, -1)
+    return tubelets.mean(axis=(2, 4, 6, 7)).reshape(b, t // p0, -1)

@@ -26,8 +26,8 @@ class Videos(NamedTuple):
 def probe(config: ConfigDict, workdir: str | Path) -> None:
     """Fits linear classifiers on the training split, tests them, and writes `probe.json`.
 
-    On the motion map (the shortcut to watch), on the tokens of an untrained encoder, and on those
-    of the pre-trained one in `workdir`.
+    On the motion map (where something moves: the shortcut to watch; and where at which time), on
+    the tokens of an untrained encoder, and on those of the pre-trained one in `workdir`.
     """
     parameters, trained = load_parameters(workdir)
     config = as_trained(config, trained)
@@ -48,19 +48,20 @@ def probe(config: ConfigDict, workdir: str | Path) -> None:
             for clips in (train.clips, test.clips)
         ]
 
-    patch_size = tuple(config.model.patch_size)
+    motion = [motion_map(x.clips, tuple(config.model.patch_size)) for x in (train, test)]
     results = {
         "split": config.data.evaluate_on,
         "protocol": config.data.protocol,
         "num_train_videos": len(train.labels),
         "num_videos": len(test.labels),
         "chance": 1 / len(np.unique(train.labels)),
-        "motion_map": accuracy([motion_map(x.clips, patch_size) for x in (train, test)]),
+        "motion_map": accuracy([x.mean(axis=1) for x in motion]),
+        "motion_map_over_time": accuracy([x.reshape(len(x), -1) for x in motion]),
         "tokens_before": accuracy(tokens(random_encoder(config))),
         "tokens_after": accuracy(tokens(FrozenEncoder(config, parameters))),
     }
     (Path(workdir) / "probe.json").write_text(json.dumps(results, indent=2) + "\n")
-    shown = ("chance", "motion_map", "tokens_before", "tokens_after")
+    shown = ("chance", "motion_map", "motion_map_over_time", "tokens_before", "tokens_after")
     print(tabulate([[key, f"{results[key]:.1%}"] for key in shown], tablefmt="plain"))
 
 

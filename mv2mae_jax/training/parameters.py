@@ -6,7 +6,7 @@ rate, decay and sharding, checkpoints and conversions all speak of them.
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from flax import nnx
 from jaxtyping import Array
@@ -25,7 +25,7 @@ class Definition(Generic[Module]):
 
     def bind(self, parameters: Parameters) -> Module:
         """The module with these parameters."""
-        state = [(path, nnx.Param(parameters[_name(path)])) for path in self.paths]
+        state: dict[Any, Any] = {path: nnx.Param(parameters[_name(path)]) for path in self.paths}
         return nnx.merge(self.graph, nnx.from_flat_state(state))
 
 

@@ -70,9 +70,7 @@ def test_loss_written_out(targets: str, views: int):
 
 def test_literal_weights_are_smaller_by_the_number_of_tokens():
     batch = batch_of(2)
-    mean_one, literal = (
-        small_config(weight_scale=scale) for scale in ("mean_one", "literal")
-    )
+    mean_one, literal = (small_config(weight_scale=scale) for scale in ("mean_one", "literal"))
     model = build.pretraining_model(mean_one, nnx.Rngs(0))
     one, _ = pretraining_loss(mean_one, model, batch, KEYS)
     other, _ = pretraining_loss(literal, model, batch, KEYS)

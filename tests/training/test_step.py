@@ -32,9 +32,7 @@ def one_device(tmp_path_factory: pytest.TempPathFactory) -> dict:
 @pytest.mark.parametrize(
     ("devices", "fsdp", "accumulation"), [(8, 1, 1), (8, 4, 1), (1, 1, 4), (2, 1, 2)]
 )
-def test_same_numbers(
-    one_device: dict, tmp_path: Path, devices: int, fsdp: int, accumulation: int
-):
+def test_same_numbers(one_device: dict, tmp_path: Path, devices: int, fsdp: int, accumulation: int):
     result = train(tmp_path, devices, fsdp, accumulation)
     assert result["devices"] == devices
     assert result["parts"] == fsdp  # large kernels are held in so many parts
