@@ -71,11 +71,6 @@ def check(config: ConfigDict) -> None:
             f"config.batch_size={config.batch_size} cannot be split into "
             f"config.accumulation={config.accumulation} equal parts"
         )
-    if config.optimizer.warmup_epochs > config.epochs:
-        raise InputError(
-            f"config.optimizer.warmup_epochs={config.optimizer.warmup_epochs} is more than all "
-            f"config.epochs={config.epochs}"
-        )
 
 
 def _check_tubelets(config: ConfigDict) -> None:

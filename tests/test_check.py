@@ -26,7 +26,6 @@ def test_the_defaults_are_possible():
         ("masking.kind", "block", "random, tube"),
         ("objective.temperature", 0.0, "positive"),
         ("accumulation", 3, "equal parts"),
-        ("optimizer.warmup_epochs", 4000.0, "more than all"),
         ("data.workers", -1, "0 or more"),
         ("data.stride", 0, "at least 1"),
         ("model.variant", "huge", "tiny, small, base, large"),

@@ -17,11 +17,13 @@ def learning_rate(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
     count.
     """
     scale = config.batch_size / REFERENCE_BATCH
+    warmup_steps = round(config.optimizer.warmup_epochs * steps_per_epoch)
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0,
         peak_value=config.optimizer.base_learning_rate * scale,
-        warmup_steps=round(config.optimizer.warmup_epochs * steps_per_epoch),
-        decay_steps=config.epochs * steps_per_epoch,
+        warmup_steps=warmup_steps,
+        # A run that is shorter than its warm-up ends within it.
+        decay_steps=max(config.epochs * steps_per_epoch, warmup_steps + 1),
         end_value=config.optimizer.min_learning_rate * scale,
     )
 

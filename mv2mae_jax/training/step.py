@@ -105,7 +105,7 @@ def make_train_step(
             total, _ = jax.lax.scan(add, zeros, parts)
             grads, metrics = jax.tree.map(lambda x: x / accumulation, total)
         updates, optimizer_state = optimizer.update(grads, state.optimizer, state.parameters)
-        metrics["gradient_norm"] = optax.global_norm(grads)
+        metrics["gradient_norm"] = optax.tree.norm(grads)
         parameters = optax.apply_updates(state.parameters, updates)
         return TrainState(state.step + 1, parameters, optimizer_state), metrics
 

@@ -29,6 +29,12 @@ def test_schedule_by_hand():
     assert float(rate(200)) == pytest.approx(quarter, rel=1e-5)
 
 
+def test_a_run_shorter_than_its_warmup():
+    config = get_config()
+    config.batch_size, config.epochs, config.optimizer.warmup_epochs = 256, 2, 8.0
+    assert float(learning_rate(config, steps_per_epoch=10)(20)) == pytest.approx(1e-3 / 4)
+
+
 def test_repeats_do_not_raise_the_rate():
     config = get_config()
     once = learning_rate(config, 10)(3200)
