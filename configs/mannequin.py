@@ -25,17 +25,21 @@ def get_config(variant: str = "pretrain") -> ConfigDict:
     config.model.patch_size = (2, 8, 8)
     config.model.positions = "separable"
     config.model.dtype = "float32"
+    config.data.crop_scales = (1.0, 0.875)
     config.batch_size = 16
     if task == "pretrain":
         config.objective.targets = "pixels"
         config.objective.temperature = 5.0
-        config.epochs = 120
-        config.optimizer.base_learning_rate = 0.024  # 1.5e-3 at this batch
-        config.optimizer.warmup_epochs = 6.0
+        config.batch_size = 4  # many small steps leave the first plateau sooner than few large ones
+        config.epochs = 25
+        config.optimizer.base_learning_rate = 0.128  # 2e-3 at this batch
+        config.optimizer.warmup_epochs = 1.0
     else:
         config.data.repeats = 1
-        config.epochs = 30
+        config.epochs = 8
         config.optimizer.base_learning_rate = 0.016  # 1e-3 at this batch
-        config.optimizer.warmup_epochs = 3.0
+        config.optimizer.warmup_epochs = 1.0
         config.optimizer.layer_decay = 0.75
+        config.evaluation.clips = 3
+        config.evaluation.crops = 1
     return config
