@@ -28,6 +28,7 @@ from mv2mae_jax.visualize.reconstruct import effective_tubelets, motion_overlay,
 
 Rows = dict[str, Float[np.ndarray, "T H W C"]]
 
+NOTE_HEIGHT = 0.3  # inches
 TEMPERATURE_FACTORS = (0.2, 1.0, 5.0)  # times the temperature of the run
 
 
@@ -115,8 +116,9 @@ def save(sections: list[Rows], frame_step: int, note: str, out: str | Path) -> N
     """One row of frames for each entry, one frame of every tubelet."""
     rows = [row for section in sections for row in section.items()]
     columns = len(rows[0][1][::frame_step])
+    height = 1.4 * len(rows) + NOTE_HEIGHT
     figure, axes = plt.subplots(
-        len(rows), columns, figsize=(1.4 * columns + 1, 1.4 * len(rows) + 0.4), squeeze=False
+        len(rows), columns, figsize=(1.4 * columns + 1, height), squeeze=False
     )
     for line, (label, frames) in zip(axes, rows, strict=True):
         for axis, frame in zip(line, frames[::frame_step], strict=True):
@@ -125,7 +127,7 @@ def save(sections: list[Rows], frame_step: int, note: str, out: str | Path) -> N
             axis.set_yticks([])
         line[0].set_ylabel(label, rotation=0, ha="right", va="center")
     figure.suptitle(note, fontsize=9)
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0, 1, 1 - NOTE_HEIGHT / height))
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=110)
     plt.close(figure)
