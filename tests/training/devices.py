@@ -1,4 +1,4 @@
-"""Run by test_step.py in a process of its own: a few steps on the devices there are.
+"""Run by test_train_step.py in a process of its own: a few steps on the devices there are.
 
 Arguments: fsdp, accumulation, file to write. The batch is eight samples, always the same.
 """
