@@ -1,5 +1,5 @@
 # Everything runs in ./.venv, made from pinned versions by `make setup`.
-#   make demo       the main job on the embedded data set, about 13 minutes on 2 cores
+#   make demo       the main job on the embedded data set
 #   make test       lint, types and tests
 #   make test-slow  the proofs that take longer, and those that download
 #   make footage    the same road with real four-camera footage (downloads one package)
