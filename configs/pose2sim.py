@@ -25,6 +25,7 @@ def get_config(variant: str = "pretrain") -> ConfigDict:
     config.model.patch_size = (2, 8, 8)
     config.model.positions = "separable"
     config.model.dtype = "float32"
+    config.objective.targets = "pixels"
     config.objective.temperature = 5.0
     config.batch_size = 4
     config.epochs = 300

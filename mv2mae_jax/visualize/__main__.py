@@ -28,7 +28,7 @@ from mv2mae_jax.visualize.reconstruct import effective_tubelets, motion_overlay,
 
 Rows = dict[str, Float[np.ndarray, "T H W C"]]
 
-NOTE_HEIGHT = 0.3  # inches
+NOTE_HEIGHT = 0.5  # inches
 TEMPERATURE_FACTORS = (0.2, 1.0, 5.0)  # times the temperature of the run
 
 
@@ -73,7 +73,7 @@ def draw(
             f"{config.masking.ratio:.0%} masked (grey); predictions are shown in masked places only"
         )
         if config.objective.targets == "normalized":
-            note += "; mean and contrast of each guessed from visible tubelets"
+            note += ";\nmean and contrast of each are guessed from visible tubelets"
     save(sections, config.model.patch_size[0], note, out)
     print(f"{picture} drawn to {out}")
 
