@@ -91,7 +91,8 @@ def train(
             batches(config, step, jax.process_index(), jax.process_count()) as loader,
         ):
             recent: list[Metrics] = []
-            while step < total_steps and not sigterm.received:
+            stopping = False  # read once a step: what it stops, it also saves
+            while step < total_steps and not stopping:
                 started = time.perf_counter()
                 batch = to_devices(next(loader), mesh)
                 progress.waited(time.perf_counter() - started)
@@ -101,8 +102,8 @@ def train(
                 recent.append(metrics)
                 step += 1
                 progress.step()
-                last = step == total_steps or sigterm.received
-                saves = last or step % config.checkpoint_every == 0
+                stopping = sigterm.received
+                saves = stopping or step == total_steps or step % config.checkpoint_every == 0
                 if saves or step % config.log_every == 0:
                     means = _means(recent)
                     recent = []
@@ -114,7 +115,7 @@ def train(
                 if saves:
                     checkpoints.save(step, state, config)
             progress.close()
-    if sigterm.received and step < total_steps:
+    if stopping and step < total_steps:
         log.info("stopped by SIGTERM; saved at step %d, the same command continues", step)
         raise SystemExit(STOPPED_BY_SIGTERM)
     return state.parameters
