@@ -109,6 +109,7 @@ def test_an_interrupted_build_continues_to_the_same_files(
     else:
         assert process.returncode == 128 + how
         assert errors.splitlines()[-1] == "stopped; run the same command again to continue"
+    assert "Traceback" not in errors
     wait_until_gone(process.pid)
     result = prepare(*args)
     assert result.returncode == 0, result.stderr

@@ -117,8 +117,11 @@ def encode_activities(
     running: dict[concurrent.futures.Future[Encoded], int] = {}
     try:
         while True:
+            # Processes start within `submit` and inherit the mask: Ctrl-C is the parent's alone.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             for position, (path, rows) in itertools.islice(queue, 2 * jobs - len(running)):
                 running[pool.submit(encode_activity, path, raw_dir, rows, settings)] = position
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             if not running:
                 return
             done, _ = concurrent.futures.wait(
@@ -136,8 +139,7 @@ def encode_activities(
 
 
 def _start_worker() -> None:
-    """Leaves Ctrl-C to the parent, and ends when the parent does, however it ended."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Ends when the parent does, however it ended."""
     parent = multiprocessing.parent_process()
 
     def follow() -> None:
