@@ -32,6 +32,7 @@ def main() -> int:
         run(
             "render three cameras, build records",
             *("prepare", "mannequin", f"--raw-dir={out / 'raw'}", f"--data-dir={out / 'data'}"),
+            "--short-side=64",  # crops of 56 pixels are 56 to 64 high
         )
         results = [train_and_test(out, seed) for seed in range(args.seeds)]
         for picture in ("motion", "reconstruction"):

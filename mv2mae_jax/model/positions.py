@@ -8,6 +8,7 @@ from jaxtyping import Float
 Grid = tuple[int, int, int]
 
 SEPARABLE_BASE = 10.0
+SEPARABLE_AMPLITUDE = 3.0
 
 
 def sinusoid(length: int, dim: int, base: float = 10000.0) -> Float[np.ndarray, "N D"]:
@@ -23,7 +24,8 @@ def separable_sinusoid(grid: Grid, dim: int) -> Float[np.ndarray, "N D"]:
     The shares are even numbers: height and width have dim // 3 each (rounded down to even),
     time has the rest. Wavelengths range from 2 pi to 2 pi times SEPARABLE_BASE tubelets: a grid's
     sides are short, and with VideoMAE's base of 10000 most channels would be the same everywhere
-    (a small model then needs five times as many steps before it looks at its neighbours).
+    (a small model then needs five times as many steps before it looks at its neighbours). The
+    amplitude is about that of an embedded tubelet, for the same reason.
     """
     space = dim // 3 // 2 * 2
     shares = (dim - 2 * space, space, space)
@@ -32,7 +34,7 @@ def separable_sinusoid(grid: Grid, dim: int) -> Float[np.ndarray, "N D"]:
         sinusoid(length, share, SEPARABLE_BASE)[index]
         for length, share, index in zip(grid, shares, (t, h, w), strict=True)
     ]
-    return np.concatenate(parts, axis=-1)
+    return SEPARABLE_AMPLITUDE * np.concatenate(parts, axis=-1)
 
 
 @lru_cache

@@ -40,16 +40,16 @@ def test_separable_shares(dim):
     assert (time == time[:, :1, :1]).all()
     assert (height == height[:1, :, :1]).all()
     assert (width == width[:1, :1, :]).all()
-    np.testing.assert_array_equal(time[:, 0, 0], sinusoid(3, dim - 2 * space, base=10.0))
-    np.testing.assert_array_equal(height[0, :, 0], sinusoid(4, space, base=10.0))
-    np.testing.assert_array_equal(width[0, 0, :], sinusoid(5, space, base=10.0))
+    np.testing.assert_array_equal(time[:, 0, 0], 3 * sinusoid(3, dim - 2 * space, base=10.0))
+    np.testing.assert_array_equal(height[0, :, 0], 3 * sinusoid(4, space, base=10.0))
+    np.testing.assert_array_equal(width[0, 0, :], 3 * sinusoid(5, space, base=10.0))
 
 
 def test_every_separable_channel_tells_neighbours_apart():
     """On a grid of 4 x 7 x 7, the demo's, no channel is nearly the same along its axis."""
     table = separable_sinusoid((4, 7, 7), 128)
-    assert np.ptp(table, axis=0).min() > 0.04
-    assert np.median(np.ptp(table, axis=0)) > 0.5
+    assert np.ptp(table, axis=0).min() > 0.12
+    assert np.median(np.ptp(table, axis=0)) > 1.5
 
 
 @pytest.mark.parametrize("kind", ["flattened", "separable"])

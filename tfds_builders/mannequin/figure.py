@@ -101,7 +101,6 @@ class Subject:
     haircut: str
     shirt: Colour
     second: Colour
-    pattern: str
     long_sleeves: bool
     trousers: Colour
     long_trousers: bool
@@ -117,7 +116,7 @@ class Subject:
             b, g, r = np.clip(level * (grey + (1 - grey) * (hue / hue.mean())), 0.05, 0.95)
             return float(b), float(g), float(r)
 
-        shirt = cloth(0.25, 0.9)
+        shirt = cloth(0.08, 0.3)
         b, g, r = np.clip(
             np.array(shirt) * rng.choice([0.45, 1.8]) + rng.uniform(0, 0.1, 3), 0, 0.95
         )
@@ -135,11 +134,10 @@ class Subject:
             haircut=str(rng.choice(["short", "long", "cap", "bald"], p=[0.5, 0.3, 0.12, 0.08])),
             shirt=shirt,
             second=(float(b), float(g), float(r)),
-            pattern=str(rng.choice(["plain", "stripes", "block", "print", "open"])),
-            long_sleeves=bool(rng.uniform() < 0.5),
-            trousers=cloth(0.12, 0.6),
-            long_trousers=bool(rng.uniform() < 0.75),
-            shoes=cloth(0.08, 0.9),
+            long_sleeves=bool(rng.uniform() < 0.9),
+            trousers=cloth(0.05, 0.25),
+            long_trousers=bool(rng.uniform() < 0.95),
+            shoes=cloth(0.08, 0.3),
         )
 
 
@@ -283,14 +281,6 @@ def make_trunk(who: Subject) -> Mesh:
     )
     sides = 12
     colours = np.tile(np.array(who.shirt), (len(table) - 1, sides, 1))
-    if who.pattern == "stripes":
-        colours[2:7:2] = who.second
-    elif who.pattern == "block":
-        colours[4:7] = who.second
-    elif who.pattern == "print":
-        colours[3:5, front(sides) > 0.8] = who.second
-    elif who.pattern == "open":
-        colours[1:7, front(sides) > 0.95] = who.second
     colours[0] = who.skin
     colours[7:] = who.trousers
     part = tube("chest", on_axis(table[:, :4]), sides, colours, squareness=0.25)

@@ -37,8 +37,8 @@ SHADOWS = (  # from joint, to joint, radius in metres
     *((f"{side}_upper_arm", f"{side}_forearm", 0.05) for side in SIDES),
 )
 STOOL_SHADOW = 0.2
-AREA = 0.8  # radius of the area in which an actor stands, in metres
-TURN = np.deg2rad(25)  # how far an actor may face away from the camera meant
+AREA = 0.5  # radius of the area in which an actor stands, in metres
+TURN = np.deg2rad(15)  # how far an actor may face away from the camera meant
 
 Frames = UInt8[np.ndarray, "T 120 160 3"]
 Shapes = list[Int[np.ndarray, "N 4 2"]]
@@ -69,7 +69,7 @@ def act(
 def choose_frame(
     camera: Camera, feet: Float[np.ndarray, "3"], height: float, rng: np.random.Generator
 ) -> tuple[int, int]:
-    """Where the frame begins, in pixels from the middle one: anywhere with the actor in view."""
+    """Where the frame begins, in pixels from the middle one: the actor in view, near the middle."""
     column, low, _ = camera.project(feet)
     _, high, _ = camera.project(feet + np.array([0.0, 1.06 * height, 0.0]))
 
@@ -77,8 +77,10 @@ def choose_frame(
         first, last = (np.clip(end, -margin, margin) for end in (first, last))
         return round(rng.uniform(first, last) if first < last else (first + last) / 2)
 
-    left = draw_from(column - 0.6 * WIDTH, column - 0.4 * WIDTH, MARGIN[0])
-    return left, draw_from(low + 4 - HEIGHT, high - 2, MARGIN[1])
+    left = draw_from(column - 0.54 * WIDTH, column - 0.46 * WIDTH, MARGIN[0])
+    highest, lowest = low + 4 - HEIGHT, high - 2  # feet and raised head just in view
+    slack = 0.3 * (lowest - highest)
+    return left, draw_from(highest + slack, lowest - slack, MARGIN[1])
 
 
 def render_activity(
