@@ -30,14 +30,14 @@ def get_config(variant: str = "pretrain") -> ConfigDict:
         config.objective.targets = "pixels"
         config.objective.temperature = 5.0
         config.batch_size = 4  # many small steps leave the first plateau sooner than few large ones
-        config.epochs = 16
+        config.epochs = 20
         config.optimizer.base_learning_rate = 0.128  # 2e-3 at this batch
         config.optimizer.warmup_epochs = 1.0
     else:
         config.batch_size = 8
         config.data.repeats = 1
         config.model.drop_path = 0.0  # so short a fine-tuning wants no brakes
-        config.epochs = 5
+        config.epochs = 4
         config.optimizer.base_learning_rate = 0.016  # 5e-4 at this batch
         config.optimizer.warmup_epochs = 0.5
         config.optimizer.layer_decay = 1.0
