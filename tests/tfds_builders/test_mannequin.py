@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from mv2mae_jax.errors import InputError
 from tfds_builders.mannequin import generate as generator
 from tfds_builders.mannequin.actions import CLASSES, Style, keys, perform
+from tfds_builders.mannequin.background import make_background
 from tfds_builders.mannequin.body import BONES, INDEX, Proportions, euler, forward_kinematics
 from tfds_builders.mannequin.figure import make_figure
 from tfds_builders.mannequin.generate import generate, plan, render_activity
 from tfds_builders.mannequin.render import draw_subject
-from tfds_builders.mannequin.scene import AZIMUTHS, MARGIN, Camera, make_background, make_setup
+from tfds_builders.mannequin.scene import AZIMUTHS, MARGIN, Camera, make_setup
 
 SEEDS = st.integers(0, 2**31)
 

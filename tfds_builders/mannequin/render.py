@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from tfds_builders.mannequin.actions import CLASSES, Style, perform
+from tfds_builders.mannequin.background import Background, make_background
 from tfds_builders.mannequin.body import INDEX, SIDES, Motion, forward_kinematics
 from tfds_builders.mannequin.figure import Mesh, Subject, join, make_figure, make_stool
 from tfds_builders.mannequin.scene import (
@@ -18,10 +19,8 @@ from tfds_builders.mannequin.scene import (
     MARGIN,
     SUPERSAMPLING,
     WIDTH,
-    Background,
     Camera,
     Light,
-    make_background,
     make_setup,
 )
 
