@@ -24,8 +24,8 @@ def separable_sinusoid(grid: Grid, dim: int) -> Float[np.ndarray, "N D"]:
     The shares are even numbers: height and width have dim // 3 each (rounded down to even),
     time has the rest. Wavelengths range from 2 pi to 2 pi times SEPARABLE_BASE tubelets: a grid's
     sides are short, and with VideoMAE's base of 10000 most channels would be the same everywhere
-    (a small model then needs five times as many steps before it looks at its neighbours). The
-    amplitude is about that of an embedded tubelet, for the same reason.
+    (a small model then takes longer before it looks at its neighbours). The amplitude keeps them
+    above the embedded tubelets to which they are added.
     """
     space = dim // 3 // 2 * 2
     shares = (dim - 2 * space, space, space)

@@ -100,7 +100,7 @@ class Subject:
     hair: Colour
     haircut: str
     shirt: Colour
-    second: Colour
+    cap: Colour
     long_sleeves: bool
     trousers: Colour
     long_trousers: bool
@@ -133,7 +133,7 @@ class Subject:
             hair=HAIR[rng.integers(len(HAIR))],
             haircut=str(rng.choice(["short", "long", "cap", "bald"], p=[0.5, 0.3, 0.12, 0.08])),
             shirt=shirt,
-            second=(float(b), float(g), float(r)),
+            cap=(float(b), float(g), float(r)),
             long_sleeves=bool(rng.uniform() < 0.9),
             trousers=cloth(0.05, 0.25),
             long_trousers=bool(rng.uniform() < 0.95),
@@ -302,7 +302,7 @@ def make_head(who: Subject) -> list[Mesh]:
         around, back = {"short": (2, 5), "long": (2, 8), "cap": (3, 4)}[who.haircut]
         colours[:back, front(sides) < 0.3] = who.hair
         colours[2, front(sides) < 0.9] = who.hair
-        colours[:around] = who.second if who.haircut == "cap" else who.hair
+        colours[:around] = who.cap if who.haircut == "cap" else who.hair
     parts = [tube("head", on_axis(HEAD, h), sides, colours)]
     if who.haircut == "long":
         parts.append(tube("head", on_axis(LONG_HAIR, h), 8, who.hair))
