@@ -37,7 +37,8 @@ from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.protocols import split_activities
 from mv2mae_jax.data.records import Activity, Index, load_index, parse_record
 from mv2mae_jax.errors import InputError
-from tfds_builders.manifest import Row, read_csv
+from tfds_builders.manifest import Row
+from tfds_builders.manifest_data.layout import read_csv
 from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
 from tfds_builders.ntu import layout
 

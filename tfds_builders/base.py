@@ -26,57 +26,13 @@ from tqdm import tqdm
 
 from mv2mae_jax.errors import InputError
 from tfds_builders import encoding
-from tfds_builders.manifest import Manifest, Row, Unused
+from tfds_builders.manifest import Manifest, Row
+from tfds_builders.report import Activity, Prediction, Report, size, summarize
 
 SPLIT = "all"  # one export per data set: protocols are filters of the index, not splits
 SHARD_BYTES = 256 << 20  # a shard is in memory while it is written
 
-Activity = tuple[tuple[Row, ...], encoding.Encoded]
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """What a build did; `report.json` holds the same.
-
-    Attributes:
-        activities: In the records.
-        views: In the records.
-        frames: In the records.
-        bytes: Of all frames.
-        seconds: Taken by this run.
-        resumed: Activities that an earlier, interrupted run had encoded.
-        frames_per_second: Of this run, over all processes, from video to JPEG.
-        broken: Videos that could not be used.
-        dropped: Activities left without a single good view.
-        uneven: Activities whose views differ in length by more than 10 %.
-        unused: Files that look like videos and belong to no activity.
-    """
-
-    activities: int
-    views: int
-    frames: int
-    bytes: int
-    seconds: float
-    resumed: int
-    frames_per_second: float
-    broken: tuple[Unused, ...]
-    dropped: tuple[str, ...]
-    uneven: tuple[str, ...]
-    unused: tuple[Unused, ...]
-
-    def __str__(self) -> str:
-        """The report as people read it, one fact a line."""
-        lines = [f"could not use {item.path}: {item.reason}" for item in self.broken]
-        lines += [f"no good view left, activity dropped: {name}" for name in self.dropped]
-        lines += [f"views differ in length: {item}" for item in self.uneven]
-        lines += [f"not read: {item.path}: {item.reason}" for item in self.unused]
-        lines.append(
-            f"{self.activities} activities, {self.views} views, {self.frames} frames, "
-            f"{self.bytes / 1e6:.1f} MB, {self.seconds:.0f} s, "
-            f"{self.frames_per_second:.0f} frames/s"
-            + (f" ({self.resumed} activities from an earlier run)" if self.resumed else "")
-        )
-        return "\n".join(lines)
+SAMPLE = 16  # activities that a prediction rests on
 
 
 class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -125,6 +81,44 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         """Reads the raw layout: all that a data set has to define, apart from its classes."""
         raise NotImplementedError
 
+    def predict(self) -> Prediction | None:
+        """Encodes a sample of the activities, which the build then need not do again.
+
+        Returns:
+            What the build will take, or None if the data set is complete already.
+
+        Raises:
+            InputError: As `build`, or the disk is too small.
+        """
+        if self.data_path.exists():
+            self._check_complete()
+            return None
+        assert self.raw_dir is not None
+        with self._lock():
+            manifest = self.manifest(self.raw_dir)
+            activities = manifest.activities()
+            positions = range(0, len(activities), max(1, len(activities) // SAMPLE))
+            sample = dict(self._encode(activities, self.raw_dir, positions))
+            encoded = self._encoded(activities, self.raw_dir)
+        views = sum(len(activities[i]) for i in sample)
+        left = len(manifest.rows) - sum(len(activities[i]) for i in encoded)
+        prediction = Prediction(
+            activities=len(activities),
+            videos=len(manifest.rows),
+            sampled=len(sample),
+            seconds=left / views * sum(e.seconds for e in sample.values()) / self.jobs,
+            bytes=round(len(manifest.rows) / views * sum(e.size for e in sample.values())),
+            free=shutil.disk_usage(self._cache).free,
+            jobs=self.jobs,
+        )
+        cached = sum(e.size for e in encoded.values())
+        if prediction.needed - cached > prediction.free:
+            raise InputError(
+                f"{self.data_dir_root} has {size(prediction.free)} free; building {self.name} needs "
+                f"{size(prediction.needed - cached)} there, half of which it gives back at its end"
+            )
+        return prediction
+
     def build(self) -> Report | None:
         """Builds the data set, or continues an interrupted build.
 
@@ -138,7 +132,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         if self.data_path.exists():
             self._check_complete()
             return None
-        with _locked(self._cache, f"another process builds {self.data_path} now; let it end"):
+        with self._lock():
             for left_over in Path(self.data_path.parent).glob(f"incomplete.*_{self.version}"):
                 shutil.rmtree(left_over)
             self.download_and_prepare(download_dir=self._cache)  # TFDS makes it; it stays empty
@@ -163,12 +157,19 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         start = time.monotonic()
         raw_dir = self.raw_dir or Path(dl_manager.manual_dir)
         manifest = self.manifest(raw_dir)
-        activities = self._encode(manifest, raw_dir)
-        self._check_broken(sum(len(e.broken) for _, e in activities), len(manifest.rows))
-        self._activities = [(rows, encoded) for rows, encoded in activities if encoded.views]
+        activities = manifest.activities()
+        encoded = self._encoded(activities, raw_dir)
+        resumed, frames = len(encoded), 0
+        for position, result in self._encode(activities, raw_dir, range(len(activities))):
+            encoded[position] = result
+            frames += sum(result.views.values())
+        whole = [(rows, encoded[i]) for i, rows in enumerate(activities)]
+        rate = frames / (time.monotonic() - start)
+        self.report = summarize(whole, manifest.unused, resumed, rate)
+        self._check_broken(sum(len(e.broken) for e in encoded.values()), len(manifest.rows))
+        self._activities = [(rows, e) for rows, e in whole if e.views]
         with tqdm(total=len(self._activities), desc="writing", unit="activity") as self._bar:
             super()._download_and_prepare(dl_manager, download_config)
-        assert self.report is not None
         self.report = dataclasses.replace(self.report, seconds=round(time.monotonic() - start, 1))
         self._write_index()
         self._write_report(manifest)
@@ -177,33 +178,20 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
     def _cache(self) -> Path:
         return Path(self.data_dir_root) / self.name / f".cache-{self.version}"
 
-    def _encode(self, manifest: Manifest, raw_dir: Path) -> list[Activity]:
-        """All activities of the manifest, those encoded that were not yet; sets the report."""
-        start = time.monotonic()
-        activities = manifest.activities()
-        paths = [encoding.cache_path(self._cache, raw_dir, a, self.settings) for a in activities]
-        finished = {i: encoding.load(path) for i, path in enumerate(paths) if path.exists()}
-        resumed = len(finished)
-        todo = [i for i in range(len(activities)) if i not in finished]
-        work = [(paths[i], activities[i]) for i in todo]
-        with tqdm(
-            total=len(manifest.rows),
-            initial=sum(len(activities[i]) for i in finished),
-            desc=f"encoding {self.name}",
-            unit="video",
-            smoothing=0.02,  # the rate over the last minutes, not seconds
-        ) as bar:
-            results = encoding.encode_activities(work, raw_dir, self.settings, self.jobs)
-            for position, encoded in results:
-                finished[todo[position]] = encoded
-                bar.update(len(work[position][1]))
-        frames = sum(sum(finished[i].views.values()) for i in todo)
-        result = [(rows, finished[i]) for i, rows in enumerate(activities)]
-        self.report = _summarize(
-            result, manifest.unused, resumed, frames / (time.monotonic() - start)
-        )
-        return result
+    def _lock(self) -> contextlib.AbstractContextManager[None]:
+        return _locked(self._cache, f"another process builds {self.data_path} now; let it end")
 
+    def _encoded(
+        self, activities: Sequence[tuple[Row, ...]], raw_dir: Path
+    ) -> dict[int, encoding.Encoded]:
+        """Position and result of the activities that are encoded already."""
+        paths = (encoding.cache_path(self._cache, raw_dir, a, self.settings) for a in activities)
+        return {i: encoding.load(path) for i, path in enumerate(paths) if path.exists()}
+
+    def _encode(
+        self, activities: Sequence[tuple[Row, ...]], raw_dir: Path, positions: Sequence[int]
+    ) -> Iterator[tuple[int, encoding.Encoded]]:
+        """Encodes those of the activities at `positions` that are not encoded yet."""
     def _check_broken(self, broken: int, videos: int) -> None:
         if broken > self.max_broken * videos or broken == videos:
             raise InputError(
@@ -308,30 +296,6 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
 
     def _log_download_done(self) -> None:
         """The report says it."""
-
-
-def _summarize(
-    activities: Sequence[Activity], unused: tuple[Unused, ...], resumed: int, rate: float
-) -> Report:
-    usable = [(rows, encoded) for rows, encoded in activities if encoded.views]
-    broken = itertools.chain.from_iterable(encoded.broken for _, encoded in activities)
-    return Report(
-        activities=len(usable),
-        views=sum(len(encoded.views) for _, encoded in usable),
-        frames=sum(sum(encoded.views.values()) for _, encoded in usable),
-        bytes=sum(encoded.size for _, encoded in usable),
-        seconds=0.0,
-        resumed=resumed,
-        frames_per_second=round(rate, 1),
-        broken=tuple(dict.fromkeys(broken)),  # a video cut into several activities is named once
-        dropped=tuple(rows[0].activity for rows, encoded in activities if not encoded.views),
-        uneven=tuple(
-            f"{rows[0].activity}: {encoded.views}"
-            for rows, encoded in usable
-            if min(encoded.views.values()) < 0.9 * max(encoded.views.values())
-        ),
-        unused=unused,
-    )
 
 
 class _ReproducibleWriter(writer.ExampleWriter):

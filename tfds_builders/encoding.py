@@ -20,6 +20,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from mv2mae_jax.errors import InputError
+from tfds_builders import files
 from tfds_builders.manifest import Row, Unused
 from tfds_builders.video import VideoError, encode_frames
 
@@ -64,10 +65,7 @@ def cache_path(cache: Path, raw_dir: Path, rows: Sequence[Row], settings: Settin
     """The file of one activity, named by what it is made from."""
     parts: list[object] = [dataclasses.asdict(settings)]
     for row in rows:
-        path = raw_dir / row.path
-        # A link to nothing is a broken video like others: decoding says so.
-        stat = path.stat() if path.exists() else path.lstat()
-        parts.append([dataclasses.asdict(row), stat.st_size, stat.st_mtime_ns])
+        parts.append([dataclasses.asdict(row), *files.fingerprint(raw_dir / row.path)])
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
     return cache / digest[:2] / digest
 

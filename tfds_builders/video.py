@@ -15,6 +15,8 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
+from tfds_builders.files import open_file
+
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 
 
@@ -40,7 +42,7 @@ def encode_frames(
     Frames are made smaller until their short side is `short_side` pixels, and never larger.
 
     Args:
-        path: Video file.
+        path: Video file, which may lie in a zip archive.
         first: First frame, counted from 0.
         last: Last frame, inclusive, or None.
         short_side: In pixels.
@@ -121,9 +123,11 @@ def _frame_times(path: Path) -> tuple[int, ...]:
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
-        container = av.open(path)
+        container = av.open(open_file(path))
     except av.FFmpegError as error:
         raise VideoError(f"not a video, or its header is broken: {error.strerror}") from None
+    except OSError as error:
+        raise VideoError(str(error)) from None
     with container:
         if not container.streams.video:
             raise VideoError("no video stream in this file")

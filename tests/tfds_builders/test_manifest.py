@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from videos import moving_pattern, write_csv, write_video
 
 from mv2mae_jax.errors import InputError
-from tfds_builders.manifest import Row, natural, read_csv
+from tfds_builders.manifest import Row, natural
+from tfds_builders.manifest_data.layout import read_csv
 
 
 @pytest.fixture(scope="module")

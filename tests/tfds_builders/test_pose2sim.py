@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tfds_builders import pose2sim
-from tfds_builders.manifest import read_csv
+from tfds_builders.manifest_data.layout import read_csv
 from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from tfds_builders.base import MultiViewBuilder
-from tfds_builders.manifest import Manifest, read_csv
+from tfds_builders.manifest import Manifest
+from tfds_builders.manifest_data.layout import read_csv
 
 
 class Builder(MultiViewBuilder):
