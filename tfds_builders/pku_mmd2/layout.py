@@ -109,8 +109,8 @@ def _read_segments(text: str) -> tuple[list[Segment], list[str]]:
         if match is None:
             reasons.append(f"line {line}: {content[:40]!r} is not class,start,end,confidence")
             continue
-        # Taken to be counted from 1, which is not confirmed: were it 0, this is a frame early, and no
-        # last frame is past the end of the video.
+        # Taken to be counted from 1, which is not confirmed. If it is 0, a segment is cut out one
+        # frame early; the other way round, the last one could end after the video.
         first, last = sorted(max(0, int(frame) - 1) for frame in match.group(2, 3))
         try:
             label = layouts.class_of(numbered, int(match[1]))
