@@ -47,7 +47,7 @@ def get_config() -> ml_collections.ConfigDict:
     data.dataset = "ntu"  # folder below data_dir
     data.protocol = "ntu60_xsub"  # what is for training, what for testing; data/protocols.py
     data.test_views = ()  # protocol xview of one's own data: the views kept for testing
-    data.test_subjects = ()  # protocol xsub of one's own data: the subjects kept for testing
+    data.test_subjects = ()  # protocol xsub: the subjects kept for testing
     data.validation_subjects = ()  # taken out of the training split, for making choices
     data.evaluate_on = "test"  # test | validation: the split that evaluate and probe measure
     data.num_frames = 16  # T, frames of a clip (Table 12)

@@ -1,6 +1,6 @@
 """Raw synchronised videos become records.
 
-python -m mv2mae_jax.prepare ntu --raw-dir DIR --data-dir DIR
+python -m mv2mae_jax.prepare ntu|etri|synadl|nucla|pku_mmd2|rocog_v2 --raw-dir DIR --data-dir DIR
 python -m mv2mae_jax.prepare mannequin --raw-dir DIR --data-dir DIR
 python -m mv2mae_jax.prepare manifest --manifest FILE.csv --name NAME --raw-dir DIR --data-dir DIR
 
@@ -10,6 +10,8 @@ signal, 128 + its number.
 
 # Decoding processes import this file: what is heavy is imported where it is used.
 import argparse
+import functools
+import importlib
 import re
 import signal
 import sys
@@ -21,6 +23,15 @@ from mv2mae_jax.errors import InputError
 
 if TYPE_CHECKING:
     from tfds_builders.base import MultiViewBuilder
+
+DOWNLOADED = {
+    "ntu": "NTU RGB+D and NTU RGB+D 120",
+    "etri": "ETRI-Activity3D",
+    "synadl": "KIST SynADL",
+    "nucla": "Northwestern-UCLA Multiview Action 3D",
+    "pku_mmd2": "PKU-MMD, phase II",
+    "rocog_v2": "RoCoG-v2",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,10 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _ntu(args: argparse.Namespace) -> "MultiViewBuilder":
-    from tfds_builders.ntu.ntu_dataset_builder import Builder
-
-    return Builder(**_common(args))
+def _downloaded(name: str, args: argparse.Namespace) -> "MultiViewBuilder":
+    module = importlib.import_module(f"tfds_builders.{name}.{name}_dataset_builder")
+    return module.Builder(**_common(args))
 
 
 def _mannequin(args: argparse.Namespace) -> "MultiViewBuilder":
@@ -100,9 +110,12 @@ def _parser() -> argparse.ArgumentParser:
         help="fraction of the videos that may be broken (default 0.01)",
     )
 
-    ntu = datasets.add_parser("ntu", parents=[common], help="NTU RGB+D and NTU RGB+D 120")
-    ntu.add_argument("--raw-dir", type=Path, required=True, help="the videos, or above them")
-    ntu.set_defaults(builder=_ntu)
+    for name, title in DOWNLOADED.items():
+        downloaded = datasets.add_parser(name, parents=[common], help=title)
+        downloaded.add_argument(
+            "--raw-dir", type=Path, required=True, help="the videos, or above them"
+        )
+        downloaded.set_defaults(builder=functools.partial(_downloaded, name))
 
     mannequin = datasets.add_parser(
         "mannequin", parents=[common], help="a rendered figure; makes its own videos"

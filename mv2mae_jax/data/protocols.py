@@ -6,6 +6,14 @@ A protocol is a filter of the index: one build of a data set serves all of its p
                 ntu60_xview  cameras 2 and 3 train, camera 1 tests
                 ntu120_xsub  subjects, as published with NTU RGB+D 120 (Liu et al., 2019)
                 ntu120_xset  even set-ups train, odd set-ups test
+    etri        xsub         subjects 3, 6, ... 99 test, the other 67 train (not confirmed: other
+                             lists by `test_subjects`)
+    synadl      1x, 2x, 4x   as many videos as etri's xsub trains on, or 2 or 4 times as many,
+                             train; nothing tests (Figure 3)
+    nucla       xview        cameras 1 and 2 train, camera 3 tests
+                xsub         subject 10 tests (Siddiqui et al., 2024), the others train
+    pku_mmd2    xsub         subjects 2, 3 and 7 test, the others train (Liu et al., 2017)
+    rocog_v2    ground, air  real clips seen from there, subjects as published (Reddy et al., 2023)
     mannequin   xview        cameras 2 and 3 train, camera 1 tests
                 xsub         subjects of odd number train, of even number test
     any         xview        `test_views` test, the others train
@@ -13,8 +21,10 @@ A protocol is a filter of the index: one build of a data set serves all of its p
                 all          everything trains, nothing tests
 """
 
-from collections.abc import Collection, Iterable, Mapping
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from mv2mae_jax.data.records import Activity, Index
 from mv2mae_jax.errors import InputError
@@ -44,11 +54,19 @@ class Part:
 
 @dataclass(frozen=True)
 class Protocol:
-    """A division into training and test; `classes` keeps the first so many, `None` all."""
+    """A division into training and test.
+
+    Attributes:
+      train: what trains.
+      test: what tests; `None`: nothing.
+      classes: keeps the first so many classes; `None`: all.
+      videos: of the training part, keeps activities with so many videos; `None`: all.
+    """
 
     train: Part
     test: Part | None
     classes: int | None = None
+    videos: int | None = None
 
 
 def _names(numbers: Iterable[int]) -> frozenset[str]:
@@ -66,6 +84,24 @@ _NTU120_TRAIN_SUBJECTS = (
     | _names((45, 46, 47, 49, 50, *range(52, 60), 70, 74, 78, *range(80, 87)))
     | _names((89, 91, 92, 93, 94, 95, 97, 98, 100, 103))
 )
+_ETRI_SUBJECTS = _names(range(1, 101))
+_ETRI_TEST_SUBJECTS = _names(range(3, 100, 3))
+ETRI_TRAIN_VIDEOS = 75_455  # 67 of 100 subjects of 112,620 videos
+
+_PKU_SUBJECTS = _names(range(1, 14))
+_PKU_TEST_SUBJECTS = _names((2, 3, 7))
+
+_ROCOG_TRAIN_SUBJECTS = frozenset({"S01", "S02", "S03", "S05", "S07", "S08", "S10"})
+_ROCOG_TEST_SUBJECTS = frozenset({"S00", "S04", "S04b", "S06", "S09"})
+
+
+def _rocog(view: str) -> Protocol:
+    views, setups = frozenset({view}), frozenset({"real"})
+    return Protocol(
+        train=Part(views, _ROCOG_TRAIN_SUBJECTS, setups),
+        test=Part(views, _ROCOG_TEST_SUBJECTS, setups),
+    )
+
 
 PUBLISHED: Mapping[str, Mapping[str, Protocol]] = {
     "ntu": {
@@ -88,6 +124,32 @@ PUBLISHED: Mapping[str, Mapping[str, Protocol]] = {
             test=Part(setups=_names(range(1, 33, 2))),
         ),
     },
+    "etri": {
+        "xsub": Protocol(
+            train=Part(subjects=_ETRI_SUBJECTS - _ETRI_TEST_SUBJECTS),
+            test=Part(subjects=_ETRI_TEST_SUBJECTS),
+        ),
+    },
+    "synadl": {
+        f"{times}x": Protocol(Part(), None, videos=times * ETRI_TRAIN_VIDEOS) for times in (1, 2, 4)
+    },
+    "nucla": {
+        "xview": Protocol(
+            train=Part(views=_names((1, 2))),
+            test=Part(views=_names((3,))),
+        ),
+        "xsub": Protocol(
+            train=Part(subjects=_names(range(1, 10))),
+            test=Part(subjects=_names((10,))),
+        ),
+    },
+    "pku_mmd2": {
+        "xsub": Protocol(
+            train=Part(subjects=_PKU_SUBJECTS - _PKU_TEST_SUBJECTS),
+            test=Part(subjects=_PKU_TEST_SUBJECTS),
+        ),
+    },
+    "rocog_v2": {"ground": _rocog("ground"), "air": _rocog("air")},
     "mannequin": {
         "xview": Protocol(
             train=Part(views=_names((2, 3))),
@@ -125,8 +187,8 @@ def split_activities(
       In the order of the index.
 
     Raises:
-      InputError: no such protocol or split; a view or subject that the data set does not have; an
-        empty split.
+      InputError: no such protocol or split; a view or subject that the data set does not have;
+        fewer videos than the protocol trains on; an empty split.
     """
     if split not in SPLITS:
         raise InputError(f"no split {split!r}; it is one of {', '.join(SPLITS)}")
@@ -139,6 +201,8 @@ def split_activities(
         and (chosen.classes is None or activity.label < chosen.classes)
         and (restricted := part.restrict(activity)) is not None
     ]
+    if split != "test" and chosen.videos is not None:
+        activities = _keep_videos(index, protocol, activities, chosen.videos)
     if split != "test" and validation_subjects:
         held_out = {str(subject) for subject in validation_subjects}
         if unknown := held_out - {activity.subject for activity in activities}:
@@ -153,6 +217,24 @@ def split_activities(
     if not activities:
         raise InputError(f"the {split} split of protocol {protocol} of {index.folder} is empty")
     return activities
+
+
+def _keep_videos(
+    index: Index, protocol: str, activities: Sequence[Activity], videos: int
+) -> list[Activity]:
+    """Activities with so many videos together, or a few more: the last one is whole.
+
+    Which ones depends on their ids alone, and those kept for fewer videos are among those for more.
+    """
+    held = sum(len(activity.views) for activity in activities)
+    if held < videos:
+        raise InputError(
+            f"protocol {protocol} trains on {videos} videos, but {index.folder} has {held}"
+        )
+    drawn = sorted(activities, key=lambda a: hashlib.sha256(a.id.encode()).digest())
+    ends = accumulate(len(activity.views) for activity in drawn)
+    kept = {a.id for a, end in zip(drawn, ends, strict=True) if end - len(a.views) < videos}
+    return [activity for activity in activities if activity.id in kept]
 
 
 def find_protocol(

@@ -15,7 +15,8 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from mv2mae_jax.errors import InputError
 
-BUILDERS = ("ntu", "mannequin")  # data sets with a builder of their own; the rest are manifests
+# Data sets with a builder of their own; the rest are manifests.
+BUILDERS = ("ntu", "etri", "synadl", "nucla", "pku_mmd2", "rocog_v2", "mannequin")
 
 
 @dataclass(frozen=True)

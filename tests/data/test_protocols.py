@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from indices import videos
 
 from mv2mae_jax.data.protocols import PUBLISHED, protocol_classes, split_activities
 from mv2mae_jax.data.records import Activity, Index
@@ -67,10 +68,6 @@ def ntu():
                     )
     classes = tuple(f"class {n}" for n in range(120))
     return Index("ntu", Path("ntu/1.0.0"), classes, 144, tuple(activities))
-
-
-def videos(activities):
-    return {(activity.id, view) for activity in activities for view in activity.views}
 
 
 def test_the_full_list_has_the_published_size(ntu):
