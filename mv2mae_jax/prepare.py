@@ -1,8 +1,10 @@
-"""Raw synchronised videos become records.
+"""Raw synchronised videos become records, which can be verified and looked at.
 
 python -m mv2mae_jax.prepare ntu|etri|synadl|nucla|pku_mmd2|rocog_v2 --raw-dir DIR --data-dir DIR
 python -m mv2mae_jax.prepare mannequin --raw-dir DIR --data-dir DIR
 python -m mv2mae_jax.prepare manifest --manifest FILE.csv --name NAME --raw-dir DIR --data-dir DIR
+python -m mv2mae_jax.prepare verify --data-dir DIR [--dataset NAME]
+python -m mv2mae_jax.prepare show --data-dir DIR --dataset NAME --out FILE.png
 
 Interrupted, the same command continues. Exit codes: 0 done, 1 failed, 2 wrong usage; stopped by a
 signal, 128 + its number.
@@ -35,26 +37,66 @@ DOWNLOADED = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Builds a data set and prints what became of it; returns the exit code."""
+    """Runs one command; returns the exit code."""
     args = _parser().parse_args(argv)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
-    builder = None
     try:
-        builder = args.builder(args)
-        report = builder.build()
+        return args.command(args)
     except (InputError, OSError) as error:  # OSError: a full disk, a folder that is not writable
-        if builder and builder.report:
-            print(builder.report)
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         print("stopped; run the same command again to continue", file=sys.stderr)
         return 128 + stop.args[0]
-    if report is None:
+
+
+def _build(args: argparse.Namespace) -> int:
+    """Says what a build will take, builds, and says what became of it."""
+    builder = args.builder(args)
+    prediction = builder.predict()
+    if prediction is None:
         print(f"{builder.data_path} is complete already")
-    else:
-        print(f"{report}\nwritten to {builder.data_path}")
+        return 0
+    print(prediction, flush=True)
+    if args.dry_run:
+        return 0
+    try:
+        builder.build()
+    finally:
+        if builder.report:
+            print(builder.report)
+    print(f"written to {builder.data_path}")
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    """Reads records back, of one data set or all; names what is damaged."""
+    from mv2mae_jax.data.records import find_datasets, load_index
+    from mv2mae_jax.data.verify import verify
+
+    damaged = 0
+    for name in [args.dataset] if args.dataset else find_datasets(args.data_dir):
+        index = load_index(args.data_dir, name)
+        findings = verify(index)
+        print("\n".join([*findings, f"{index.folder}: {_outcome(len(findings))}"]))
+        damaged += bool(findings)
+    if damaged:
+        raise InputError("delete what is damaged and build it again")
+    return 0
+
+
+def _outcome(findings: int) -> str:
+    return f"{findings} findings" if findings else "every record is as the index says"
+
+
+def _show(args: argparse.Namespace) -> int:
+    """Draws a contact sheet."""
+    from mv2mae_jax.data.records import load_index
+    from mv2mae_jax.visualize.contact_sheet import contact_sheet
+
+    contact_sheet(load_index(args.data_dir, args.dataset), args.out, args.activities)
+    print(f"drawn to {args.out}")
     return 0
 
 
@@ -90,7 +132,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     datasets = parser.add_subparsers(metavar="DATASET", required=True)
     common = argparse.ArgumentParser(add_help=False)
+    common.set_defaults(command=_build)
     common.add_argument("--data-dir", type=Path, required=True, help="where the records go")
+    common.add_argument(
+        "--dry-run", action="store_true", help="stop after the prediction of time and disk"
+    )
     common.add_argument(
         "--short-side",
         type=_number(int, 16, 4320),
@@ -140,6 +186,18 @@ def _parser() -> argparse.ArgumentParser:
         "--raw-dir", type=Path, help="what the paths are relative to (default: the CSV's folder)"
     )
     manifest.set_defaults(builder=_manifest)
+
+    verify = datasets.add_parser("verify", help="read records back, name what is damaged")
+    verify.add_argument("--data-dir", type=Path, required=True, help="where the records are")
+    verify.add_argument("--dataset", type=_name, help="default: all that are there")
+    verify.set_defaults(command=_verify)
+
+    show = datasets.add_parser("show", help="draw a contact sheet")
+    show.add_argument("--data-dir", type=Path, required=True, help="where the records are")
+    show.add_argument("--dataset", type=_name, required=True)
+    show.add_argument("--out", type=Path, required=True, help="PNG file to write")
+    show.add_argument("--activities", type=_number(int, 1, 100), default=4)
+    show.set_defaults(command=_show)
     return parser
 
 

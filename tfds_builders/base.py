@@ -27,7 +27,7 @@ from tqdm import tqdm
 from mv2mae_jax.errors import InputError
 from tfds_builders import encoding
 from tfds_builders.manifest import Manifest, Row
-from tfds_builders.report import Activity, Prediction, Report, size, summarize
+from tfds_builders.report import Prediction, Report, size, summarize
 
 SPLIT = "all"  # one export per data set: protocols are filters of the index, not splits
 SHARD_BYTES = 256 << 20  # a shard is in memory while it is written
@@ -70,6 +70,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         self.jobs = jobs or os.cpu_count() or 1
         self.max_broken = max_broken
         self.report: Report | None = None
+        self._sampled = 0  # activities that `predict` encoded
         super().__init__(file_format="array_record", **kwargs)
 
     @property
@@ -97,9 +98,12 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         with self._lock():
             manifest = self.manifest(self.raw_dir)
             activities = manifest.activities()
-            positions = range(0, len(activities), max(1, len(activities) // SAMPLE))
-            sample = dict(self._encode(activities, self.raw_dir, positions))
             encoded = self._encoded(activities, self.raw_dir)
+            positions = range(0, len(activities), max(1, len(activities) // SAMPLE))
+            todo = [i for i in positions if i not in encoded]
+            self._sampled = len(todo)
+            encoded |= self._encode(activities, self.raw_dir, todo)
+            sample = {i: encoded[i] for i in positions}
         views = sum(len(activities[i]) for i in sample)
         left = len(manifest.rows) - sum(len(activities[i]) for i in encoded)
         prediction = Prediction(
@@ -114,8 +118,8 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         cached = sum(e.size for e in encoded.values())
         if prediction.needed - cached > prediction.free:
             raise InputError(
-                f"{self.data_dir_root} has {size(prediction.free)} free; building {self.name} needs "
-                f"{size(prediction.needed - cached)} there, half of which it gives back at its end"
+                f"{self.data_dir_root} has {size(prediction.free)} free, and building {self.name} "
+                f"takes {size(prediction.needed - cached)} more, half of it until it ends only"
             )
         return prediction
 
@@ -159,8 +163,9 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         manifest = self.manifest(raw_dir)
         activities = manifest.activities()
         encoded = self._encoded(activities, raw_dir)
-        resumed, frames = len(encoded), 0
-        for position, result in self._encode(activities, raw_dir, range(len(activities))):
+        resumed, frames = len(encoded) - self._sampled, 0
+        todo = [i for i in range(len(activities)) if i not in encoded]
+        for position, result in self._encode(activities, raw_dir, todo):
             encoded[position] = result
             frames += sum(result.views.values())
         whole = [(rows, encoded[i]) for i, rows in enumerate(activities)]
@@ -191,7 +196,28 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
     def _encode(
         self, activities: Sequence[tuple[Row, ...]], raw_dir: Path, positions: Sequence[int]
     ) -> Iterator[tuple[int, encoding.Encoded]]:
-        """Encodes those of the activities at `positions` that are not encoded yet."""
+        """Encodes activities; yields position and result as they finish.
+
+        Args:
+            activities: All of the manifest.
+            raw_dir: Where their videos are.
+            positions: Of those to encode.
+        """
+        work = [
+            (encoding.cache_path(self._cache, raw_dir, activities[i], self.settings), activities[i])
+            for i in positions
+        ]
+        with tqdm(
+            total=sum(len(activities[i]) for i in positions),
+            desc=f"encoding {self.name}",
+            unit="video",
+            smoothing=0.02,  # the rate over the last minutes, not seconds
+        ) as bar:
+            results = encoding.encode_activities(work, raw_dir, self.settings, self.jobs)
+            for number, encoded in results:
+                bar.update(len(work[number][1]))
+                yield positions[number], encoded
+
     def _check_broken(self, broken: int, videos: int) -> None:
         if broken > self.max_broken * videos or broken == videos:
             raise InputError(
@@ -203,10 +229,10 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
     def _shard_iterators_per_split(
         self, dl_manager: Any
     ) -> Mapping[str, Sequence[Callable[[], Iterator[tuple[int, dict[str, Any]]]]]]:
-        sizes = np.cumsum([e.size for _, e in self._activities])
+        ends = np.cumsum([e.size for _, e in self._activities])
         shards: dict[int, list[int]] = {}
-        for position, size in enumerate(sizes):
-            shards.setdefault(int(size) // SHARD_BYTES, []).append(position)
+        for position, end in enumerate(ends):
+            shards.setdefault(int(end) // SHARD_BYTES, []).append(position)
         return {SPLIT: [functools.partial(self._examples, shard) for shard in shards.values()]}
 
     def _examples(self, positions: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:

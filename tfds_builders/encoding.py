@@ -15,6 +15,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -46,12 +47,14 @@ class Encoded:
         path: File of the cache folder that holds all its frames.
         views: Name and number of frames of each good view.
         size: Of all frames, in bytes.
+        seconds: Taken by one process.
         broken: The videos that could not be used.
     """
 
     path: Path
     views: dict[str, int]
     size: int
+    seconds: float
     broken: tuple[Unused, ...]
 
     def frames(self) -> list[bytes]:
@@ -78,6 +81,7 @@ def load(path: Path) -> Encoded:
 
 def encode_activity(path: Path, raw_dir: Path, rows: Sequence[Row], settings: Settings) -> Encoded:
     """Decodes the views of one activity and writes their frames to `path`, whole or not at all."""
+    start = time.monotonic()
     frames: list[bytes] = []
     views: dict[str, int] = {}
     broken: list[Unused] = []
@@ -91,7 +95,8 @@ def encode_activity(path: Path, raw_dir: Path, rows: Sequence[Row], settings: Se
             continue
         views[row.view] = len(images)
         frames += images
-    encoded = Encoded(path, views, sum(map(len, frames)), tuple(broken))
+    seconds = time.monotonic() - start
+    encoded = Encoded(path, views, sum(map(len, frames)), seconds, tuple(broken))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     with partial.open("wb") as file:

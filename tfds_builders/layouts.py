@@ -1,15 +1,15 @@
-"""What the official raw layouts share: finding files, and making rows of their names.
+"""What the official raw layouts share: making rows of the names of files.
 
-Files are paths relative to the raw directory, with slashes; nothing but `find_files` and
-`read_text` looks at the disk.
+Files are paths relative to the raw directory, with slashes.
 """
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mv2mae_jax.errors import InputError
+from tfds_builders.files import Listing, find_files
 from tfds_builders.manifest import Manifest, Row, Unused, natural
 from tfds_builders.video import SUFFIXES
 
@@ -18,30 +18,13 @@ class Misfit(Exception):
     """A file is called as it should be, but no row can be made of it; the message is the reason."""
 
 
-def find_files(raw_dir: Path) -> Iterator[str]:
-    """Paths of all files in or below a directory, relative to it, in a fixed order.
+def list_files(raw_dir: Path, paths: Iterable[str] | None) -> Listing:
+    """The given files, or all in or below a directory and in its zip archives.
 
     Raises:
         InputError: There is no such directory.
     """
-    if not raw_dir.is_dir():
-        raise InputError(f"no directory {raw_dir}")
-    for folder, folders, names in os.walk(raw_dir, followlinks=True):
-        folders.sort()
-        for name in sorted(names):
-            yield os.path.relpath(os.path.join(folder, name), raw_dir)
-
-
-def read_text(raw_dir: Path, path: str) -> str:
-    """The content of a text file that `find_files` found; what is not UTF-8 becomes "\ufffd".
-
-    Raises:
-        InputError: The file cannot be opened.
-    """
-    try:
-        return (raw_dir / path).read_text(encoding="utf-8-sig", errors="replace")
-    except OSError as error:
-        raise InputError(f"{raw_dir / path} cannot be read: {error.strerror}") from None
+    return find_files(raw_dir) if paths is None else Listing(list(paths), [])
 
 
 def read_classes(package: str) -> tuple[str, ...]:
@@ -74,8 +57,9 @@ def read_videos(
     Raises:
         InputError: There is no such video, or the same view of an activity twice.
     """
-    files = find_files(raw_dir) if paths is None else paths
-    matches, unused = match_names(filter(is_video, files), pattern, example)
+    files = list_files(raw_dir, paths)
+    matches, unused = match_names(filter(is_video, files.paths), pattern, example)
+    unused = files.unused + unused
     rows = []
     for path, match in matches:
         try:

@@ -123,7 +123,7 @@ def _frame_times(path: Path) -> tuple[int, ...]:
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
-        container = av.open(open_file(path))
+        container = av.open(open_file(path), "r")
     except av.FFmpegError as error:
         raise VideoError(f"not a video, or its header is broken: {error.strerror}") from None
     except OSError as error:

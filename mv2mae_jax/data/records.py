@@ -74,8 +74,8 @@ class RecordSource:
         Raises:
           InputError: the shards do not hold as many records as the index lists.
         """
-        shards = sorted(str(path) for path in index.folder.glob("*.array_record-*"))
-        self._records = ArrayRecordDataSource(shards) if shards else ()
+        paths = [str(path) for path in shards(index.folder)]
+        self._records = ArrayRecordDataSource(paths) if paths else ()
         if len(self._records) != len(index.activities):
             raise InputError(
                 f"{index.folder} holds {len(self._records)} records but its index.json lists "
@@ -104,6 +104,23 @@ def parse_record(serialized: bytes) -> Record:
             for name, first, count in zip(names, firsts, counts, strict=True)
         },
     )
+
+
+def shards(folder: Path) -> list[Path]:
+    """The files of a built data set that hold its records, in order."""
+    return sorted(folder.glob("*.array_record-*"))
+
+
+def find_datasets(data_dir: str | Path) -> list[str]:
+    """Names of the built data sets in a directory, sorted.
+
+    Raises:
+      InputError: there is none.
+    """
+    found = sorted({path.parent.parent.name for path in Path(data_dir).glob("*/*/index.json")})
+    if not found:
+        raise InputError(f"no data set in {data_dir}; see python -m mv2mae_jax.prepare --help")
+    return found
 
 
 def load_index(data_dir: str | Path, dataset: str) -> Index:

@@ -78,24 +78,6 @@ def test_nothing_to_use_is_an_error_that_shows_a_name(dataset: str) -> None:
         read(dataset, ["holiday.mp4"])
 
 
-def test_files_are_found_in_a_fixed_order_through_links(tmp_path: Path) -> None:
-    for name in ("raw/b/2.avi", "raw/b/1.AVI", "raw/a.txt", "raw/c/d/3.mp4", "elsewhere/4.mkv"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "raw/link").symlink_to(tmp_path / "elsewhere")
-    found = list(layouts.find_files(tmp_path / "raw"))
-    assert found == ["a.txt", "b/1.AVI", "b/2.avi", "c/d/3.mp4", "link/4.mkv"]
-    with pytest.raises(InputError, match="no directory"):
-        list(layouts.find_files(tmp_path / "raw/a.txt"))
-
-
-def test_text_is_read_whatever_it_is(tmp_path: Path) -> None:
-    (tmp_path / "1.txt").write_bytes(b"\xef\xbb\xbf1,2,3\r\n\xff")
-    assert layouts.read_text(tmp_path, "1.txt") == "1,2,3\n\ufffd"
-    with pytest.raises(InputError, match=r"2\.txt cannot be read: No such file"):
-        layouts.read_text(tmp_path, "2.txt")
-
-
 def test_a_misfit_is_named_with_its_reason() -> None:
     def to_row(path: str, match: object) -> Row:
         if path != "12.avi":

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from tfds_builders import layouts
+from tfds_builders.files import read_text
 from tfds_builders.manifest import Manifest, Row, Unused
 
 NAME = r"A\d\dN\d\d-[LMR]"
@@ -56,10 +57,11 @@ def read(raw_dir: Path, paths: Iterable[str] | None = None) -> Manifest:
     Raises:
         InputError: There is no such video with labels, or a video or a label file twice.
     """
-    files = list(layouts.find_files(raw_dir) if paths is None else paths)
-    found, unused = layouts.match_names(filter(layouts.is_video, files), NAME, EXAMPLE)
+    files = layouts.list_files(raw_dir, paths)
+    found, misnamed = layouts.match_names(filter(layouts.is_video, files.paths), NAME, EXAMPLE)
+    unused = files.unused + misnamed
     videos = _by_name(raw_dir, found)
-    texts = (path for path in files if path.lower().endswith(LABEL_SUFFIXES))
+    texts = (path for path in files.paths if path.lower().endswith(LABEL_SUFFIXES))
     labels = _by_name(raw_dir, layouts.match_names(texts, NAME, EXAMPLE)[0])
     unused += [
         Unused(videos[name], "it has no label file")
@@ -73,7 +75,7 @@ def read(raw_dir: Path, paths: Iterable[str] | None = None) -> Manifest:
     for sequence, views in itertools.groupby(names, lambda name: name.partition("-")[0]):
         segments: dict[str, list[Segment]] = {}
         for name in views:
-            segments[name], reasons = _read_segments(layouts.read_text(raw_dir, labels[name]))
+            segments[name], reasons = _read_segments(read_text(raw_dir / labels[name]))
             unused += [Unused(labels[name], reason) for reason in reasons]
         for name, segment, number in _number(segments):
             if number is None:
