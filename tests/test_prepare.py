@@ -64,7 +64,8 @@ def contents(data_dir: Path) -> dict[str, str]:
 
 def test_a_build_ends_with_a_report(built: tuple[Path, str]) -> None:
     data_dir, output = built
-    *_, counts, place = output.splitlines()
+    prediction, *_, counts, place = output.splitlines()
+    assert prediction.startswith(f"{2 * CUTS} videos of {CUTS} activities; judged from {CUTS}: ")
     assert counts.startswith(f"{CUTS} activities, {2 * CUTS} views, {10 * CUTS} frames, ")
     assert counts.endswith(" frames/s")
     assert place == f"written to {data_dir / 'cuts' / '1.0.0'}"
@@ -136,26 +137,62 @@ def wait_until_gone(session: int) -> None:
     pytest.fail("decoding processes outlive the build")
 
 
+def test_a_dry_run_predicts_and_the_build_continues_from_it(
+    built: tuple[Path, str], manifest: Path, tmp_path: Path
+) -> None:
+    args = ["manifest", *arguments(manifest, tmp_path), "--jobs=2"]
+    dry = prepare(*args, "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    (line,) = dry.stdout.splitlines()
+    assert line.startswith(f"{2 * CUTS} videos of {CUTS} activities; judged from ")
+    size = json.loads((built[0] / "cuts/1.0.0/report.json").read_text())["bytes"]
+    assert f" in 2 processes, {size / 1e6:.1f} MB of records, {2 * size / 1e6:.1f} MB" in line
+    assert not (tmp_path / "cuts/1.0.0").exists()
+    assert prepare(*args).returncode == 0
+    assert contents(tmp_path) == contents(built[0])
+
+
+def test_a_full_disk_ends_with_one_line_and_the_build_continues(
+    built: tuple[Path, str], manifest: Path, tmp_path: Path
+) -> None:
+    args = ["manifest", *arguments(manifest, tmp_path), "--jobs=2"]
+    limited = ["bash", "-c", 'ulimit -f 20 && exec "$@"', "bash", *command(*args)]  # 20 KiB a file
+    failed = subprocess.run(limited, capture_output=True, text=True)
+    assert failed.returncode == 1
+    assert "Traceback" not in failed.stderr
+    assert failed.stderr.splitlines()[-1].startswith("error: [Errno 27] File too large")
+    assert prepare(*args).returncode == 0
+    assert contents(tmp_path) == contents(built[0])
+
+
 def test_broken_files_are_named_and_too_many_fail(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     raw.mkdir()
-    good = write_video(raw / "S001C001P001R001A001_rgb.avi", moving_pattern(6, 48, 64)).read_bytes()
-    damaged = {2: b"", 3: b"no video", 4: good[: len(good) // 2]}
+    good = write_video(
+        raw / "S001C001P001R001A001_rgb.avi", moving_pattern(60, 48, 64), keyframe_every=1000
+    ).read_bytes()
+    middle = len(good) // 2
+    damaged = {
+        2: b"",
+        3: b"no video",
+        4: good[:middle],
+        5: good[:middle] + bytes(2000) + good[middle + 2000 :],
+    }
     for action, content in damaged.items():
         (raw / f"S001C001P001R001A{action:03}_rgb.avi").write_bytes(content)
     (raw / "holiday.mp4").write_bytes(good)
     args = ("ntu", f"--raw-dir={raw}", f"--data-dir={tmp_path}", "--jobs=1")
     failed = prepare(*args)
     assert failed.returncode == 1
-    assert failed.stderr.splitlines()[-1].startswith("error: 3 of 4 videos of ntu are broken")
-    allowed = prepare(*args, "--max-broken=0.75")
+    assert failed.stderr.splitlines()[-1].startswith("error: 4 of 5 videos of ntu are broken")
+    allowed = prepare(*args, "--max-broken=0.8")
     assert allowed.returncode == 0, allowed.stderr
     for output in (failed.stdout, allowed.stdout):
         for action in damaged:
             assert f"could not use S001C001P001R001A{action:03}_rgb.avi: " in output
             assert f"activity dropped: S001P001R001A{action:03}\n" in output
         assert "not read: holiday.mp4: its name" in output
-        assert "\n1 activities, 1 views, 6 frames" in output
+        assert "\n1 activities, 1 views, 60 frames" in output
     assert (tmp_path / "ntu/1.0.0/index.json").exists()
 
 

@@ -35,6 +35,19 @@ SHARD_BYTES = 256 << 20  # a shard is in memory while it is written
 SAMPLE = 16  # activities that a prediction rests on
 
 
+@dataclasses.dataclass
+class _Effort:
+    """What a builder has encoded so far, for a prediction or a build, and how long it took."""
+
+    activities: int = 0
+    frames: int = 0
+    seconds: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        return self.frames / self.seconds if self.frames else 0.0
+
+
 class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Builds the records of a data set: one activity each, with all its views.
 
@@ -70,7 +83,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         self.jobs = jobs or os.cpu_count() or 1
         self.max_broken = max_broken
         self.report: Report | None = None
-        self._sampled = 0  # activities that `predict` encoded
+        self._effort = _Effort()
         super().__init__(file_format="array_record", **kwargs)
 
     @property
@@ -101,7 +114,6 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
             encoded = self._encoded(activities, self.raw_dir)
             positions = range(0, len(activities), max(1, len(activities) // SAMPLE))
             todo = [i for i in positions if i not in encoded]
-            self._sampled = len(todo)
             encoded |= self._encode(activities, self.raw_dir, todo)
             sample = {i: encoded[i] for i in positions}
         views = sum(len(activities[i]) for i in sample)
@@ -158,24 +170,22 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         return self.dataset_info_from_configs(features=features, disable_shuffling=True)
 
     def _download_and_prepare(self, dl_manager: Any, download_config: Any = None) -> None:
-        start = time.monotonic()
         raw_dir = self.raw_dir or Path(dl_manager.manual_dir)
         manifest = self.manifest(raw_dir)
         activities = manifest.activities()
         encoded = self._encoded(activities, raw_dir)
-        resumed, frames = len(encoded) - self._sampled, 0
+        resumed = len(encoded) - self._effort.activities
         todo = [i for i in range(len(activities)) if i not in encoded]
-        for position, result in self._encode(activities, raw_dir, todo):
-            encoded[position] = result
-            frames += sum(result.views.values())
+        encoded |= self._encode(activities, raw_dir, todo)
         whole = [(rows, encoded[i]) for i, rows in enumerate(activities)]
-        rate = frames / (time.monotonic() - start)
-        self.report = summarize(whole, manifest.unused, resumed, rate)
+        self.report = summarize(whole, manifest.unused, resumed, self._effort.rate)
         self._check_broken(sum(len(e.broken) for e in encoded.values()), len(manifest.rows))
         self._activities = [(rows, e) for rows, e in whole if e.views]
+        start = time.monotonic()
         with tqdm(total=len(self._activities), desc="writing", unit="activity") as self._bar:
             super()._download_and_prepare(dl_manager, download_config)
-        self.report = dataclasses.replace(self.report, seconds=round(time.monotonic() - start, 1))
+        seconds = self._effort.seconds + time.monotonic() - start
+        self.report = dataclasses.replace(self.report, seconds=round(seconds, 1))
         self._write_index()
         self._write_report(manifest)
 
@@ -207,6 +217,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
             (encoding.cache_path(self._cache, raw_dir, activities[i], self.settings), activities[i])
             for i in positions
         ]
+        start = time.monotonic()
         with tqdm(
             total=sum(len(activities[i]) for i in positions),
             desc=f"encoding {self.name}",
@@ -216,7 +227,10 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
             results = encoding.encode_activities(work, raw_dir, self.settings, self.jobs)
             for number, encoded in results:
                 bar.update(len(work[number][1]))
+                self._effort.activities += 1
+                self._effort.frames += sum(encoded.views.values())
                 yield positions[number], encoded
+        self._effort.seconds += time.monotonic() - start
 
     def _check_broken(self, broken: int, videos: int) -> None:
         if broken > self.max_broken * videos or broken == videos:

@@ -1,5 +1,6 @@
 """Frames of real videos: the right ones, of the right size, and none from a damaged file."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -132,6 +133,22 @@ def test_sound_without_pictures_is_no_video(tmp_path: Path) -> None:
         container.mux(stream.encode(frame))
     with pytest.raises(VideoError, match="no video stream"):
         encode(path)
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.avi", moving_pattern(FRAMES))
+    path.chmod(0)
+    user = os.geteuid()
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)  # pytest's own folders, so that only the file is closed
+    if user == 0:
+        os.seteuid(65534)  # root may read everything
+    try:
+        assert path.exists()
+        with pytest.raises(VideoError, match="Permission denied"):
+            encode(path)
+    finally:
+        os.seteuid(user)
 
 
 def test_same_frames_whatever_the_name(video: Path, tmp_path: Path) -> None:

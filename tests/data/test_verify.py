@@ -1,0 +1,96 @@
+"""Damage done to real records is found and named."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+
+from mv2mae_jax.data.records import Record, load_index
+from mv2mae_jax.data.verify import record_findings, verify
+
+
+@pytest.fixture
+def folder(data_dir: Path, tmp_path: Path) -> Path:
+    """A built data set that may be damaged."""
+    index = load_index(data_dir, "colours")
+    return Path(shutil.copytree(index.folder, tmp_path / "data" / "colours" / index.folder.name))
+
+
+def findings(folder: Path) -> list[str]:
+    return verify(load_index(folder.parents[1], "colours"))
+
+
+def shard(folder: Path) -> Path:
+    return next(folder.glob("*.array_record-*"))
+
+
+def test_a_sound_data_set_has_no_findings(folder: Path) -> None:
+    assert findings(folder) == []
+
+
+def test_a_flipped_byte_names_its_record_and_no_other(folder: Path) -> None:
+    content = bytearray(shard(folder).read_bytes())
+    jpeg = content.find(b"\xff\xd8\xff", len(content) // 3)
+    content[jpeg + 200] ^= 0xFF
+    shard(folder).write_bytes(content)
+    (finding,) = findings(folder)
+    assert finding.startswith(f"{shard(folder).name}, record ") and "cannot be read" in finding
+
+
+def test_a_cut_shard_is_named(folder: Path) -> None:
+    content = shard(folder).read_bytes()
+    shard(folder).write_bytes(content[: len(content) // 2])
+    assert findings(folder)[0].startswith(f"{shard(folder).name}: cannot be opened: ")
+
+
+def test_a_missing_shard_is_missed(folder: Path) -> None:
+    shard(folder).unlink()
+    (finding,) = findings(folder)
+    assert finding.startswith("0 records, but index.json lists ")
+
+
+def test_an_index_of_other_records_is_named(folder: Path) -> None:
+    path = folder / "index.json"
+    stored = json.loads(path.read_text())
+    first, second = stored["activities"][:2]
+    first["label"] = len(stored["classes"])
+    second["id"] = first["id"]
+    second["views"][next(iter(second["views"]))] += 1
+    path.write_text(json.dumps(stored))
+    found = findings(folder)
+    assert found[0] == "index.json: 1 activities have the name of another"
+    assert found[1].startswith(f"index.json: {first['id']}: label {len(stored['classes'])} of")
+    assert [finding.split("): ")[1].split(" ")[:3] for finding in found[2:]] == [
+        ["its", "label", "is"],
+        ["it", "is", "activity"],
+        ["its", "views", "are"],
+    ]
+
+
+def test_frames_are_decoded(folder: Path) -> None:
+    index = load_index(folder.parents[1], "colours")
+    activity = index.activities[0]
+    large = simplejpeg.encode_jpeg(np.zeros((300, 400, 3), np.uint8))
+    for frame, reason in ((b"no jpeg", "is damaged"), (large, "400 x 300, more than the short")):
+        views = {view: [frame] * count for view, count in activity.views.items()}
+        record = Record(activity.id, activity.label, views)
+        found = list(record_findings(index, activity, record))
+        assert len(found) == len(views) and all(reason in finding for finding in found)
+
+
+def test_the_command_says_so_and_fails(folder: Path) -> None:
+    command = [sys.executable, "-m", "mv2mae_jax.prepare", "verify"]
+    command += [f"--data-dir={folder.parents[1]}"]
+    good = subprocess.run(command, capture_output=True, text=True)
+    assert good.returncode == 0
+    assert good.stdout == f"{folder}: every record is as the index says\n"
+    shard(folder).unlink()
+    bad = subprocess.run(command, capture_output=True, text=True)
+    assert bad.returncode == 1
+    assert bad.stdout.endswith(f"{folder}: 1 findings\n")
+    assert bad.stderr.splitlines()[-1].startswith("error: delete what is damaged")
