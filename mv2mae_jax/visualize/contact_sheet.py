@@ -8,18 +8,19 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from jaxtyping import Int, UInt8
 
 from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.records import Index, Record, RecordSource
 
 TIMES = 5  # rows of an activity
-WIDTH = 1.5  # of a frame, in inches
+GREY = 128  # where there is no frame
+ACROSS = 12  # frames beside one another on a page
+INCHES = 1.3  # width of a frame
 
 
 def contact_sheet(index: Index, out: str | Path, activities: int = 4) -> None:
     """Draws evenly spaced activities: a column for each view, a row for each time.
-
-    All frames of a row are the same frame number; where a view has ended, nothing is drawn.
 
     Args:
       index: of the data set.
@@ -27,50 +28,46 @@ def contact_sheet(index: Index, out: str | Path, activities: int = 4) -> None:
       activities: how many.
     """
     records = RecordSource(index)
-    count = min(activities, len(index.activities))
+    count = min(activities, len(records))
     chosen = [index.activities[i] for i in np.linspace(0, len(records) - 1, count).astype(int)]
-    columns = max(len(activity.views) for activity in chosen)
-    figure, axes = plt.subplots(
-        count * TIMES,
-        columns,
-        figsize=(WIDTH * columns + 1, 0.8 * WIDTH * count * TIMES),
-        squeeze=False,
-    )
-    for axis in axes.flat:
+    widest = max(len(activity.views) for activity in chosen)
+    columns = min(count, max(1, ACROSS // widest))
+    rows = -(-count // columns)
+    size = (INCHES * widest * columns + 1, INCHES * TIMES * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for axis in axes.flat[count:]:
         axis.set_axis_off()
-    for position, activity in enumerate(chosen):
-        rows = axes[position * TIMES : (position + 1) * TIMES]
-        draw_activity(rows, records[activity.position])
-        title = f"{activity.id}: {index.classes[activity.label]}"
-        rows[0, 0].set_title(title, fontsize=8, loc="left", pad=14)
-    figure.tight_layout(pad=0.4)
+    for axis, activity in zip(axes.flat, chosen, strict=False):
+        record = records[activity.position]
+        times = frame_numbers(record)
+        image = mosaic(record, times)
+        height, width = image.shape[0] / len(times), image.shape[1] / len(record.views)
+        axis.imshow(image)
+        axis.set_title(f"{activity.id}: {index.classes[activity.label]}", fontsize=8)
+        axis.set_xticks((np.arange(len(record.views)) + 0.5) * width, record.views, fontsize=7)
+        axis.set_yticks((np.arange(len(times)) + 0.5) * height, times, fontsize=7)
+    figure.supxlabel("view", fontsize=8)
+    figure.supylabel("frame", fontsize=8)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=100)
+    figure.savefig(out, dpi=110)
     plt.close(figure)
 
 
-def draw_activity(axes: np.ndarray, record: Record) -> None:
-    """Fills one block of the page.
-
-    Args:
-      axes: of matplotlib, [TIMES, columns].
-      record: with at most as many views as there are columns.
-    """
+def frame_numbers(record: Record) -> Int[np.ndarray, " T"]:
+    """`TIMES` frame numbers from the first to the last of the longest view."""
     longest = max(len(frames) for frames in record.views.values())
-    times = np.linspace(0, longest - 1, TIMES).round().astype(int)
-    for column, (view, frames) in enumerate(record.views.items()):
-        there = times[times < len(frames)]
-        for row, (time, image) in enumerate(zip(there, decode_frames(frames, there), strict=True)):
-            axis = axes[row, column]
-            axis.imshow(image)
-            note = f"view {view}\nframe {time}" if row == 0 else f"{time}"
-            axis.text(
-                0.02,
-                0.97,
-                note,
-                transform=axis.transAxes,
-                fontsize=6,
-                va="top",
-                color="white",
-                bbox={"facecolor": "black", "alpha": 0.5, "pad": 1, "linewidth": 0},
-            )
+    return np.linspace(0, longest - 1, TIMES).round().astype(int)
+
+
+def mosaic(record: Record, times: Int[np.ndarray, " T"]) -> UInt8[np.ndarray, "H W 3"]:
+    """Frames of an activity as one picture: a row for each time, a column for each view.
+
+    Grey where a view has ended, and beside frames that are smaller than others.
+    """
+    views = [decode_frames(jpegs, times[times < len(jpegs)]) for jpegs in record.views.values()]
+    height, width = (max(view.shape[axis] for view in views) for axis in (1, 2))
+    cells = np.full((len(times), height, len(views), width, 3), GREY, np.uint8)
+    for column, view in enumerate(views):
+        count, h, w = view.shape[:3]
+        cells[:count, :h, column, :w] = view
+    return cells.reshape(len(times) * height, len(views) * width, 3)

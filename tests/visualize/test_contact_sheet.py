@@ -5,24 +5,29 @@ import sys
 from pathlib import Path
 
 import cv2
-import matplotlib.pyplot as plt
 import numpy as np
 import simplejpeg
 from videos import moving_pattern, write_csv, write_video
 
 from mv2mae_jax.data.records import Record
-from mv2mae_jax.visualize.contact_sheet import TIMES, draw_activity
+from mv2mae_jax.visualize.contact_sheet import GREY, frame_numbers, mosaic
 
 
 def test_rows_are_the_same_times_in_every_view() -> None:
-    def jpeg(grey: int) -> bytes:
-        return simplejpeg.encode_jpeg(np.full((16, 24, 3), grey, np.uint8))
+    def jpeg(grey: int, height: int) -> bytes:
+        return simplejpeg.encode_jpeg(np.full((height, 16, 3), grey, np.uint8))
 
-    long, short = ([jpeg(offset + 2 * t) for t in range(n)] for offset, n in ((0, 41), (100, 25)))
-    _, axes = plt.subplots(TIMES, 2)
-    draw_activity(axes, Record("a", 0, {"1": long, "2": short}))
-    shown = [[a.images[0].get_array().mean() if a.images else None for a in row] for row in axes]
-    assert shown == [[0, 100], [20, 120], [40, 140], [60, None], [80, None]]
+    long = [jpeg(2 * t, 16) for t in range(41)]
+    short = [jpeg(100 + 2 * t, 8) for t in range(25)]
+    record = Record("a", 0, {"1": long, "2": short})
+    times = frame_numbers(record)
+    assert times.tolist() == [0, 10, 20, 30, 40]
+    picture = mosaic(record, times).astype(int)
+    assert picture.shape == (5 * 16, 2 * 16, 3)
+    cells = picture.reshape(5, 16, 2, 16, 3)
+    assert cells[:, 8, 0, 8, 0].tolist() == [0, 20, 40, 60, 80]
+    assert cells[:, 4, 1, 8, 0].tolist() == [100, 120, 140, GREY, GREY]
+    assert (cells[:, 8:, 1] == GREY).all()
 
 
 def test_the_command_draws_it(tmp_path: Path) -> None:
