@@ -1,6 +1,7 @@
 """What was built holds what was filmed: records, index and report of real small videos."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from mv2mae_jax.errors import InputError
 from tfds_builders import base
 from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
 from tfds_builders.ntu.ntu_dataset_builder import Builder as NTUBuilder
+from tfds_builders.report import duration
 
 HEADER = "activity,view,path,label,subject,setup,first,last"
 ROWS = [  # activity, view, seed of the pattern, label, subject, setup, first, last
@@ -256,3 +258,34 @@ def test_tfds_itself_can_build_ntu(tmp_path: Path) -> None:
     build.download_and_prepare(download_config=config, download_dir=tmp_path / "downloads")
     assert build.info.splits["all"].num_examples == 1
     assert [path.name for path in (tmp_path / "data/ntu").iterdir()] == ["1.0.0"]
+
+
+def test_a_disk_that_is_too_small_stops_before_the_work(
+    raw_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = builder(raw_dir, tmp_path / "data")
+    prediction = build.predict()
+    assert prediction is not None and prediction.needed == 2 * prediction.bytes > 0
+    build = builder(raw_dir, tmp_path / "other")
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(InputError, match=r"has 0\.0 MB free, and building kitchen takes"):
+        build.predict()
+    assert not build.data_path.exists()
+
+
+def test_the_prediction_is_what_the_build_takes(raw_dir: Path, tmp_path: Path) -> None:
+    build = builder(raw_dir, tmp_path / "data", jobs=2)
+    prediction, report = build.predict(), build.build()
+    assert prediction is not None and report is not None
+    assert (prediction.activities, prediction.videos) == (report.activities, report.views)
+    assert prediction.bytes == report.bytes  # so few that all are in the sample
+    assert report.resumed == 0 and report.frames_per_second > 0
+    assert build.predict() is None
+
+
+@pytest.mark.parametrize(
+    "seconds, text", [(40, "40 s"), (89, "89 s"), (720, "12 min"), (18_720, "5.2 h")]
+)
+def test_times_are_told_as_people_tell_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
