@@ -120,7 +120,7 @@ def _manifest(args: argparse.Namespace) -> "MultiViewBuilder":
 
 
 def _common(args: argparse.Namespace) -> dict[str, Any]:
-    names = ("raw_dir", "data_dir", "short_side", "quality", "jobs", "max_broken")
+    names = ("raw_dir", "data_dir", "short_side", "quality", "jobs", "max_broken", "beam_options")
     return {name: getattr(args, name) for name in names}
 
 
@@ -154,6 +154,10 @@ def _parser() -> argparse.ArgumentParser:
         type=_number(float, 0, 1),
         default=0.01,
         help="fraction of the videos that may be broken (default 0.01)",
+    )
+    common.add_argument(
+        "--beam-options",
+        help="decode by an Apache Beam pipeline instead, with these options in one string",
     )
 
     for name, title in DOWNLOADED.items():

@@ -66,6 +66,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         quality: int = 90,
         jobs: int | None = None,
         max_broken: float = 0.01,
+        beam_options: str | None = None,
         **kwargs: Any,
     ) -> None:
         """Makes a builder; `build` builds.
@@ -76,7 +77,11 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
             quality: Of the JPEGs, 1 to 100.
             jobs: Processes that decode; None: as many as there are cores.
             max_broken: Fraction of the videos that may be broken without failing the build.
+            beam_options: Of an Apache Beam pipeline that decodes instead of `jobs` processes here.
             **kwargs: TFDS's own, `data_dir` before all.
+
+        Raises:
+            InputError: Apache Beam is asked for and not installed, or has no such options.
         """
         self.raw_dir = None if raw_dir is None else Path(raw_dir)
         self.settings = encoding.Settings(short_side, quality)
@@ -85,6 +90,16 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         self.report: Report | None = None
         self._effort = _Effort()
         super().__init__(file_format="array_record", **kwargs)
+        self._encode_here = functools.partial(encoding.encode_activities, jobs=self.jobs)
+        self._encode_all = self._encode_here
+        if beam_options is not None:
+            from tfds_builders import distributed
+
+            self._encode_all = functools.partial(
+                distributed.encode_activities,
+                folder=self._cache,
+                options=distributed.parse_options(beam_options),
+            )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -114,7 +129,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
             encoded = self._encoded(activities, self.raw_dir)
             positions = range(0, len(activities), max(1, len(activities) // SAMPLE))
             todo = [i for i in positions if i not in encoded]
-            encoded |= self._encode(activities, self.raw_dir, todo)
+            encoded |= self._encode(activities, self.raw_dir, todo, self._encode_here)
             sample = {i: encoded[i] for i in positions}
         views = sum(len(activities[i]) for i in sample)
         left = len(manifest.rows) - sum(len(activities[i]) for i in encoded)
@@ -176,7 +191,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         encoded = self._encoded(activities, raw_dir)
         resumed = len(encoded) - self._effort.activities
         todo = [i for i in range(len(activities)) if i not in encoded]
-        encoded |= self._encode(activities, raw_dir, todo)
+        encoded |= self._encode(activities, raw_dir, todo, self._encode_all)
         whole = [(rows, encoded[i]) for i, rows in enumerate(activities)]
         self.report = summarize(whole, manifest.unused, resumed, self._effort.rate)
         self._check_broken(sum(len(e.broken) for e in encoded.values()), len(manifest.rows))
@@ -204,7 +219,11 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         return {i: encoding.load(path) for i, path in enumerate(paths) if path.exists()}
 
     def _encode(
-        self, activities: Sequence[tuple[Row, ...]], raw_dir: Path, positions: Sequence[int]
+        self,
+        activities: Sequence[tuple[Row, ...]],
+        raw_dir: Path,
+        positions: Sequence[int],
+        encode: Callable[..., Iterator[tuple[int, encoding.Encoded]]],
     ) -> Iterator[tuple[int, encoding.Encoded]]:
         """Encodes activities; yields position and result as they finish.
 
@@ -212,6 +231,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
             activities: All of the manifest.
             raw_dir: Where their videos are.
             positions: Of those to encode.
+            encode: Does it, in processes here or wherever a pipeline runs.
         """
         work = [
             (encoding.cache_path(self._cache, raw_dir, activities[i], self.settings), activities[i])
@@ -224,8 +244,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
             unit="video",
             smoothing=0.02,  # the rate over the last minutes, not seconds
         ) as bar:
-            results = encoding.encode_activities(work, raw_dir, self.settings, self.jobs)
-            for number, encoded in results:
+            for number, encoded in encode(work, raw_dir, self.settings):
                 bar.update(len(work[number][1]))
                 self._effort.activities += 1
                 self._effort.frames += sum(encoded.views.values())

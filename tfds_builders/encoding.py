@@ -16,6 +16,7 @@ import pickle
 import signal
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -98,7 +99,7 @@ def encode_activity(path: Path, raw_dir: Path, rows: Sequence[Row], settings: Se
     seconds = time.monotonic() - start
     encoded = Encoded(path, views, sum(map(len, frames)), seconds, tuple(broken))
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     with partial.open("wb") as file:
         pickle.dump(encoded, file)
         pickle.dump(frames, file)
