@@ -11,9 +11,6 @@ and crops them alike. A pair is what one activity gives: two views of 16 frames.
 import argparse
 import csv
 import json
-import os
-import platform
-import statistics
 import sys
 import tempfile
 import time
@@ -24,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import av
-import cv2
 import numpy as np
 from grain.sources import ArrayRecordDataSource
 from jaxtyping import Int, UInt8
 from ml_collections import ConfigDict
 from tabulate import tabulate
 
+from benchmarks import common
+from benchmarks.videos import write_video
 from configs.base import get_config
 from mv2mae_jax.data import augment, loader
 from mv2mae_jax.data.decode import decode_frames
@@ -71,6 +69,7 @@ def measure(arguments: argparse.Namespace) -> Report:
     Raises:
       InputError: the data set or its source videos cannot be used.
     """
+    machine = common.machine()
     config = get_config()
     config.data.data_dir = str(arguments.data_dir)
     config.data.dataset = arguments.dataset
@@ -97,21 +96,12 @@ def measure(arguments: argparse.Namespace) -> Report:
         name = f"whole, {workers or 'no'} workers, {arguments.threads} threads"
         seconds[name] = [_whole(config, arguments.seconds) for _ in range(arguments.rounds)]
     return {
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, "
-        f"Python {platform.python_version()}",
+        "machine": machine,
         "data": f"{len(activities)} activities of {arguments.dataset}, short side of the records "
         f"{index.short_side}; pairs of {config.data.num_frames} frames of "
         f"{config.data.image_size} pixels, {config.batch_size} a batch",
         "mean_pixel_difference_to_pyav": difference,
-        "seconds_per_pair": {
-            name: {
-                "median": statistics.median(measured),
-                "min": min(measured),
-                "max": max(measured),
-                "measurements": len(measured),
-            }
-            for name, measured in seconds.items()
-        },
+        "seconds_per_pair": {name: common.spread(measured) for name, measured in seconds.items()},
     }
 
 
@@ -262,32 +252,22 @@ def _make_data_set(folder: Path, arguments: argparse.Namespace) -> None:
         for activity in range(16):
             for view in "123":
                 path = raw / f"{activity}-{view}.mp4"
-                _write_video(path, rng)
+                write_video(
+                    path,
+                    rng,
+                    height=360,
+                    frames=100,
+                    codec="libx264",
+                    options={"preset": "ultrafast"},
+                )
                 rows.writerow([f"activity {activity}", view, path.name, "moving"])
     Builder(
         manifest_csv=arguments.manifest, name=arguments.dataset, data_dir=folder / "data"
     ).build()
 
 
-def _write_video(path: Path, rng: np.random.Generator) -> None:
-    height, width = 360, 640
-    back: UInt8[np.ndarray, "H W 3"] = cv2.resize(
-        rng.integers(60, 200, (45, 80, 3), np.uint8), (width, height)
-    )
-    actor = cv2.resize(rng.integers(0, 256, (12, 6, 3), np.uint8), (90, 180))
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=30, options={"preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for moment in range(100):
-            x, y = 100 + 4 * moment, 90 + int(40 * np.sin(moment / 6))
-            image = back.copy()
-            image[y : y + 180, x : x + 90] = actor
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
-
-
 def _print(report: Report) -> None:
-    print(report["machine"])
+    print(common.machine_line(report["machine"]))
     print(report["data"])
     rows = [
         [name, *(1e3 * row[key] for key in ("median", "min", "max")), 1 / row["median"]]

@@ -13,7 +13,6 @@ import json
 import math
 import multiprocessing
 import os
-import platform
 import resource
 import statistics
 import sys
@@ -30,6 +29,7 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 from tabulate import tabulate
 
+from benchmarks import common
 from configs.base import get_config
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.model.build import grid_of
@@ -91,16 +91,11 @@ def measure(config: ConfigDict, rounds: int, steps: int) -> dict[str, Any]:
     """
     if importlib.util.find_spec("torch") is None:
         raise InputError("PyTorch is not installed; pip install -e '.[torch]'")
-    load = os.getloadavg()[0]
+    machine = common.machine()
     rates = _rates(config, rounds, steps)
     flops = flops_per_pair(config)
     return {
-        "machine": {
-            "processor": _processor(),
-            "cores": len(os.sched_getaffinity(0)),
-            "python": platform.python_version(),
-            "load_before": load,
-        },
+        "machine": machine,
         "step": {
             "variant": config.model.variant,
             "dtype": config.model.dtype,
@@ -124,7 +119,7 @@ def measure(config: ConfigDict, rounds: int, steps: int) -> dict[str, Any]:
 
 def table(report: dict[str, Any]) -> str:
     """A report for people."""
-    machine, step = report["machine"], report["step"]
+    step = report["step"]
     rows = [
         [
             rate["framework"],
@@ -143,8 +138,7 @@ def table(report: dict[str, Any]) -> str:
     ours, plain = (rate["median_pairs_per_second"] for rate in report["frameworks"])
     return "\n".join(
         [
-            f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}; "
-            f"load before the start {machine['load_before']:.1f}",
+            common.machine_line(report["machine"]),
             f"MV2MAE {step['variant']}, {step['dtype']}, {step['pairs']} pairs of two views of "
             f"{step['frames']} frames of {step['image_size']} pixels a step, "
             f"{step['flops_per_pair'] / 1e9:.1f} GFLOP a pair",
@@ -302,14 +296,6 @@ def random_clips(config: ConfigDict) -> UInt8[np.ndarray, "B V T H W 3"]:
     data = config.data
     shape = (config.batch_size, data.num_views, data.num_frames, data.image_size, data.image_size)
     return np.random.default_rng(config.seed).integers(0, 256, (*shape, 3), np.uint8)
-
-
-def _processor() -> str:
-    """The processor's name, as far as it is known."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
