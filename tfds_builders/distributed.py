@@ -28,9 +28,11 @@ def parse_options(text: str) -> PipelineOptions:
 
     Raises:
         InputError: Beam has no such runner, or the runner misses an option.
+        SystemExit: An option has a wrong value; Beam says which.
     """
     try:
         options = PipelineOptions(shlex.split(text))
+        options.get_all_options(retain_unknown_options=True)  # reads their values
         beam.Pipeline(options=options)  # looks for the runner
     except (ValueError, ImportError) as error:
         raise InputError(f"Beam options {text!r}: {' '.join(str(error).split())}") from None

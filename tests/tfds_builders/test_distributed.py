@@ -126,6 +126,14 @@ def test_options_are_checked_at_once(
         builder(manifest, tmp_path, options)
 
 
+def test_a_wrong_value_of_an_option_is_wrong_usage(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        builder(manifest, tmp_path, "--direct_num_workers=two")
+    assert "invalid int value: 'two'" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_without_beam_it_says_what_to_install(manifest: Path, tmp_path: Path) -> None:
     hidden = "import sys; sys.modules['apache_beam'] = None; import mv2mae_jax.prepare as prepare; "
     words = ["manifest", f"--manifest={manifest}", "--name=cuts", f"--data-dir={tmp_path}"]
