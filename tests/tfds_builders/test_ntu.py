@@ -91,7 +91,7 @@ def test_folders_do_not_matter(tmp_path: Path) -> None:
 def test_videos_with_other_names_are_named(tmp_path: Path) -> None:
     good = "S001C001P001R001A001_rgb.avi"
     others = ("S001C001P001R001A001.avi", "S001C001P001R001A121_rgb.avi", "x.MP4", f"_{good}")
-    touch(*(tmp_path / name for name in (good, *others, "README.txt", "S001_skeleton.zip")))
+    touch(*(tmp_path / name for name in (good, *others, "README.txt", "S001_skeleton.7z")))
     manifest = layout.read(tmp_path, layout.CLASSES)
     assert [row.path for row in manifest.rows] == [good]
     reasons = {item.path: item.reason for item in manifest.unused}
