@@ -3,10 +3,10 @@
 python -m benchmarks.loader [--json FILE]
 python -m benchmarks.loader --data-dir DIR --dataset ntu --protocol ntu60_xsub --raw-dir DIR
 
-Without a data set it makes one like NTU RGB+D: moving textures, 1080p, MPEG-4, 100 frames. The plain
-loader takes the same pairs at the same times from the source videos with PyAV (seek, decode,
-shrink), in as many threads, and crops them alike. A pair is what one activity gives: two views of 16
-frames.
+Without a data set it makes one like NTU RGB+D: moving textures, 1080p, MPEG-4, 100 frames. The
+plain loader takes the same pairs at the same times from the source videos with PyAV (seek, decode,
+shrink), in as many threads, and crops them alike. A pair is what one activity gives: two views of
+16 frames.
 """
 
 import argparse
