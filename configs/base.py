@@ -95,6 +95,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.finetune = finetune = ml_collections.ConfigDict()
     finetune.init_from = ""  # work directory of a pre-training run; empty: from scratch
+    finetune.standardize = False  # with init_from: pooled features start at mean 0, variance 1
     finetune.label_smoothing = 0.1
 
     config.evaluation = evaluation = ml_collections.ConfigDict()

@@ -1,15 +1,20 @@
 """Fine-tuning: the encoder of a pre-training run (or a new one) learns to name actions."""
 
+import itertools
+import math
 from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
 from mv2mae_jax.data import loader
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.model import build
 from mv2mae_jax.model.classifier import Classifier
 from mv2mae_jax.tasks.evaluate import evaluate
@@ -20,12 +25,14 @@ from mv2mae_jax.training.sharding import make_mesh
 from mv2mae_jax.training.step import DeviceBatch, Metrics
 from mv2mae_jax.training.workdir import open_workdir
 
+STANDARDIZED_CLIPS = 256
+
 
 def finetune(config: ConfigDict, workdir: str | Path) -> None:
     """Trains a classifier end to end on the training split, then evaluates it."""
     steps_per_epoch = loader.steps_per_epoch(config)
     num_classes = loader.num_classes(config)
-    initial = load_encoder_parameters(config) if config.finetune.init_from else None
+    initial = initial_parameters(config) if config.finetune.init_from else None
     train(
         config,
         open_workdir(workdir, config),
@@ -56,6 +63,32 @@ def classification_loss(
     smoothed = optax.smooth_labels(labels, config.finetune.label_smoothing)
     loss = optax.softmax_cross_entropy(logits, smoothed).mean()
     return loss, {"accuracy": (logits.argmax(axis=-1) == batch["label"]).mean()}
+
+
+def initial_parameters(config: ConfigDict) -> Parameters:
+    """What fine-tuning starts from: the pre-trained encoder, and the norm before the head.
+
+    Raises:
+      InputError: as `load_encoder_parameters`.
+    """
+    encoder = load_encoder_parameters(config)
+    return encoder | (standardizing_norm(config, encoder) if config.finetune.standardize else {})
+
+
+def standardizing_norm(config: ConfigDict, encoder: Parameters) -> Parameters:
+    """Scale and bias with which pooled features have mean 0 and variance 1 over training clips.
+
+    What pooled features have in common is much larger than what tells clips apart, and the head's
+    gradients are mostly noise until it has learnt to ignore it; a short fine-tuning has no time to.
+    """
+    width = encoder["encoder.embed.bias"].shape[0]
+    plain = {"norm.scale": jnp.ones(width), "norm.bias": jnp.zeros(width)}
+    frozen = FrozenEncoder(config, encoder | plain)
+    with loader.finetuning_batches(config, 0, 0, 1) as batches:  # the same in all processes
+        clips = itertools.islice(batches, math.ceil(STANDARDIZED_CLIPS / config.batch_size))
+        pooled = np.concatenate([frozen.encode(batch["clips"]) for batch in clips])
+    scale = 1 / pooled.std(axis=0)
+    return {"norm.scale": scale, "norm.bias": -scale * pooled.mean(axis=0)}
 
 
 def load_encoder_parameters(config: ConfigDict) -> Parameters:

@@ -24,7 +24,7 @@ from tfds_builders.mannequin.scene import (
     make_setup,
 )
 
-PAINT = 185  # brightness of a freshly painted room, 0 to 255
+BRIGHT, DARK = 185, 50  # paint of a room, 0 to 255
 FADING = 0.7, 0.25  # share of the paint; what is left of the contrasts
 
 Pixels = Int[np.ndarray, " N"]  # indices into the flattened image
@@ -172,15 +172,15 @@ def paint_ball(tracer: Tracer, ball: Ball, light: Light) -> None:
     tracer.paint(pixels, np.where(root > 0, distance, np.inf), look)
 
 
-def fade(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
-    """Makes a room bright and calm, so that people, who wear dark clothes, stand out.
+def fade(image: UInt8[np.ndarray, "H W 3"], paint: int) -> UInt8[np.ndarray, "H W 3"]:
+    """Paints a room and makes it calm, so that people, who wear the contrary, stand out.
 
     With rooms as colourful as people, a network of the demo's size spends the demo's minutes on the
     walls.
     """
-    paint, contrast = FADING
+    share, contrast = FADING
     mean = image.reshape(-1, 3).mean(axis=0)
-    painted = paint * PAINT + (1 - paint) * mean + contrast * (image - mean)
+    painted = share * paint + (1 - share) * mean + contrast * (image - mean)
     return np.clip(painted, 0, 255).astype(np.uint8)
 
 
@@ -199,7 +199,7 @@ def make_background(seed: int, number: int, camera_number: int) -> Background:
     image = np.clip(tracer.colour.reshape(*shape, 3) * 255, 0, 255).astype(np.uint8)
     height = tracer.origin[1] + tracer.rays[:, 1] * tracer.depth
     return Background(
-        cv2.GaussianBlur(fade(image), (3, 3), 0),
+        cv2.GaussianBlur(fade(image, DARK if setup.dark else BRIGHT), (3, 3), 0),
         tracer.depth.reshape(shape).astype(np.float32),
         (np.abs(height) < 1e-3).reshape(shape),
     )

@@ -107,12 +107,12 @@ class Subject:
     shoes: Colour
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> "Subject":
-        """A random person."""
+    def draw(cls, rng: np.random.Generator, pale: bool) -> "Subject":
+        """A random person, in dark or in pale clothes."""
 
         def cloth(dark: float, bright: float) -> Colour:
             hue, grey = rng.uniform(0, 1, 3), rng.uniform(0.3, 0.95)
-            level = rng.uniform(dark, bright)
+            level = rng.uniform(dark, bright) + 0.6 * pale
             b, g, r = np.clip(level * (grey + (1 - grey) * (hue / hue.mean())), 0.05, 0.95)
             return float(b), float(g), float(r)
 

@@ -44,9 +44,9 @@ Shapes = list[Int[np.ndarray, "N 4 2"]]
 Paints = list[list[list[float]]]
 
 
-def draw_subject(seed: int, subject: int) -> Subject:
-    """Subject `subject` of the data set of this seed."""
-    return Subject.draw(np.random.default_rng([seed, 2, subject]))
+def draw_subject(seed: int, subject: int, pale: bool) -> Subject:
+    """Subject `subject` of the data set of this seed, in dark or in pale clothes."""
+    return Subject.draw(np.random.default_rng([seed, 2, subject]), pale)
 
 
 def act(
@@ -98,7 +98,8 @@ def render_activity(
         Camera number to BGR frames, uint8 [T 120 160 3], T from 30 to 40, the same in all views.
     """
     rng = np.random.default_rng([seed, 3, setup, subject, replication, action])
-    room, who = make_setup(seed, setup), draw_subject(seed, subject)
+    room = make_setup(seed, setup)
+    who = draw_subject(seed, subject, pale=room.dark)
     facing = AZIMUTHS[3 if replication == 1 else 2]
     motion, side = act(who, CLASSES[action - 1], facing, rng)
     cup = tuple(rng.uniform(0.2, 0.95, 3)) if rng.uniform() < 0.5 else None

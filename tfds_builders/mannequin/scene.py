@@ -109,8 +109,13 @@ class Light:
 
 @dataclass(frozen=True)
 class Setup:
-    """Everything that a set-up fixes."""
+    """Everything that a set-up fixes.
 
+    Every third room is dark, and people wear pale clothes in it: what is darker than its
+    surroundings is not always a person, or pixels would tell an action to a linear classifier.
+    """
+
+    dark: bool
     half_width: float
     back: float
     textures: dict[str, Image]
@@ -331,6 +336,7 @@ def make_setup(seed: int, number: int) -> Setup:
     b, g, r = tint(rng, 0.6, 0.8, 0.3)
     stool = (float(b), float(g), float(r))
     return Setup(
+        number % 3 == 0,
         half_width,
         back,
         textures,
