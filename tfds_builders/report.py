@@ -41,7 +41,7 @@ class Prediction:
         """One line for people."""
         return (
             f"{self.videos:,} videos of {self.activities:,} activities; judged from "
-            f"{self.sampled}: {duration(self.seconds)} in {self.jobs} processes, "
+            f"{self.sampled}: {duration(self.seconds)} more in {self.jobs} processes, "
             f"{size(self.bytes)} of records, {size(self.needed)} of disk while it runs, "
             f"{size(self.free)} free"
         )

@@ -16,7 +16,7 @@ from mv2mae_jax.data.records import Index, Record, RecordSource
 TIMES = 5  # rows of an activity
 GREY = 128  # where there is no frame
 ACROSS = 12  # frames beside one another on a page
-INCHES = 1.3  # width of a frame
+HIGH = 5.5  # of an activity, in inches
 
 
 def contact_sheet(index: Index, out: str | Path, activities: int = 4) -> None:
@@ -30,22 +30,25 @@ def contact_sheet(index: Index, out: str | Path, activities: int = 4) -> None:
     records = RecordSource(index)
     count = min(activities, len(records))
     chosen = [index.activities[i] for i in np.linspace(0, len(records) - 1, count).astype(int)]
-    widest = max(len(activity.views) for activity in chosen)
-    columns = min(count, max(1, ACROSS // widest))
+    shown = [records[activity.position] for activity in chosen]
+    times = [frame_numbers(record) for record in shown]
+    images = [mosaic(record, at) for record, at in zip(shown, times, strict=True)]
+    columns = min(count, max(1, ACROSS // max(len(record.views) for record in shown)))
     rows = -(-count // columns)
-    size = (INCHES * widest * columns + 1, INCHES * TIMES * rows)
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    wide = HIGH * max(image.shape[1] / image.shape[0] for image in images)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(wide * columns, HIGH * rows), squeeze=False, layout="constrained"
+    )
     for axis in axes.flat[count:]:
         axis.set_axis_off()
-    for axis, activity in zip(axes.flat, chosen, strict=False):
-        record = records[activity.position]
-        times = frame_numbers(record)
-        image = mosaic(record, times)
-        height, width = image.shape[0] / len(times), image.shape[1] / len(record.views)
+    for axis, activity, record, at, image in zip(
+        axes.flat, chosen, shown, times, images, strict=False
+    ):
+        height, width = image.shape[0] / len(at), image.shape[1] / len(record.views)
         axis.imshow(image)
         axis.set_title(f"{activity.id}: {index.classes[activity.label]}", fontsize=8)
         axis.set_xticks((np.arange(len(record.views)) + 0.5) * width, record.views, fontsize=7)
-        axis.set_yticks((np.arange(len(times)) + 0.5) * height, times, fontsize=7)
+        axis.set_yticks((np.arange(len(at)) + 0.5) * height, at, fontsize=7)
     figure.supxlabel("view", fontsize=8)
     figure.supylabel("frame", fontsize=8)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
