@@ -31,8 +31,7 @@ from tfds_builders.report import Prediction, Report, size, summarize
 
 SPLIT = "all"  # one export per data set: protocols are filters of the index, not splits
 SHARD_BYTES = 256 << 20  # a shard is in memory while it is written
-
-SAMPLE = 16  # activities that a prediction rests on
+SAMPLE = 16  # activities that a prediction rests on, or a few more
 
 
 @dataclasses.dataclass
