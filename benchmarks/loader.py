@@ -240,7 +240,7 @@ def _source_videos(arguments: argparse.Namespace, index: Index) -> Videos:
 def _make_data_set(folder: Path, arguments: argparse.Namespace) -> None:
     """Writes real videos of moving textures, builds their records, and points the arguments there.
 
-    Eight activities, three views, 100 frames of 1080p.
+    16 activities, two views, 100 frames of 1080p.
     """
     raw, arguments.data_dir = folder / "raw", folder / "data"
     raw.mkdir()
@@ -249,8 +249,8 @@ def _make_data_set(folder: Path, arguments: argparse.Namespace) -> None:
     with arguments.manifest.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["activity", "view", "path", "label"])
-        for activity in range(8):
-            for view in "123":
+        for activity in range(16):
+            for view in "12":
                 path = raw / f"{activity}-{view}.avi"
                 write_video(
                     path,

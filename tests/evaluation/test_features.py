@@ -17,6 +17,7 @@ from mv2mae_jax.training.parameters import split
 def small_config():
     config = get_config()
     config.data.num_frames, config.data.image_size = 4, 16
+    config.model.patch_size = (2, 8, 8)
     return config
 
 

@@ -15,6 +15,7 @@ from mv2mae_jax.training.step import sample_keys
 def small_config(**objective):
     config = get_config()
     config.data.image_size, config.data.num_frames = 16, 4
+    config.model.patch_size = (2, 8, 8)
     config.objective.update(objective)
     return config
 

@@ -25,6 +25,7 @@ from mv2mae_jax.visualize.reconstruct import (
 def config():
     config = get_config()
     config.data.num_frames, config.data.image_size = 4, 16
+    config.model.patch_size = (2, 8, 8)
     config.objective.targets = "normalized"
     return config
 
