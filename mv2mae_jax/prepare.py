@@ -62,11 +62,12 @@ def _build(args: argparse.Namespace) -> int:
     if args.dry_run:
         return 0
     try:
-        builder.build()
-    finally:
+        report = builder.build()
+    except (InputError, OSError):
         if builder.report:
             print(builder.report)
-    print(f"written to {builder.data_path}")
+        raise
+    print(f"{report}\nwritten to {builder.data_path}")
     return 0
 
 

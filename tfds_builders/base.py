@@ -125,10 +125,11 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         with self._lock():
             manifest = self.manifest(self.raw_dir)
             activities = manifest.activities()
-            encoded = self._encoded(activities, self.raw_dir)
+            paths = self._paths(activities, self.raw_dir)
+            encoded = _load_encoded(paths)
             positions = range(0, len(activities), max(1, len(activities) // SAMPLE))
-            todo = [i for i in positions if i not in encoded]
-            encoded |= self._encode(activities, self.raw_dir, todo, self._encode_here)
+            todo = {i: (paths[i], activities[i]) for i in positions if i not in encoded}
+            encoded |= self._encode(todo, self.raw_dir, self._encode_here)
             sample = {i: encoded[i] for i in positions}
         views = sum(len(activities[i]) for i in sample)
         left = len(manifest.rows) - sum(len(activities[i]) for i in encoded)
@@ -187,10 +188,11 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         raw_dir = self.raw_dir or Path(dl_manager.manual_dir)
         manifest = self.manifest(raw_dir)
         activities = manifest.activities()
-        encoded = self._encoded(activities, raw_dir)
+        paths = self._paths(activities, raw_dir)
+        encoded = _load_encoded(paths)
         resumed = len(encoded) - self._effort.activities
-        todo = [i for i in range(len(activities)) if i not in encoded]
-        encoded |= self._encode(activities, raw_dir, todo, self._encode_all)
+        todo = {i: (paths[i], rows) for i, rows in enumerate(activities) if i not in encoded}
+        encoded |= self._encode(todo, raw_dir, self._encode_all)
         whole = [(rows, encoded[i]) for i, rows in enumerate(activities)]
         self.report = summarize(whole, manifest.unused, resumed, self._effort.rate)
         self._check_broken(sum(len(e.broken) for e in encoded.values()), len(manifest.rows))
@@ -210,35 +212,27 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
     def _lock(self) -> contextlib.AbstractContextManager[None]:
         return _locked(self._cache, f"another process builds {self.data_path} now; let it end")
 
-    def _encoded(
-        self, activities: Sequence[tuple[Row, ...]], raw_dir: Path
-    ) -> dict[int, encoding.Encoded]:
-        """Position and result of the activities that are encoded already."""
-        paths = (encoding.cache_path(self._cache, raw_dir, a, self.settings) for a in activities)
-        return {i: encoding.load(path) for i, path in enumerate(paths) if path.exists()}
+    def _paths(self, activities: Sequence[tuple[Row, ...]], raw_dir: Path) -> list[Path]:
+        """The file of each activity, which is there once it is encoded."""
+        return [encoding.cache_path(self._cache, raw_dir, a, self.settings) for a in activities]
 
     def _encode(
         self,
-        activities: Sequence[tuple[Row, ...]],
+        todo: Mapping[int, tuple[Path, tuple[Row, ...]]],
         raw_dir: Path,
-        positions: Sequence[int],
         encode: Callable[..., Iterator[tuple[int, encoding.Encoded]]],
     ) -> Iterator[tuple[int, encoding.Encoded]]:
         """Encodes activities; yields position and result as they finish.
 
         Args:
-            activities: All of the manifest.
+            todo: Position, file and rows of each.
             raw_dir: Where their videos are.
-            positions: Of those to encode.
             encode: Does it, in processes here or wherever a pipeline runs.
         """
-        work = [
-            (encoding.cache_path(self._cache, raw_dir, activities[i], self.settings), activities[i])
-            for i in positions
-        ]
+        positions, work = list(todo), list(todo.values())
         start = time.monotonic()
         with tqdm(
-            total=sum(len(activities[i]) for i in positions),
+            total=sum(len(rows) for _, rows in work),
             desc=f"encoding {self.name}",
             unit="video",
             smoothing=0.02,  # the rate over the last minutes, not seconds
@@ -354,6 +348,30 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
 
     def _log_download_done(self) -> None:
         """The report says it."""
+
+
+class DownloadedBuilder(MultiViewBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """Builds a downloaded data set, whose layout is a module of its folder.
+
+    Attributes:
+        LAYOUT: Has `CLASSES` and `read(raw_dir)`.
+    """
+
+    LAYOUT: Any
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The official class names, in the order of their numbers."""
+        return self.LAYOUT.CLASSES
+
+    def manifest(self, raw_dir: Path) -> Manifest:
+        """Finds the videos by their official names."""
+        return self.LAYOUT.read(raw_dir)
+
+
+def _load_encoded(paths: Sequence[Path]) -> dict[int, encoding.Encoded]:
+    """Position and result of the activities that are encoded already."""
+    return {i: encoding.load(path) for i, path in enumerate(paths) if path.exists()}
 
 
 class _ReproducibleWriter(writer.ExampleWriter):

@@ -14,7 +14,9 @@ NAME = r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})_rgb"
 CLASSES = layouts.read_classes("ntu")
 
 
-def read(raw_dir: Path, classes: Sequence[str], paths: Iterable[str] | None = None) -> Manifest:
+def read(
+    raw_dir: Path, classes: Sequence[str] = CLASSES, paths: Iterable[str] | None = None
+) -> Manifest:
     """Finds all videos with NTU's names.
 
     Args:
