@@ -50,13 +50,23 @@ def get_config() -> ml_collections.ConfigDict:
     data.test_subjects = ()  # protocol xsub: the subjects kept for testing
     data.validation_subjects = ()  # taken out of the training split, for making choices
     data.evaluate_on = "test"  # test | validation: the split that evaluate and probe measure
+    data.train_fraction = 1.0  # of the training activities of each class; the same at every run
     data.num_frames = 16  # T, frames of a clip (Table 12)
     data.stride = 4  # stored frames between two frames of a clip (Table 12)
     data.image_size = 128  # H = W of a clip, pixels
     data.num_views = 2  # views of one activity in a pre-training sample: a target and its sources
+    data.target_view = ""  # the view that is always the target (Table 11); empty: drawn
+    data.source_views = ()  # the views that sources are drawn from (Table 11); empty: all others
     data.crops = "independent"  # independent | shared: is one crop drawn per view, or per activity
-    data.crop_scales = (1.0, 0.875, 0.75, 0.66)  # of the short side: MultiScaleCrop (Table 15)
+    data.crop = "multi_scale"  # multi_scale (Table 15) | random_resized (VideoMAE's fine-tuning)
+    data.crop_scales = (1.0, 0.875, 0.75, 0.66)  # multi_scale: of the short side
+    data.crop_area = (0.08, 1.0)  # random_resized: share of the frame's area
+    data.crop_aspect = (0.75, 4 / 3)  # random_resized: width to height
     data.flip = False  # mirror half of the clips (Table 16: in fine-tuning only)
+    data.randaug = randaug = ml_collections.ConfigDict()  # RandAugment (Table 16: in fine-tuning)
+    randaug.operations = 0  # on every frame of a clip alike, each taken half of the time; 0: none
+    randaug.magnitude = 7.0  # of 10
+    randaug.std = 0.5  # standard deviation of the magnitude
     data.repeats = 1  # crops (and masks) drawn from one decoded activity ("repeated augmentation")
     data.workers = 0  # loader processes; 0 decodes in threads of this process
     data.threads = 4  # decoding threads of each loader process
@@ -69,34 +79,60 @@ def get_config() -> ml_collections.ConfigDict:
     model.positions = "flattened"  # flattened (VideoMAE) | separable (time, height, width)
     model.dtype = "bfloat16"  # of activations; parameters, softmax and loss are float32
     model.drop_path = 0.0  # stochastic depth at the last block, growing linearly from 0
+    model.projector = (
+        "shared"  # shared by both decoders, as is the mask token (Table 12) | separate
+    )
+    model.remat = False  # compute activations of a block again in its backward pass: less memory
 
     config.masking = masking = ml_collections.ConfigDict()
     masking.kind = "random"  # random | tube (the same places in every frame)
     masking.ratio = 0.7  # rho (Table 7)
+    masking.views = "independent"  # independent | shared: is a mask drawn per view, or per activity
 
     config.objective = objective = ml_collections.ConfigDict()
     objective.targets = "normalized"  # normalized (per tubelet and channel) | pixels (in [0, 1])
+    objective.motion = "frame_difference"  # frame_difference | motion_history (objective.py)
+    objective.motion_space = "normalized"  # of its pixels: normalized (ImageNet) | unit | bytes
+    objective.motion_threshold = 0.5  # motion_history: what moves changes by more, in that space
     objective.temperature = 60.0  # tau of the motion weights (Figure 4); inf: every token alike
+    objective.softmax_over = "all"  # all tokens (Algorithm 1) | masked tokens alone
     objective.weight_scale = "mean_one"  # mean_one: tau -> inf gives Eq. 1 | literal: Eq. 2 as read
-    objective.cross_view = 1.0  # lambda of Eq. 3
+    objective.cross_view = 1.0  # lambda of Eq. 3; 0: no cross-view decoder (Table 9)
 
     config.batch_size = 1024  # activities (fine-tuning: videos) a step, over all devices
     config.accumulation = 1  # micro-batches a step is split into, to fit the memory
+    config.ema_decay = 0.0  # of averaged weights, which everything after training uses; 0: none
     config.epochs = 3200  # passes over the training activities (fine-tuning: videos)
 
     config.optimizer = optimizer = ml_collections.ConfigDict()
-    optimizer.base_learning_rate = 1e-3  # times batch_size / 256
-    optimizer.min_learning_rate = 1e-5  # at the end of the cosine; times batch_size / 256
+    optimizer.base_learning_rate = 1e-3  # times batch_size / reference_batch
+    optimizer.min_learning_rate = 1e-5  # at the end of the cosine; scaled in the same way
+    optimizer.reference_batch = 256  # the batch that rates are given for (VideoMAE's rule)
     optimizer.warmup_epochs = 320.0
     optimizer.b1 = 0.9
     optimizer.b2 = 0.95
     optimizer.weight_decay = 0.05
     optimizer.layer_decay = 1.0  # factor on the learning rate from one layer to the one below it
+    optimizer.clip_norm = 0.0  # longest gradient, over all parameters together; 0: no clipping
+
+    # Where training starts: a work directory, or released VideoMAE weights (.pth, .bin,
+    # .safetensors, or a folder of Hugging Face's); empty: random values.
+    config.pretrain = pretrain = ml_collections.ConfigDict()
+    pretrain.init_from = ""  # encoder and decoders, as far as they are there
 
     config.finetune = finetune = ml_collections.ConfigDict()
-    finetune.init_from = ""  # work directory of a pre-training run; empty: from scratch
+    finetune.init_from = ""  # the encoder
     finetune.standardize = False  # with init_from: pooled features start at mean 0, variance 1
+    finetune.trainable_blocks = -1  # last blocks that train, with norm and head; 0: none; -1: all
     finetune.label_smoothing = 0.1
+    finetune.mixup = 0.0  # alpha: clips and labels are blended by a share from Beta(alpha, alpha)
+    finetune.cutmix = 0.0  # alpha: a box of another clip, of such a share, is pasted in
+    finetune.random_erasing = 0.0  # probability that a box of a clip is replaced by noise
+
+    config.probe = probe = ml_collections.ConfigDict()  # of frozen features, on the training split
+    probe.every_epochs = 100.0  # epochs of pre-training between two probes; 0: none
+    probe.train_videos = 1000  # that probes are fitted to
+    probe.test_videos = 500  # of other activities, that they are scored on
 
     config.evaluation = evaluation = ml_collections.ConfigDict()
     evaluation.clips = 5  # temporal clips of a video, evenly spaced

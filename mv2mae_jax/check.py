@@ -10,13 +10,19 @@ from mv2mae_jax.model.positions import tubelet_grid
 from mv2mae_jax.model.variants import VARIANTS
 
 CHOICES = {
+    "data.crop": ("multi_scale", "random_resized"),
     "data.crops": ("independent", "shared"),
     "data.evaluate_on": ("test", "validation"),
     "evaluation.crops": (1, 5, 10),
     "masking.kind": ("random", "tube"),
+    "masking.views": ("independent", "shared"),
     "model.dtype": ("float32", "bfloat16"),
     "model.positions": ("flattened", "separable"),
+    "model.projector": ("shared", "separate"),
     "model.variant": tuple(VARIANTS),
+    "objective.motion": ("frame_difference", "motion_history"),
+    "objective.motion_space": ("normalized", "unit", "bytes"),
+    "objective.softmax_over": ("all", "masked"),
     "objective.targets": ("normalized", "pixels"),
     "objective.weight_scale": ("mean_one", "literal"),
 }
@@ -36,6 +42,28 @@ AT_LEAST_ONE = (
     "keep_checkpoints",
     "log_every",
     "mesh.fsdp",
+    "optimizer.reference_batch",
+    "probe.test_videos",
+    "probe.train_videos",
+)
+AT_LEAST_ZERO = (
+    "data.randaug.magnitude",
+    "data.randaug.operations",
+    "data.randaug.std",
+    "data.workers",
+    "finetune.cutmix",
+    "finetune.mixup",
+    "objective.cross_view",
+    "objective.motion_threshold",
+    "optimizer.clip_norm",
+    "probe.every_epochs",
+)
+SHARES = (
+    "ema_decay",
+    "finetune.label_smoothing",
+    "finetune.random_erasing",
+    "masking.ratio",
+    "model.drop_path",
 )
 
 
@@ -55,12 +83,17 @@ def check(config: ConfigDict) -> None:
     for field in ("data.mean", "data.std", "model.patch_size"):
         if len(_get(config, field)) != 3:
             raise InputError(f"config.{field}={_get(config, field)}; it has three values")
-    if config.data.workers < 0:
-        raise InputError(f"config.data.workers={config.data.workers}; it is 0 or more")
+    for field in AT_LEAST_ZERO:
+        if _get(config, field) < 0:
+            raise InputError(f"config.{field}={_get(config, field)}; it is 0 or more")
     _check_tubelets(config)
-    for field, low, high in (("masking.ratio", 0, 1), ("model.drop_path", 0, 1)):
-        if not low <= _get(config, field) < high:
-            raise InputError(f"config.{field}={_get(config, field)}; it is in [{low}, {high})")
+    for field in SHARES:
+        if not 0 <= _get(config, field) < 1:
+            raise InputError(f"config.{field}={_get(config, field)}; it is in [0, 1)")
+    if not 0 < config.data.train_fraction <= 1:
+        raise InputError(
+            f"config.data.train_fraction={config.data.train_fraction}; it is in (0, 1]"
+        )
     if config.objective.temperature <= 0:
         raise InputError(
             f"config.objective.temperature={config.objective.temperature}; it is positive (inf for "
