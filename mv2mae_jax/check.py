@@ -94,6 +94,11 @@ def check(config: ConfigDict) -> None:
         raise InputError(
             f"config.data.train_fraction={config.data.train_fraction}; it is in (0, 1]"
         )
+    if config.data.source_views and not config.data.target_view:
+        raise InputError(
+            f"config.data.source_views={tuple(config.data.source_views)} without a target; set "
+            "config.data.target_view too"
+        )
     if config.objective.temperature <= 0:
         raise InputError(
             f"config.objective.temperature={config.objective.temperature}; it is positive (inf for "

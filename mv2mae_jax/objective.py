@@ -4,7 +4,7 @@ Shapes: B clips, T frames, H x W pixels, C channels, N tubelets (tokens) a clip,
 a tubelet, M masked tubelets. Everything here is float32.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from einops import rearrange
 from jaxtyping import Array, Float, Int, UInt8
 
 PatchSize = tuple[int, int, int]
+MotionFeature = Callable[[Float[Array, "B T H W C"]], Float[Array, "B T H W F"]]
 
 
 def normalize_pixels(
@@ -60,29 +61,53 @@ def normalize_patches(
     return rearrange((x - mean) / (std + eps), "b n p c -> b n (p c)")
 
 
+def frame_difference(clip: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
+    """Difference of each frame to the one before it; the first one stands for frame 0 too."""
+    difference = clip[:, 1:] - clip[:, :-1]
+    return jnp.concatenate([difference[:, :1], difference], axis=1)
+
+
+def motion_history(clip: Float[Array, "B T H W C"], threshold: float) -> Float[Array, "B T H W 1"]:
+    """Motion-history image (Bobick and Davis, 2001): how recently each pixel moved.
+
+    1 where a channel has just changed by more than `threshold`, then 1/T less at every frame.
+    """
+    frames = clip.shape[1]
+    moving = jnp.abs(frame_difference(clip)).max(axis=-1, keepdims=True) > threshold
+    times = jnp.arange(frames)[:, None, None, None]
+    last = jax.lax.cummax(jnp.where(moving, times, -frames), axis=1)
+    return jnp.maximum(0.0, 1.0 - (times - last) / frames)
+
+
 def motion_weights(
     clip: Float[Array, "B T H W C"],
     patch_size: PatchSize = (2, 16, 16),
     temperature: float = 60.0,
+    feature: MotionFeature = frame_difference,
 ) -> Float[Array, "B N"]:
     """Weight of every tubelet by how much it moves (Algorithm 1).
 
-    The difference of each frame to the one before it (the first difference stands for the first
-    frame too), its L2 norm within each tubelet, and a softmax over all tubelets of the clip.
+    The L2 norm of a motion feature within each tubelet, and a softmax over all tubelets.
 
     Args:
-      clip: in the space in which the difference is taken; the paper's temperature of 60 goes
+      clip: in the space in which the feature is taken; the paper's temperature of 60 goes
         with ImageNet-normalised pixels (see docs/paper.md).
       patch_size: frames, rows and columns of a tubelet.
       temperature: tau; the higher, the more uniform. `inf` weighs every tubelet alike.
+      feature: of a clip, any number of channels for every pixel (frame difference, as in the
+        paper; motion history; optical flow).
 
     Returns:
       Weights that sum to 1 over the tubelets of a clip.
     """
-    difference = clip[:, 1:] - clip[:, :-1]
-    difference = jnp.concatenate([difference[:, :1], difference], axis=1)
-    motion = jnp.linalg.norm(patchify(difference, patch_size), axis=-1)
-    return jax.nn.softmax(motion / temperature, axis=-1)
+    return jax.nn.softmax(tubelet_motion(clip, patch_size, feature) / temperature, axis=-1)
+
+
+def tubelet_motion(
+    clip: Float[Array, "B T H W C"], patch_size: PatchSize, feature: MotionFeature
+) -> Float[Array, "B N"]:
+    """L2 norm of a motion feature over the pixels of each tubelet."""
+    return jnp.linalg.norm(patchify(feature(clip), patch_size), axis=-1)
 
 
 def reconstruction_loss(

@@ -31,6 +31,10 @@ def test_the_defaults_are_possible():
         ("model.variant", "huge", "tiny, small, base, large"),
         ("evaluation.crops", 3, "1, 5, 10"),
         ("model.drop_path", 1.0, "[0, 1)"),
+        ("data.train_fraction", 0.0, "(0, 1]"),
+        ("data.source_views", ("2",), "data.target_view"),
+        ("objective.cross_view", -1.0, "0 or more"),
+        ("objective.motion", "optical_flow", "frame_difference, motion_history"),
     ],
 )
 def test_impossible_values_are_named(field: str, value: object, says: str):

@@ -126,6 +126,38 @@ def test_patch_order_by_hand():
     assert patches[0, :, 0].tolist() == [0, 20, 100, 120, 2000, 2020, 2100, 2120]
 
 
+def test_motion_history_by_hand():
+    """One pixel, five frames: it moves at frame 1 (which also stands for frame 0) and at 4."""
+    clip = jnp.array([0.0, 1.0, 1.2, 1.2, 3.0]).reshape(1, 5, 1, 1, 1)
+    history = objective.motion_history(clip, threshold=0.5)
+    np.testing.assert_allclose(history.ravel(), [1, 1, 0.8, 0.6, 1], rtol=1e-6)
+    still = objective.motion_history(jnp.zeros((1, 4, 2, 2, 3)), threshold=0.5)
+    assert still.shape == (1, 4, 2, 2, 1) and not still.any()
+
+
+def test_motion_history_equals_the_recursion():
+    """H(t) = 1 where something moves, else max(0, H(t - 1) - 1 / T) (Bobick and Davis, Eq. 3)."""
+    clip = np.random.default_rng(0).normal(size=(2, 7, 4, 4, 3)).astype(np.float32)
+    change = np.abs(np.diff(clip, axis=1, prepend=clip[:, :1])).max(axis=-1)
+    change[:, 0] = change[:, 1]
+    history = np.zeros((2, 4, 4))
+    ours = np.asarray(objective.motion_history(jnp.array(clip), threshold=2.0))
+    for time in range(7):
+        history = np.where(change[:, time] > 2.0, 1, np.maximum(0, history - 1 / 7))
+        np.testing.assert_allclose(ours[:, time, ..., 0], history, atol=1e-6)
+
+
+def test_any_feature_of_the_pixels_can_weigh():
+    """As optical flow would: two channels a pixel, of norm 5 in one tubelet, 0 elsewhere."""
+
+    def flow(clip):
+        x = jnp.zeros((*clip.shape[:-1], 2))
+        return x.at[:, 0, 0, 0].set(jnp.array([3.0, 4.0]))
+
+    weights = objective.motion_weights(jnp.zeros((1, 2, 2, 2, 3)), (2, 1, 1), 5.0, flow)
+    np.testing.assert_allclose(weights[0, 0] / weights[0, 1], np.e, rtol=1e-6)
+
+
 @settings(deadline=None, max_examples=8)
 @given(clips())
 def test_targets_equal_transcription(clip_and_patch):

@@ -243,7 +243,9 @@ def draw_pretraining(
       activity: that the sample is of.
     """
     rng = np.random.default_rng((seed, number))
-    views = sampling.choose_views(rng, tuple(activity.views), data.num_views)
+    views = sampling.choose_views(
+        rng, activity.views, data.num_views, data.target_view, data.source_views
+    )
     shortest = min(activity.views[view] for view in views)
     times = sampling.random_clip(rng, shortest, data.num_frames, data.stride)
     crops = [_draw_crops(data, rng) for _ in range(data.repeats)]
@@ -405,15 +407,28 @@ def _split(config: ConfigDict, index: Index, split: str) -> list[Activity]:
 
 def _with_enough_views(config: ConfigDict, activities: Sequence[Activity]) -> list[Activity]:
     """The activities of which a pre-training sample can be made."""
-    num_views = config.data.num_views
-    usable = [activity for activity in activities if len(activity.views) >= num_views]
-    if not usable:
-        most = max(len(activity.views) for activity in activities)
+    data = config.data
+    counts = [_usable_views(data, activity) for activity in activities]
+    if max(counts) < data.num_views:
+        chosen = ""
+        if data.target_view:
+            sources = ", ".join(data.source_views) or "any"
+            chosen = f" with target view {data.target_view} and source views {sources}"
         raise InputError(
-            f"data.num_views={num_views} but activities of protocol {config.data.protocol} have "
-            f"at most {most} training views; set config.data.num_views={most}"
+            f"data.num_views={data.num_views} but activities of protocol {data.protocol} have at "
+            f"most {max(counts)} training views{chosen}; set config.data.num_views={max(counts)}"
         )
-    return usable
+    return [a for a, count in zip(activities, counts, strict=True) if count >= data.num_views]
+
+
+def _usable_views(data: ConfigDict, activity: Activity) -> int:
+    """How many views a sample of this activity can have (`sampling.choose_views`)."""
+    if not data.target_view:
+        return len(activity.views)
+    if data.target_view not in activity.views:
+        return 0
+    sources = set(activity.views) - {data.target_view}
+    return 1 + len(sources & set(data.source_views) if data.source_views else sources)
 
 
 def _videos(activities: Sequence[Activity]) -> list[Video]:

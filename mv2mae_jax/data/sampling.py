@@ -4,7 +4,7 @@ Times are numbers of stored frames. The views of an activity are synchronised, s
 times serves all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 import numpy as np
 from jaxtyping import Int
@@ -37,6 +37,22 @@ def spaced_clips(
     return np.stack([clip_times(int(start), length, num_frames, stride) for start in starts])
 
 
-def choose_views(rng: np.random.Generator, views: Sequence[str], num_views: int) -> list[str]:
-    """Draws `num_views` different views in random order; the first is the target."""
-    return [str(view) for view in rng.permutation(sorted(views))[:num_views]]
+def choose_views(
+    rng: np.random.Generator,
+    views: Collection[str],
+    num_views: int,
+    target: str = "",
+    sources: Collection[str] = (),
+) -> list[str]:
+    """Draws `num_views` different views in random order; the first is the target.
+
+    Args:
+      rng: draws them.
+      views: of the activity.
+      num_views: a target and its sources.
+      target: the view that is always the target; empty: drawn.
+      sources: the views that sources are drawn from; empty: all others.
+    """
+    drawn = [str(view) for view in rng.permutation(sorted(views))]
+    first, *others = sorted(drawn, key=lambda view: view != target)
+    return [first, *(view for view in others if not sources or view in sources)][:num_views]

@@ -18,7 +18,12 @@ from mv2mae_jax.objective import normalize_pixels, patchify
 
 def pretraining_model(config: ConfigDict, rngs: nnx.Rngs) -> MV2MAE:
     """The masked autoencoder that a config describes."""
-    return MV2MAE(**_encoder_arguments(config), rngs=rngs)
+    return MV2MAE(
+        **_encoder_arguments(config),
+        cross_view=config.data.num_views > 1 and config.objective.cross_view > 0,
+        separate_projectors=config.model.projector == "separate",
+        rngs=rngs,
+    )
 
 
 def classifier(config: ConfigDict, num_classes: int, rngs: nnx.Rngs) -> Classifier:

@@ -22,7 +22,7 @@ class Reconstruction(NamedTuple):
     """Predicted pixels of every view's masked tubelets, in the order of its mask."""
 
     self_view: Float[Array, "B V M P"]
-    cross_view: Float[Array, "B V M P"] | None  # from all other views; None with a single view
+    cross_view: Float[Array, "B V M P"] | None  # from all other views; None without any
 
 
 class MV2MAE(nnx.Module):
@@ -38,21 +38,34 @@ class MV2MAE(nnx.Module):
         grid: Grid,
         pixels: int,
         *,
+        cross_view: bool = True,
+        separate_projectors: bool = False,
         positions: str = "flattened",
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Args as of `Encoder`."""
+        """Args: as of `Encoder`, and
+
+        cross_view: whether there is a cross-view decoder (Table 9).
+        separate_projectors: whether it has a projector and a mask token of its own; Table 12
+          lists them with the encoder, as shared.
+        """
         self.positions = positions
         self.grid = grid
         self.decoder_width = variant.decoder_width
         self.encoder = Encoder(variant, grid, pixels, positions=positions, dtype=dtype, rngs=rngs)
         self.encoder_norm = LayerNorm(variant.width, rngs=rngs)
         self.projector = linear(variant.width, variant.decoder_width, use_bias=False, rngs=rngs)
-        # Shared by both decoders, as Table 12 lists it with the encoder.
-        self.mask_token = nnx.Param(mask_token_init(rngs.params(), (variant.decoder_width,)))
+        self.mask_token = mask_token(variant.decoder_width, rngs=rngs)
         self.self_view_decoder = SelfViewDecoder(variant, pixels, rngs=rngs)
-        self.cross_view_decoder = CrossViewDecoder(variant, pixels, rngs=rngs)
+        self.has_cross_view, self.separate_projectors = cross_view, separate_projectors
+        if cross_view:
+            self.cross_view_decoder = CrossViewDecoder(variant, pixels, rngs=rngs)
+        if cross_view and separate_projectors:
+            self.cross_view_projector = linear(
+                variant.width, variant.decoder_width, use_bias=False, rngs=rngs
+            )
+            self.cross_view_mask_token = mask_token(variant.decoder_width, rngs=rngs)
 
     def __call__(self, patches: Float[Array, "B V N P"], mask: Mask) -> Reconstruction:
         """Reconstructs the masked tubelets of every view.
@@ -63,24 +76,32 @@ class MV2MAE(nnx.Module):
         """
         batch, views, _, _ = patches.shape
         patches, mask = jax.tree.map(merge_views, (patches, mask))
-        tokens, num_visible = self.tokens(patches, mask), mask.visible.shape[1]
+        visible = self.encoder(gather_tokens(patches, mask.visible), mask.visible)
+        visible, num_visible = self.encoder_norm(visible), visible.shape[1]
+        tokens = self.tokens(visible, mask, self.projector, self.mask_token)
         self_view = self.self_view_decoder(tokens, num_visible)
-        if views == 1:
-            return Reconstruction(self_view[:, None], None)
+        self_view = rearrange(self_view, "(b v) m p -> b v m p", b=batch)
+        if views == 1 or not self.has_cross_view:
+            return Reconstruction(self_view, None)
+        if self.separate_projectors:
+            own = self.cross_view_projector, self.cross_view_mask_token
+            tokens = self.tokens(visible, mask, *own)
         memory = self.memory(tokens[:, :num_visible], views)
         cross_view = self.cross_view_decoder(tokens, memory, num_visible)
-        return Reconstruction(
-            rearrange(self_view, "(b v) m p -> b v m p", b=batch),
-            rearrange(cross_view, "(b v) m p -> b v m p", b=batch),
-        )
+        return Reconstruction(self_view, rearrange(cross_view, "(b v) m p -> b v m p", b=batch))
 
-    def tokens(self, patches: Float[Array, "B N P"], mask: Mask) -> Float[Array, "B N D"]:
-        """What the decoders read: encoded visible tokens, then mask tokens, with positions."""
-        visible = self.encoder(gather_tokens(patches, mask.visible), mask.visible)
-        visible = self.projector(self.encoder_norm(visible))
+    def tokens(
+        self,
+        visible: Float[Array, "B K E"],
+        mask: Mask,
+        projector: nnx.Linear,
+        mask_token: nnx.Param,
+    ) -> Float[Array, "B N D"]:
+        """What a decoder reads: projected visible tokens, then mask tokens, with positions."""
+        visible = projector(visible)
         table = jnp.asarray(position_table(self.positions, self.grid, self.decoder_width))
         table = table.astype(visible.dtype)
-        hidden = self.mask_token[...].astype(visible.dtype) + table[mask.masked]
+        hidden = mask_token[...].astype(visible.dtype) + table[mask.masked]
         return jnp.concatenate([visible + table[mask.visible], hidden], axis=1)
 
     def memory(self, visible: Float[Array, "BV K D"], views: int) -> Float[Array, "BV sK D"]:
@@ -96,6 +117,6 @@ def merge_views(x: Array) -> Array:
     return x.reshape(-1, *x.shape[2:])
 
 
-def mask_token_init(key: Array, shape: tuple[int, ...]) -> Float[Array, "..."]:
+def mask_token(width: int, *, rngs: nnx.Rngs) -> nnx.Param:
     """Truncated normal with std 0.02, cut at one std on either side."""
-    return 0.02 * jax.random.truncated_normal(key, -1.0, 1.0, shape)
+    return nnx.Param(0.02 * jax.random.truncated_normal(rngs.params(), -1.0, 1.0, (width,)))

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from einops import rearrange
+from jaxtyping import Array, Float, Int, Key
 from ml_collections import ConfigDict
 
 from mv2mae_jax.data import loader
@@ -13,12 +14,15 @@ from mv2mae_jax.model import build
 from mv2mae_jax.model.masking import Mask, sample_masks
 from mv2mae_jax.model.mv2mae import MV2MAE, merge_views
 from mv2mae_jax.objective import (
+    MotionFeature,
+    frame_difference,
     gather_tokens,
-    motion_weights,
+    motion_history,
     normalize_patches,
     normalize_pixels,
     patchify,
     reconstruction_loss,
+    tubelet_motion,
 )
 from mv2mae_jax.training.loop import train
 from mv2mae_jax.training.sharding import make_mesh
@@ -61,7 +65,7 @@ def pretraining_loss(
     mask = draw_masks(config, keys, views)
     masked = merge_views(mask.masked)
     target = reconstruction_target(config, gather_tokens(patches, masked))
-    weights = jnp.take_along_axis(token_weights(config, clips), masked, axis=1)
+    weights = jnp.take_along_axis(token_weights(config, clips, masked), masked, axis=1)
 
     def loss_of(prediction: Float[Array, "B V M P"]) -> Float[Array, ""]:
         return views * reconstruction_loss(merge_views(prediction), target, weights).mean()
@@ -76,8 +80,10 @@ def pretraining_loss(
 
 
 def draw_masks(config: ConfigDict, keys: Key[Array, " B"], views: int) -> Mask:
-    """Independent masks for the views of every sample: indices [B V visible], [B V masked]."""
+    """Masks for the views of every sample: indices [B V visible] and [B V masked]."""
     view_keys = jax.vmap(lambda key: jax.random.split(key, views))(keys)
+    if config.masking.views == "shared":
+        view_keys = jnp.repeat(view_keys[:, :1], views, axis=1)
     masking = config.masking
     mask = sample_masks(merge_views(view_keys), masking.kind, masking.ratio, build.grid_of(config))
     return Mask(*(index.reshape(-1, views, index.shape[-1]) for index in mask))
@@ -87,14 +93,49 @@ def reconstruction_target(
     config: ConfigDict, patches: Float[Array, "B M P"]
 ) -> Float[Array, "B M P"]:
     """What the decoders are to predict, from ImageNet-normalised tubelets."""
-    channels = patches.reshape(*patches.shape[:-1], -1, 3)
-    pixels = channels * jnp.array(config.data.std) + jnp.array(config.data.mean)
-    pixels = pixels.reshape(patches.shape)
+    pixels = unit_pixels(config, rearrange(patches, "b m (p c) -> b m p c", c=3))
+    pixels = rearrange(pixels, "b m p c -> b m (p c)")
     return pixels if config.objective.targets == "pixels" else normalize_patches(pixels)
 
 
-def token_weights(config: ConfigDict, clips: Float[Array, "B T H W C"]) -> Float[Array, "B N"]:
-    """Weight of every tubelet's error, with a mean of one over a clip (or as Eq. 2 reads)."""
+def token_weights(
+    config: ConfigDict, clips: Float[Array, "B T H W C"], masked: Int[Array, "B M"]
+) -> Float[Array, "B N"]:
+    """Weight of every tubelet's error, with a mean of one under the softmax (or as Eq. 2 reads).
+
+    Args:
+      config: of the experiment.
+      clips: ImageNet-normalised.
+      masked: tokens over which the softmax is taken, if not over all; others then have weight 0.
+    """
     objective = config.objective
-    weights = motion_weights(clips, tuple(config.model.patch_size), objective.temperature)
-    return weights if objective.weight_scale == "literal" else weights * weights.shape[-1]
+    pixels, patch_size = in_motion_space(config, clips), tuple(config.model.patch_size)
+    scores = tubelet_motion(pixels, patch_size, motion_feature(config)) / objective.temperature
+    tokens = scores.shape[-1]
+    if objective.softmax_over == "masked":
+        rows, tokens = jnp.arange(len(masked))[:, None], masked.shape[-1]
+        scores = jnp.full_like(scores, -jnp.inf).at[rows, masked].set(scores[rows, masked])
+    weights = jax.nn.softmax(scores, axis=-1)
+    return weights if objective.weight_scale == "literal" else weights * tokens
+
+
+def motion_feature(config: ConfigDict) -> MotionFeature:
+    """The feature that `objective.motion` names."""
+    if config.objective.motion == "motion_history":
+        return partial(motion_history, threshold=config.objective.motion_threshold)
+    return frame_difference
+
+
+def in_motion_space(
+    config: ConfigDict, clips: Float[Array, "B T H W C"]
+) -> Float[Array, "B T H W C"]:
+    """ImageNet-normalised clips in the space in which motion is measured."""
+    if config.objective.motion_space == "normalized":
+        return clips
+    unit = unit_pixels(config, clips)
+    return unit if config.objective.motion_space == "unit" else 255.0 * unit
+
+
+def unit_pixels(config: ConfigDict, pixels: Float[Array, "*B C"]) -> Float[Array, "*B C"]:
+    """ImageNet-normalised values back in [0, 1]."""
+    return pixels * jnp.array(config.data.std) + jnp.array(config.data.mean)

@@ -22,6 +22,7 @@ from mv2mae_jax.data import loader
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.model import build
 from mv2mae_jax.objective import motion_weights, normalize_pixels
+from mv2mae_jax.tasks.pretrain import in_motion_space, motion_feature
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.visualize.reconstruct import effective_tubelets, motion_overlay, reconstruct
@@ -83,10 +84,11 @@ def motion_rows(config: ConfigDict, clip: UInt8[np.ndarray, "T H W C"]) -> Rows:
     patch_size, grid = tuple(config.model.patch_size), build.grid_of(config)
     frames = clip / 255.0
     normalized = normalize_pixels(jnp.asarray(clip)[None], config.data.mean, config.data.std)
+    pixels, feature = in_motion_space(config, normalized), motion_feature(config)
     rows = {"input": frames}
     for factor in TEMPERATURE_FACTORS:
         temperature = config.objective.temperature * factor
-        weights = np.asarray(motion_weights(normalized, patch_size, temperature)[0])
+        weights = np.asarray(motion_weights(pixels, patch_size, temperature, feature)[0])
         label = (
             f"τ = {temperature:g}\n{effective_tubelets(weights):.0f} of {len(weights)}\ntubelets"
         )

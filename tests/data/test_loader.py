@@ -239,6 +239,11 @@ def test_class_names(config):
     ("field", "value", "message"),
     [
         ("data.num_views", 4, r"num_views=4 but .* at most 3 training views; set .*num_views=3"),
+        (
+            "data.target_view",
+            "9",
+            r"at most 0 training views with target view 9 and source views any",
+        ),
         ("batch_size", 40, r"batch_size=40 but .* only 13 training samples"),
         ("data.crops", "same", r"data.crops is 'same'"),
         ("data.protocol", "xset", r"no protocol 'xset'"),

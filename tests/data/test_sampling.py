@@ -94,3 +94,14 @@ def test_every_ordered_pair_of_views_is_drawn_about_equally():
     counts = {pair: pairs.count(pair) for pair in set(pairs)}
     assert len(counts) == 6
     assert all(140 < count < 260 for count in counts.values())
+
+
+def test_a_fixed_target_comes_first_and_sources_are_the_chosen_ones():
+    rng = np.random.default_rng(0)
+    drawn = [sampling.choose_views(rng, "1234", 3, "2", ("1", "3", "4")) for _ in range(200)]
+    assert {views[0] for views in drawn} == {"2"}
+    assert {tuple(sorted(views[1:])) for views in drawn} == {("1", "3"), ("1", "4"), ("3", "4")}
+    only = {tuple(sampling.choose_views(rng, "1234", 2, "1", ("4",))) for _ in range(20)}
+    assert only == {("1", "4")}
+    others = {sampling.choose_views(rng, "123", 2, "3")[1] for _ in range(50)}
+    assert others == {"1", "2"}

@@ -14,6 +14,7 @@ from mv2mae_jax.model.decoders import CrossViewBlock
 from mv2mae_jax.model.masking import sample_masks
 from mv2mae_jax.model.mv2mae import MV2MAE
 from mv2mae_jax.model.variants import Variant
+from mv2mae_jax.objective import gather_tokens
 from mv2mae_jax.training.parameters import split
 
 VARIANT = Variant(width=32, depth=1, heads=2, decoder_width=24, decoder_heads=3, decoder_depth=2)
@@ -81,7 +82,9 @@ def test_equals_transcription(model, views):
         bound = definition.bind(parameters)
         flat = patches.reshape(-1, *patches.shape[2:])
         by_view = jax.tree.map(lambda x: x.reshape(BATCH, views, -1), mask)
-        return bound(patches, by_view).cross_view, bound.tokens(flat, mask)
+        visible = bound.encoder_norm(bound.encoder(gather_tokens(flat, mask.visible), mask.visible))
+        tokens = bound.tokens(visible, mask, bound.projector, bound.mask_token)
+        return bound(patches, by_view).cross_view, tokens
 
     @jax.jit
     def our_gradients(parameters, tokens):

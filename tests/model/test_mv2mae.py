@@ -114,6 +114,35 @@ def test_any_number_of_views_with_the_same_parameters(reconstruct, views):
     )
 
 
+def test_without_cross_view_decoder_only_that_is_missing(model):
+    """Table 9: the same parameters otherwise, and the same self-view reconstruction."""
+    definition, parameters = split(
+        MV2MAE(VARIANT, GRID, PIXELS, cross_view=False, rngs=nnx.Rngs(0))
+    )
+    whole_definition, whole = model
+    kept = {name for name in whole if not name.startswith("cross_view_decoder.")}
+    assert set(parameters) == kept < set(whole)
+    patches, mask = sample(2)
+    out = definition.bind({name: whole[name] for name in kept})(patches, mask)
+    assert out.cross_view is None
+    expected = whole_definition.bind(whole)(patches, mask).self_view
+    np.testing.assert_array_equal(out.self_view, expected)
+
+
+def test_separate_projectors_serve_one_decoder_each():
+    definition, parameters = split(
+        MV2MAE(VARIANT, GRID, PIXELS, separate_projectors=True, rngs=nnx.Rngs(0))
+    )
+    patches, mask = sample(2)
+    before = definition.bind(parameters)(patches, mask)
+    for prefix, changes in (("", (True, False)), ("cross_view_", (False, True))):
+        for name in (f"{prefix}projector.kernel", f"{prefix}mask_token"):
+            changed = parameters | {name: parameters[name] + 0.1}
+            after = definition.bind(changed)(patches, mask)
+            differs = [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
+            assert tuple(differs) == changes, name
+
+
 def test_bfloat16_computes_near_float32(reconstruct):
     """Parameters and loss stay float32, the reconstruction is bfloat16 and close."""
     patches, mask = sample(2)

@@ -8,7 +8,13 @@ from flax import nnx
 
 from configs.mannequin import get_config
 from mv2mae_jax.model import build
-from mv2mae_jax.tasks.pretrain import draw_masks, pretraining_loss, reconstruction_target
+from mv2mae_jax.objective import motion_history, motion_weights, normalize_pixels
+from mv2mae_jax.tasks.pretrain import (
+    draw_masks,
+    pretraining_loss,
+    reconstruction_target,
+    token_weights,
+)
 from mv2mae_jax.training.step import sample_keys
 
 
@@ -76,6 +82,52 @@ def test_literal_weights_are_smaller_by_the_number_of_tokens():
     one, _ = pretraining_loss(mean_one, model, batch, KEYS)
     other, _ = pretraining_loss(literal, model, batch, KEYS)
     assert float(one) == pytest.approx(8 * float(other), rel=1e-5)
+
+
+def test_space_of_the_motion_scales_the_temperature():
+    """Differences in 0..255 at 255 tau are those in [0, 1] at tau; channels count alike in both."""
+    clips = batch_of(1)["clips"][:, 0]
+    masked = jnp.arange(5)[None].repeat(3, axis=0)
+
+    def weights(space: str, temperature: float) -> np.ndarray:
+        config = small_config(motion_space=space, temperature=temperature)
+        normalized = normalize_pixels(clips, config.data.mean, config.data.std)
+        return np.asarray(token_weights(config, normalized, masked))
+
+    np.testing.assert_allclose(weights("bytes", 255 * 2.0), weights("unit", 2.0), rtol=1e-4)
+    by_hand = np.asarray(motion_weights(jnp.asarray(clips) / 255.0, (2, 8, 8), 2.0)) * 8
+    np.testing.assert_allclose(weights("unit", 2.0), by_hand, rtol=1e-4)
+    assert np.abs(weights("normalized", 2.0) - weights("unit", 2.0)).max() > 0.01
+
+
+def test_softmax_over_masked_tokens_alone():
+    clips = normalize_pixels(batch_of(1)["clips"][:, 0], (0.5,) * 3, (0.2,) * 3)
+    masked = jnp.array([[0, 3, 5], [7, 1, 2], [4, 5, 6]])
+    every = token_weights(small_config(temperature=3.0), clips, masked)
+    alone = token_weights(small_config(temperature=3.0, softmax_over="masked"), clips, masked)
+    hidden = jnp.take_along_axis(every, masked, axis=1)
+    expected = 3 * hidden / hidden.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(jnp.take_along_axis(alone, masked, axis=1), expected, rtol=1e-5)
+    np.testing.assert_allclose(alone.sum(axis=1), 3, rtol=1e-5)
+    flat = token_weights(small_config(temperature=np.inf, softmax_over="masked"), clips, masked)
+    np.testing.assert_array_equal(jnp.take_along_axis(flat, masked, axis=1), 1)
+
+
+def test_motion_history_is_a_choice():
+    clips = normalize_pixels(batch_of(1)["clips"][:, 0], (0.5,) * 3, (0.2,) * 3)
+    config = small_config(motion="motion_history", motion_threshold=3.5, temperature=2.0)
+    ours = token_weights(config, clips, jnp.zeros((3, 1), jnp.int32))
+    feature = motion_history(clips, 3.5)
+    np.testing.assert_allclose(ours, 8 * motion_weights(clips, (2, 8, 8), 2.0, lambda _: feature))
+    assert 0 < float((feature == 1).mean()) < 1
+
+
+def test_shared_masks():
+    config = small_config()
+    config.masking.views = "shared"
+    mask = draw_masks(config, KEYS, 3)
+    assert (mask.masked == mask.masked[:, :1]).all()
+    assert not (mask.masked[0] == mask.masked[1]).all()
 
 
 def test_pixel_targets_are_the_clip_in_0_1():
