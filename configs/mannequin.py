@@ -12,7 +12,7 @@ from configs import base
 
 def get_config(variant: str = "pretrain") -> ConfigDict:
     """A small encoder on 8 frames of 56 pixels; test camera 1, train cameras 2 and 3."""
-    task, options = base.parse_variant(variant, protocol="xview")
+    task, options = base.parse_variant(variant, protocol=("xview", "xsub"))
     config = base.get_config()
     if task != "pretrain":
         base.set_finetuning(config)

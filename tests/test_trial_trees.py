@@ -2,24 +2,18 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import simplejpeg
 from ml_collections import ConfigDict
+from steps import Training
 from trial_trees import TREES, Tree
 
 from configs.base import get_config
-from mv2mae_jax.data.loader import Batch, finetuning_batches, num_samples, pretraining_batches
+from mv2mae_jax.data.loader import finetuning_batches, num_samples, pretraining_batches
 from mv2mae_jax.data.records import RecordSource, load_index
-from mv2mae_jax.model import build
-from mv2mae_jax.tasks.pretrain import pretraining_loss
-from mv2mae_jax.training.optimizer import adamw, learning_rate
-from mv2mae_jax.training.sharding import make_mesh, to_devices
-from mv2mae_jax.training.step import Metrics, create_state, make_train_step
 
 # Protocol -> activities that have two training views, or, where one view is all there is, videos.
 PROTOCOLS = {
@@ -64,29 +58,9 @@ def config_of(dataset: str, data_dir: Path) -> ConfigDict:
 
 
 @pytest.fixture(scope="module")
-def train() -> Callable[[Batch], Metrics]:
-    """A step of pre-training; compiled once for all data sets, whose batches are alike."""
-    config = config_of("ntu", Path())
-    mesh = make_mesh(1)
-    make_optimizer = partial(adamw, config, learning_rate(config, 1))
-    make_model = partial(build.pretraining_model, config)
-    definition, state = create_state(make_model, make_optimizer, config.seed, mesh)
-    step = make_train_step(
-        definition,
-        partial(pretraining_loss, config),
-        make_optimizer(state.parameters),
-        seed=0,
-        accumulation=1,
-        state=state,
-        mesh=mesh,
-    )
-
-    def train_on(batch: Batch) -> Metrics:
-        nonlocal state
-        state, metrics = step(state, to_devices(batch, mesh))
-        return metrics
-
-    return train_on
+def training() -> Training:
+    """Compiled once for all data sets, whose batches are alike."""
+    return Training(config_of("ntu", Path()))
 
 
 def test_every_frame_of_every_view_is_stored_as_filmed(built: tuple[str, Tree, Path, str]) -> None:
@@ -109,9 +83,7 @@ def test_what_is_odd_is_named(built: tuple[str, Tree, Path, str]) -> None:
     assert "could not use" not in output
 
 
-def test_a_step_of_training(
-    built: tuple[str, Tree, Path, str], train: Callable[[Batch], Metrics]
-) -> None:
+def test_a_step_of_training(built: tuple[str, Tree, Path, str], training: Training) -> None:
     dataset, _, data_dir, _ = built
     config = config_of(dataset, data_dir)
     if dataset == "rocog_v2":  # its clips are single views: nothing to pre-train on
@@ -124,6 +96,6 @@ def test_a_step_of_training(
         with pretraining_batches(config) as batches:
             batch = next(batches)
         assert batch["clips"].shape == (2, 2, 4, 32, 32, 3)
-        metrics = train(batch)
+        [metrics] = training.on([batch])
         assert all(np.isfinite(metrics[name]) for name in ("loss", "self_view", "cross_view"))
     assert num_samples(config) == PROTOCOLS[dataset][1]

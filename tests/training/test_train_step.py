@@ -20,7 +20,7 @@ def train(tmp_path: Path, devices: int, fsdp: int = 1, accumulation: int = 1) ->
     # NPROC: with fewer threads than devices, XLA's collectives on a CPU can wait for ever.
     environment = os.environ | {"XLA_FLAGS": flags, "NPROC": "32"}
     words = [sys.executable, "tests/training/devices.py", str(fsdp), str(accumulation), str(out)]
-    subprocess.run(words, check=True, env=environment | {"PYTHONPATH": "."})
+    subprocess.run(words, check=True, env=environment | {"PYTHONPATH": ".:tests"})
     return dict(np.load(out))
 
 

@@ -1,0 +1,29 @@
+"""RoCoG-v2, real clips, fine-tuned from NTU (Table 6, which does not say which; here NTU-120).
+
+Its clips are single views: nothing to pre-train on.
+
+    python -m mv2mae_jax.prepare rocog_v2 --raw-dir RAW --data-dir data
+    python -m mv2mae_jax.main --config=configs/rocog_v2.py --workdir=runs/rocog_v2 \
+        --config.finetune.init_from=runs/ntu120
+
+Variants: finetune (default), evaluate, probe; protocol=ground (default) or air.
+Paper: 89.0 top-1 (ground).
+Cost: 0.15 M clips of 82 GFLOP.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(variant: str = "finetune") -> ConfigDict:
+    """Transfer from NTU."""
+    task, options = base.parse_variant(
+        variant, tasks=("finetune", "evaluate", "probe"), protocol=("ground", "air")
+    )
+    config = base.get_config()
+    base.set_transfer(config)
+    config.task = task
+    config.data.dataset = "rocog_v2"
+    config.data.protocol = options["protocol"]
+    return config

@@ -1,0 +1,55 @@
+"""Steps of training on given batches, without a loop, records or a work directory."""
+
+from collections.abc import Iterable
+from functools import partial
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from mv2mae_jax.data.loader import Batch
+from mv2mae_jax.model import build
+from mv2mae_jax.tasks.finetune import classification_loss
+from mv2mae_jax.tasks.pretrain import pretraining_loss
+from mv2mae_jax.training.optimizer import adamw, learning_rate
+from mv2mae_jax.training.sharding import make_mesh, to_devices
+from mv2mae_jax.training.step import Metrics, create_state, make_train_step
+
+
+class Training:
+    """The model of a config and its jitted step; with classes, its classifier."""
+
+    def __init__(self, config: ConfigDict, classes: int = 0) -> None:
+        self._mesh = make_mesh(config.mesh.fsdp)
+        make_optimizer = partial(adamw, config, learning_rate(config, steps_per_epoch=1))
+        loss, make_model = pretraining_loss, partial(build.pretraining_model, config)
+        if classes:
+            loss, make_model = classification_loss, partial(build.classifier, config, classes)
+        definition, self.state = create_state(make_model, make_optimizer, config.seed, self._mesh)
+        self._step = make_train_step(
+            definition,
+            partial(loss, config),
+            make_optimizer(self.state.parameters),
+            seed=config.seed,
+            accumulation=config.accumulation,
+            state=self.state,
+            mesh=self._mesh,
+        )
+
+    def on(self, batches: Iterable[Batch]) -> list[Metrics]:
+        """Trains on each batch; the metrics of every step."""
+        every = []
+        for batch in batches:
+            self.state, metrics = self._step(self.state, to_devices(batch, self._mesh))
+            every.append(metrics)
+        return every
+
+
+def random_batch(config: ConfigDict, size: int, number: int, classes: int = 0) -> Batch:
+    """Noise in the shape of a config's batch; `number` counts the batches."""
+    rng = np.random.default_rng(number)
+    data = config.data
+    views = () if classes else (data.num_views,)
+    shape = (size, *views, data.num_frames, data.image_size, data.image_size, 3)
+    index = np.arange(number * size, (number + 1) * size, dtype=np.int32)
+    batch = {"clips": rng.integers(0, 256, shape).astype(np.uint8), "index": index}
+    return batch | ({"label": (index % classes).astype(np.int32)} if classes else {})
