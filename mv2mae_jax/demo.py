@@ -16,6 +16,7 @@ import numpy as np
 from tabulate import tabulate
 
 CONFIG = "configs/mannequin.py"
+PICTURES = ("motion", "reconstruction", "attention")
 
 
 def main() -> int:
@@ -35,7 +36,7 @@ def main() -> int:
             "--short-side=64",  # crops of 56 pixels are 56 to 64 high
         )
         results = [train_and_test(out, seed) for seed in range(args.seeds)]
-        for picture in ("motion", "reconstruction"):
+        for picture in PICTURES:
             run(
                 f"draw {picture}",
                 *("visualize", picture, f"--workdir={out / 'pretrain-0'}"),
@@ -45,7 +46,7 @@ def main() -> int:
         return error.returncode
     print(f"\nTop-1 accuracy on camera 1, which no training has seen ({args.seeds} seed(s)):\n")
     print(table(results))
-    print(f"\nPictures: {out / 'motion.png'}, {out / 'reconstruction.png'}")
+    print(f"\nPictures: {', '.join(str(out / f'{picture}.png') for picture in PICTURES)}")
     print(f"Time: {(time.perf_counter() - started) / 60:.1f} minutes")
     return 0
 

@@ -5,6 +5,7 @@ norm and the head compute nothing else; attention does not care about order, so 
 un-shuffled.
 """
 
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -79,3 +80,13 @@ class CrossViewDecoder(nnx.Module):
             tokens = block(tokens, memory)
         masked = self.blocks[-1](tokens, memory, first=num_visible)
         return self.head(self.norm(masked))
+
+    def attention(
+        self, tokens: Float[Array, "B N D"], memory: Float[Array, "B K D"]
+    ) -> Float[Array, "B blocks heads N K"]:
+        """Where each token looks in the source views, in every block and head (Figure 5)."""
+        maps = []
+        for block in self.blocks:
+            maps.append(block.attention_to(tokens, memory))
+            tokens = block(tokens, memory)
+        return jnp.stack(maps, axis=1)

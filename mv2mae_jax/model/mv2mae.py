@@ -75,20 +75,44 @@ class MV2MAE(nnx.Module):
           mask: indices [B V visible] and [B V masked].
         """
         batch, views, _, _ = patches.shape
-        patches, mask = jax.tree.map(merge_views, (patches, mask))
-        visible = self.encoder(gather_tokens(patches, mask.visible), mask.visible)
-        visible, num_visible = self.encoder_norm(visible), visible.shape[1]
+        mask = jax.tree.map(merge_views, mask)
+        visible, num_visible = self.encode(merge_views(patches), mask), mask.visible.shape[1]
         tokens = self.tokens(visible, mask, self.projector, self.mask_token)
         self_view = self.self_view_decoder(tokens, num_visible)
         self_view = rearrange(self_view, "(b v) m p -> b v m p", b=batch)
         if views == 1 or not self.has_cross_view:
             return Reconstruction(self_view, None)
-        if self.separate_projectors:
-            own = self.cross_view_projector, self.cross_view_mask_token
-            tokens = self.tokens(visible, mask, *own)
-        memory = self.memory(tokens[:, :num_visible], views)
+        tokens, memory = self.cross_view_inputs(visible, mask, views)
         cross_view = self.cross_view_decoder(tokens, memory, num_visible)
         return Reconstruction(self_view, rearrange(cross_view, "(b v) m p -> b v m p", b=batch))
+
+    def cross_attention(
+        self, patches: Float[Array, "B V N P"], mask: Mask
+    ) -> Float[Array, "B V blocks heads N sK"]:
+        """Where every token of each view looks in the visible tokens of all other views.
+
+        Tokens come visible first, masked last, in the order of the mask; args as of a call.
+        """
+        batch, views, _, _ = patches.shape
+        mask = jax.tree.map(merge_views, mask)
+        visible = self.encode(merge_views(patches), mask)
+        maps = self.cross_view_decoder.attention(*self.cross_view_inputs(visible, mask, views))
+        return rearrange(maps, "(b v) l h n k -> b v l h n k", b=batch)
+
+    def encode(self, patches: Float[Array, "B N P"], mask: Mask) -> Float[Array, "B K E"]:
+        """Normalised latents of the visible tokens."""
+        visible = self.encoder(gather_tokens(patches, mask.visible), mask.visible)
+        return self.encoder_norm(visible)
+
+    def cross_view_inputs(
+        self, visible: Float[Array, "BV K E"], mask: Mask, views: int
+    ) -> tuple[Float[Array, "BV N D"], Float[Array, "BV sK D"]]:
+        """What the cross-view decoder reads of each view, and its memory of the others."""
+        own = (self.projector, self.mask_token)
+        if self.separate_projectors:
+            own = (self.cross_view_projector, self.cross_view_mask_token)
+        tokens = self.tokens(visible, mask, *own)
+        return tokens, self.memory(tokens[:, : mask.visible.shape[1]], views)
 
     def tokens(
         self,

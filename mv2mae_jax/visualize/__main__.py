@@ -2,6 +2,7 @@
 
 python -m mv2mae_jax.visualize motion --workdir DIR --out motion.png
 python -m mv2mae_jax.visualize reconstruction --workdir DIR --out reconstruction.png
+python -m mv2mae_jax.visualize attention --workdir DIR --out attention.png
 """
 
 import argparse
@@ -25,7 +26,8 @@ from mv2mae_jax.objective import motion_weights, normalize_pixels
 from mv2mae_jax.tasks.pretrain import in_motion_space, motion_feature
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.parameters import Parameters
-from mv2mae_jax.visualize.reconstruct import effective_tubelets, motion_overlay, reconstruct
+from mv2mae_jax.visualize.attention import cross_attention_maps, mark_tubelet
+from mv2mae_jax.visualize.reconstruct import effective_tubelets, overlay, reconstruct
 
 Rows = dict[str, Float[np.ndarray, "T H W C"]]
 
@@ -38,7 +40,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m mv2mae_jax.visualize", description="Pictures of a pre-training run."
     )
-    parser.add_argument("picture", choices=("motion", "reconstruction"))
+    parser.add_argument("picture", choices=("motion", "reconstruction", "attention"))
     parser.add_argument("--workdir", required=True, help="work directory of a pre-training run")
     parser.add_argument("--out", required=True, help="PNG file to write")
     parser.add_argument("--data-dir", help="where the records are; default: as in training")
@@ -59,7 +61,7 @@ def draw(
     data_dir: str | None = None,
     samples: int = 2,
 ) -> None:
-    """Draws `motion` or `reconstruction` for some training activities of a run."""
+    """Draws `motion`, `reconstruction` or `attention` for some training activities of a run."""
     parameters, config = load_parameters(workdir)
     config.data.data_dir = data_dir or config.data.data_dir
     config.batch_size = samples
@@ -68,6 +70,12 @@ def draw(
     if picture == "motion":
         sections = [motion_rows(config, clip[0]) for clip in clips]
         note = "brightness: weight relative to the largest of the clip"
+    elif picture == "attention":
+        sections = attention_rows(config, parameters, clips)
+        note = (
+            "where the cross-view decoder looks to predict the marked tubelet, the masked one that "
+            "moves most;\nbrightness: mean over heads and blocks; masked source tubelets are dark"
+        )
     else:
         sections = reconstruction_rows(config, parameters, clips)
         note = (
@@ -92,7 +100,7 @@ def motion_rows(config: ConfigDict, clip: UInt8[np.ndarray, "T H W C"]) -> Rows:
         label = (
             f"τ = {temperature:g}\n{effective_tubelets(weights):.0f} of {len(weights)}\ntubelets"
         )
-        rows[label] = motion_overlay(frames, weights, patch_size, grid)
+        rows[label] = overlay(frames, weights, patch_size, grid)
     return rows
 
 
@@ -112,6 +120,28 @@ def reconstruction_rows(
         }
         for b in range(len(clips))
     ]
+
+
+def attention_rows(
+    config: ConfigDict, parameters: Parameters, clips: UInt8[np.ndarray, "B V T H W C"]
+) -> list[Rows]:
+    """Of every sample: the target, masked and reconstructed, and the attention to its sources."""
+    patch_size, grid = tuple(config.model.patch_size), build.grid_of(config)
+    pictures = reconstruct(config, parameters, clips)
+    attention = cross_attention_maps(config, parameters, clips)
+    sections = []
+    for b, query in enumerate(attention.query):
+        rows = {
+            "target view": pictures.input[b, 0],
+            "masked": mark_tubelet(pictures.masked[b, 0], query, patch_size, grid),
+            "cross-view\ndecoder": pictures.cross_view[b, 0],
+        }
+        for number, weights in enumerate(attention.sources[b], start=1):
+            frames = pictures.input[b, number]
+            rows[f"source view {number}"] = frames
+            rows[f"attention to\nview {number}"] = overlay(frames, weights, patch_size, grid)
+        sections.append(rows)
+    return sections
 
 
 def save(sections: list[Rows], frame_step: int, note: str, out: str | Path) -> None:

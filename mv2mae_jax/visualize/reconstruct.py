@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.model import build
+from mv2mae_jax.model.masking import Mask
 from mv2mae_jax.model.mv2mae import merge_views
 from mv2mae_jax.model.positions import Grid
 from mv2mae_jax.objective import gather_tokens, patchify, unpatchify
@@ -42,11 +43,10 @@ def reconstruct(
     model = definition.bind(parameters)
     batch, views = clips.shape[:2]
     patch_size, grid = tuple(config.model.patch_size), build.grid_of(config)
-    mask = draw_masks(config, sample_keys(config.seed, jnp.arange(batch)), views)
-    inputs = build.clip_patches(config, merge_views(jnp.asarray(clips)))
-    self_view, cross_view = model(inputs.reshape(batch, views, *inputs.shape[1:]), mask)
+    inputs, mask = masked_inputs(config, clips)
+    self_view, cross_view = model(inputs, mask)
     if cross_view is None:
-        raise InputError("a single-view run has no cross-view reconstruction to show")
+        raise InputError("a run without cross-view decoder has no reconstruction by it to show")
 
     pixels = patchify(merge_views(jnp.asarray(clips) / 255.0), patch_size)
     visible, masked = merge_views(mask.visible), merge_views(mask.masked)
@@ -72,6 +72,16 @@ def reconstruct(
     )
 
 
+def masked_inputs(
+    config: ConfigDict, clips: UInt8[np.ndarray, "B V T H W C"]
+) -> tuple[Float[Array, "B V N P"], Mask]:
+    """What the model reads of clips, and masks drawn as in training."""
+    batch, views = clips.shape[:2]
+    mask = draw_masks(config, sample_keys(config.seed, jnp.arange(batch)), views)
+    patches = build.clip_patches(config, merge_views(jnp.asarray(clips)))
+    return patches.reshape(batch, views, *patches.shape[1:]), mask
+
+
 def surrounding_statistics(
     visible_pixels: Float[Array, "B K P"],
     visible: Int[Array, "B K"],
@@ -93,7 +103,7 @@ def surrounding_statistics(
     return mean[:, :, None], std[:, :, None]
 
 
-def motion_overlay(
+def overlay(
     frames: Float[np.ndarray, "T H W C"],
     weights: Float[np.ndarray, " N"],
     patch_size: tuple[int, int, int],

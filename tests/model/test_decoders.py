@@ -14,7 +14,6 @@ from mv2mae_jax.model.decoders import CrossViewBlock
 from mv2mae_jax.model.masking import sample_masks
 from mv2mae_jax.model.mv2mae import MV2MAE
 from mv2mae_jax.model.variants import Variant
-from mv2mae_jax.objective import gather_tokens
 from mv2mae_jax.training.parameters import split
 
 VARIANT = Variant(width=32, depth=1, heads=2, decoder_width=24, decoder_heads=3, decoder_depth=2)
@@ -82,7 +81,7 @@ def test_equals_transcription(model, views):
         bound = definition.bind(parameters)
         flat = patches.reshape(-1, *patches.shape[2:])
         by_view = jax.tree.map(lambda x: x.reshape(BATCH, views, -1), mask)
-        visible = bound.encoder_norm(bound.encoder(gather_tokens(flat, mask.visible), mask.visible))
+        visible = bound.encode(flat, mask)
         tokens = bound.tokens(visible, mask, bound.projector, bound.mask_token)
         return bound(patches, by_view).cross_view, tokens
 
@@ -117,6 +116,21 @@ def test_equals_transcription(model, views):
     assert_same(ours, theirs.detach())
     assert_same(token_gradients, theirs_in.grad)
     assert_same_parameters(parameter_gradients, {name: x.grad for name, x in p.items()})
+
+
+def test_attention_maps_are_those_of_the_blocks_in_turn(model):
+    """Of the whole model, against its decoder's blocks run one by one on its inputs."""
+    definition, parameters = model
+    bound = definition.bind(parameters)
+    patches = jnp.float32(np.random.default_rng(0).normal(size=(BATCH, 3, np.prod(GRID), PIXELS)))
+    mask = sample_masks(jax.random.split(jax.random.key(0), BATCH * 3), "random", 0.6, GRID)
+    maps = bound.cross_attention(patches, jax.tree.map(lambda x: x.reshape(BATCH, 3, -1), mask))
+    visible = bound.encode(patches.reshape(-1, *patches.shape[2:]), mask)
+    tokens, memory = bound.cross_view_inputs(visible, mask, 3)
+    for number, block in enumerate(bound.cross_view_decoder.blocks):
+        expected = block.attention_to(tokens, memory)
+        np.testing.assert_allclose(maps[1, 2, number], expected[3 + 2], rtol=1e-5, atol=1e-6)
+        tokens = block(tokens, memory)
 
 
 def test_attention_map_is_what_the_block_uses():

@@ -15,7 +15,7 @@ from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.parameters import split
 from mv2mae_jax.visualize.reconstruct import (
     effective_tubelets,
-    motion_overlay,
+    overlay,
     reconstruct,
     surrounding_statistics,
 )
@@ -63,7 +63,7 @@ def test_effective_tubelets():
 
 def test_overlay_is_brightest_where_the_weight_is_largest():
     weights = np.array([0.1, 0.4, 0.4, 0.1])
-    shown = motion_overlay(np.ones((2, 4, 4, 3)), weights, (2, 2, 2), (1, 2, 2))
+    shown = overlay(np.ones((2, 4, 4, 3)), weights, (2, 2, 2), (1, 2, 2))
     assert (shown[:, :2, 2:] == 1).all()
     assert (shown[:, :2, :2] < 0.5).all()
 

@@ -1,0 +1,67 @@
+"""docs/paper.md keeps its word: what its tables name exists, and configs in its commands build."""
+
+import importlib
+import re
+from functools import reduce
+from pathlib import Path
+
+import pytest
+
+from configs.base import get_config
+from mv2mae_jax.check import check
+
+PAPER = Path("docs/paper.md").read_text()
+TERMS = sorted(set(re.findall(r"`([^`\n]+)`", PAPER)))
+FIELDS = [term for term in TERMS if term.startswith("config.")]
+COMMANDS = [term for term in TERMS if "python -m" in term]
+CONFIGS = sorted(set(re.findall(r"--config=(configs/[^`\s]+)", PAPER)))
+PLACES = [term for term in TERMS if re.match(r"[\w/]+\.py\b", term)]
+ITEMS = [f"Table {n}" for n in (*range(1, 12), 17, 18)] + [f"Figure {n}" for n in range(2, 7)]
+
+
+def test_the_tables_are_found():
+    assert min(len(FIELDS), len(CONFIGS), len(PLACES), len(COMMANDS)) >= 15
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_place_exists(place: str):
+    file, _, name = place.partition(": ")
+    path = Path(file) if file.split("/")[0] in ("configs", "tests") else Path("mv2mae_jax") / file
+    assert path.is_file()
+    if name:
+        module = importlib.import_module(".".join(path.with_suffix("").parts))
+        reduce(getattr, name.split("."), module)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_field_exists(field: str):
+    reduce(lambda config, name: config[name], field.split(".")[1:], get_config())
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_config_builds(config: str):
+    path, _, variant = config.partition(":")
+    module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+    check(module.get_config(variant) if variant else module.get_config())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_exists(command: str):
+    _, _, module, *words = command.split()
+    path = Path(*module.split("."))
+    source = path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__main__.py"
+    assert source.exists()
+    assert all(f'"{word}"' in source.read_text() for word in words if word.isalpha())
+
+
+@pytest.mark.parametrize("item", ITEMS)
+def test_every_table_and_figure_has_a_command(item: str):
+    [row] = re.findall(rf"^\| {item} \|.*$", PAPER, re.MULTILINE)
+    assert "--config=configs/" in row or "python -m" in row
+
+
+def test_every_config_of_the_paper_is_a_command_of_the_paper():
+    own = {"base", "custom", "mannequin", "pose2sim", "__init__"}
+    named = {config.partition(":")[0] for config in CONFIGS}
+    ours = {str(p) for p in Path("configs").rglob("*.py") if p.stem not in own}
+    assert ours == named

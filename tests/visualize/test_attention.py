@@ -1,0 +1,64 @@
+"""The picture of the attention shows the tokens that it says, and only visible ones."""
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from configs.mannequin import get_config
+from mv2mae_jax.errors import InputError
+from mv2mae_jax.model import build
+from mv2mae_jax.training.parameters import split
+from mv2mae_jax.visualize.attention import cross_attention_maps, mark_tubelet
+from mv2mae_jax.visualize.reconstruct import masked_inputs
+
+
+@pytest.fixture(scope="module")
+def config():
+    config = get_config()
+    config.data.num_frames, config.data.image_size = 4, 16
+    config.model.patch_size = (2, 4, 4)
+    return config
+
+
+def clips_of(config, views: int) -> np.ndarray:
+    """Grey, but for one tubelet of the first view, masked in that sample, that moves."""
+    clips = np.full((2, views, 4, 16, 16, 3), 99, np.uint8)
+    _, mask = masked_inputs(config, clips)
+    for sample, token in enumerate(np.asarray(mask.masked[:, 0, 2])):
+        t, h, w = np.unravel_index(token, (2, 4, 4))
+        clips[sample, 0, 2 * t + 1, 4 * h : 4 * h + 4, 4 * w : 4 * w + 4] = 255
+    return clips
+
+
+@pytest.mark.parametrize("views", [2, 3])
+def test_maps_are_the_models_attention_of_the_tubelet_that_moves(config, views: int):
+    definition, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
+    clips = clips_of(config, views)
+    maps = cross_attention_maps(config, parameters, clips)
+    patches, mask = masked_inputs(config, clips)
+    np.testing.assert_array_equal(maps.query, mask.masked[:, 0, 2])
+    shown = np.zeros_like(maps.sources, bool)
+    np.put_along_axis(shown, np.asarray(mask.visible[:, 1:]), True, axis=-1)
+    assert (maps.sources[shown] > 0).all() and not maps.sources[~shown].any()
+    np.testing.assert_allclose(maps.sources.sum(axis=(1, 2)), 1, rtol=1e-5)
+    attention = definition.bind(parameters).cross_attention(patches, mask)
+    visible = mask.visible.shape[-1]
+    of_query = np.asarray(attention[1, 0, ..., visible + 2, -visible:]).mean(axis=(0, 1))
+    last = maps.sources[1, -1, np.asarray(mask.visible[1, -1])]
+    np.testing.assert_allclose(last, of_query, rtol=1e-4)
+
+
+def test_without_cross_view_decoder(config):
+    config = config.copy_and_resolve_references()
+    config.objective.cross_view = 0.0
+    _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
+    with pytest.raises(InputError, match="without cross-view decoder"):
+        cross_attention_maps(config, parameters, clips_of(config, 2))
+
+
+def test_mark_tubelet():
+    frames = np.zeros((4, 8, 8, 3))
+    marked = mark_tubelet(frames, 3, (2, 4, 4), (2, 2, 2))  # first in time, lower right
+    red = (marked != 0).any(axis=-1)
+    assert red.sum() == 2 * 12 and red[:2, 4:, 4:].sum() == 2 * 12
+    assert not frames.any()
