@@ -1,4 +1,5 @@
-"""How fast pre-training samples are made: stage by stage, whole, and beside plain video decoding.
+"""How fast samples are made: for pre-training stage by stage, whole, and beside plain video
+decoding; for fine-tuning with and without RandAugment, and what each of its operations costs.
 
 python -m benchmarks.loader [--json FILE]
 python -m benchmarks.loader --data-dir DIR --dataset ntu --protocol ntu60_xsub --raw-dir DIR
@@ -6,7 +7,7 @@ python -m benchmarks.loader --data-dir DIR --dataset ntu --protocol ntu60_xsub -
 Without a data set it makes one like NTU RGB+D: moving textures, 1080p, MPEG-4, 100 frames. The
 plain loader takes the same pairs at the same times from the source videos with PyAV (seek, decode,
 shrink), in as many threads, and crops them alike. A pair is what one activity gives: two views of
-16 frames.
+16 frames. For fine-tuning the unit is a clip of 16 frames, six of which are of one decoded video.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,11 +31,12 @@ from tabulate import tabulate
 
 from benchmarks import common
 from benchmarks.videos import write_video
-from configs.base import get_config
-from mv2mae_jax.data import augment, loader
+from configs.base import get_config, set_finetuning
+from mv2mae_jax.data import loader
 from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.protocols import split_activities
-from mv2mae_jax.data.records import Activity, Index, load_index, parse_record
+from mv2mae_jax.data.randaugment import OPERATIONS
+from mv2mae_jax.data.records import Activity, Index, RecordSource, load_index, parse_record
 from mv2mae_jax.errors import InputError
 from tfds_builders.manifest import Row
 from tfds_builders.manifest_data.layout import read_csv
@@ -43,7 +45,7 @@ from tfds_builders.ntu import layout
 
 Sample = tuple[int, Activity]  # its number and what it is of
 Videos = dict[tuple[str, str], tuple[Path, Row]]  # of each activity and view
-Seconds = dict[str, list[float]]  # for one pair: every measurement of each stage
+Seconds = dict[str, list[float]]  # for one pair or clip: every measurement of each stage
 Report = dict[str, Any]
 
 
@@ -95,7 +97,11 @@ def measure(arguments: argparse.Namespace) -> Report:
     for workers in (0, 1, 2):
         config.data.workers = workers
         name = f"whole, {workers or 'no'} workers, {arguments.threads} threads"
-        seconds[name] = [_whole(config, arguments.seconds) for _ in range(arguments.rounds)]
+        seconds[name] = [
+            _whole(config, loader.pretraining_batches, arguments.seconds)
+            for _ in range(arguments.rounds)
+        ]
+    clips = _finetuning(config, arguments) | _operations(config, index, samples)
     return {
         "machine": machine,
         "data": f"{len(activities)} activities of {arguments.dataset}, short side of the records "
@@ -103,6 +109,7 @@ def measure(arguments: argparse.Namespace) -> Report:
         f"{config.data.image_size} pixels, {config.batch_size} a batch",
         "mean_pixel_difference_to_pyav": difference,
         "seconds_per_pair": {name: common.spread(measured) for name, measured in seconds.items()},
+        "seconds_per_clip": {name: common.spread(measured) for name, measured in clips.items()},
     }
 
 
@@ -152,16 +159,50 @@ def _plain(
     return measured
 
 
-def _whole(config: ConfigDict, at_least: float) -> float:
-    """Seconds for a pair of the running loader, once it is warm."""
-    with loader.pretraining_batches(config) as batches:
+def _finetuning(config: ConfigDict, arguments: argparse.Namespace) -> Seconds:
+    """Fine-tuning's whole loader, with and without RandAugment by turns."""
+    config = config.copy_and_resolve_references()
+    set_finetuning(config)
+    drawn = config.data.randaug.operations
+    names = {
+        operations: f"whole, {label}, {config.data.threads} threads"
+        for operations, label in ((0, "no RandAugment"), (drawn, "RandAugment"))
+    }
+    seconds: Seconds = {name: [] for name in names.values()}
+    config.data.workers = 0
+    for _ in range(arguments.rounds):
+        for operations, name in names.items():
+            config.data.randaug.operations = operations
+            seconds[name].append(_whole(config, loader.finetuning_batches, arguments.seconds))
+    return seconds
+
+
+def _operations(config: ConfigDict, index: Index, samples: Sequence[Sample]) -> Seconds:
+    """Each operation of RandAugment alone in one thread, on the first views of a batch."""
+    source = RecordSource(index)
+    draws = [(sample[1].position, _draw(config, sample)) for sample in samples[: config.batch_size]]
+    clips = [decode_frames(source[p].views[draw.views[0]], draw.times) for p, draw in draws]
+    seconds: Seconds = {}
+    for name, operation in OPERATIONS.items():
+        for clip in clips:
+            start = time.perf_counter()
+            operation(clip, 0.7)
+            seconds.setdefault(f"{name}, 1 thread", []).append(time.perf_counter() - start)
+    return seconds
+
+
+def _whole(
+    config: ConfigDict, make_batches: Callable[[ConfigDict], loader.Batches], at_least: float
+) -> float:
+    """Seconds for a sample of the running loader, once it is warm."""
+    with make_batches(config) as batches:
         for _ in range(3):  # workers start, and what they made ahead meanwhile is used up
             next(batches)
         start = time.perf_counter()
-        pairs = 0
+        made = 0
         while (elapsed := time.perf_counter() - start) < at_least:
-            pairs += len(next(batches)["index"])
-    return elapsed / pairs
+            made += len(next(batches)["index"])
+    return elapsed / made
 
 
 def _difference(
@@ -219,9 +260,9 @@ def _draw(config: ConfigDict, sample: Sample) -> loader.PretrainingDraw:
 def _crop(
     config: ConfigDict, clips: Sequence[UInt8[np.ndarray, "T _ _ 3"]], draw: loader.PretrainingDraw
 ) -> UInt8[np.ndarray, "1 V T H W 3"]:
-    (crops,) = draw.crops
-    pairs = zip(clips, crops, strict=True)
-    return np.stack([augment.random_crop(*pair, config.data.image_size) for pair in pairs])[None]
+    (augmentations,) = draw.augmentations
+    pairs = zip(clips, augmentations, strict=True)
+    return np.stack([loader.augmented(*pair, config.data.image_size) for pair in pairs])[None]
 
 
 def _batches(config: ConfigDict, samples: Sequence[Sample]) -> list[Sequence[Sample]]:
@@ -269,11 +310,13 @@ def _make_data_set(folder: Path, arguments: argparse.Namespace) -> None:
 def _print(report: Report) -> None:
     print(common.machine_line(report["machine"]))
     print(report["data"])
-    rows = [
-        [name, *(1e3 * row[key] for key in ("median", "min", "max")), 1 / row["median"]]
-        for name, row in report["seconds_per_pair"].items()
-    ]
-    print(tabulate(rows, ["", "ms a pair", "least", "most", "pairs/s"], floatfmt=".2f"))
+    for unit in ("pair", "clip"):
+        rows = [
+            [name, *(1e3 * row[key] for key in ("median", "min", "max")), 1 / row["median"]]
+            for name, row in report[f"seconds_per_{unit}"].items()
+        ]
+        headers = ["", f"ms a {unit}", "least", "most", f"{unit}s/s"]
+        print(tabulate(rows, headers, floatfmt=".2f"), end="\n\n")
     if report["mean_pixel_difference_to_pyav"] is not None:
         print(
             "pairs of both loaders differ by "

@@ -68,7 +68,7 @@ def get_config() -> ml_collections.ConfigDict:
     data.num_views = 2  # views of one activity in a pre-training sample: a target and its sources
     data.target_view = ""  # the view that is always the target (Table 11); empty: drawn
     data.source_views = ()  # the views that sources are drawn from (Table 11); empty: all others
-    data.crops = "independent"  # independent | shared: is one crop drawn per view, or per activity
+    data.crops = "independent"  # independent | shared: crop and RandAug drawn per view or activity
     data.crop = "multi_scale"  # multi_scale (Table 15) | random_resized (VideoMAE's fine-tuning)
     data.crop_scales = (1.0, 0.875, 0.75, 0.66)  # multi_scale: of the short side
     data.crop_area = (0.08, 1.0)  # random_resized: share of the frame's area
@@ -161,7 +161,9 @@ def get_config() -> ml_collections.ConfigDict:
 
 def set_finetuning(config: ml_collections.ConfigDict) -> None:
     """The end-to-end fine-tuning setting of Table 16 (NTU-60)."""
+    config.data.crop = "random_resized"
     config.data.flip = True
+    config.data.randaug.operations = 4  # at magnitude 7 with deviation 0.5
     config.data.repeats = 6
     config.model.drop_path = 0.1
     config.epochs = 35

@@ -35,6 +35,8 @@ def get_config(variant: str = "pretrain") -> ConfigDict:
         config.optimizer.warmup_epochs = 1.0
     else:
         config.batch_size = 8
+        config.data.crop = "multi_scale"
+        config.data.randaug.operations = 0
         config.data.repeats = 1
         config.model.drop_path = 0.0  # so short a fine-tuning wants no brakes
         config.epochs = 18

@@ -11,7 +11,9 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 from jaxtyping import install_import_hook
 
-install_import_hook(["mv2mae_jax.model", "mv2mae_jax.objective"], "beartype.beartype")
+install_import_hook(
+    ["mv2mae_jax.model", "mv2mae_jax.objective", "mv2mae_jax.mixing"], "beartype.beartype"
+)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Crops and flips of uint8 clips: random ones for training, fixed ones for testing."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -22,6 +23,9 @@ _OFFSETS = (
 )
 
 
+_TRIES = 10  # of torchvision's RandomResizedCrop
+
+
 class Box(NamedTuple):
     """A crop: its upper left corner and its size, pixels."""
 
@@ -37,6 +41,22 @@ class CropDraw(NamedTuple):
     width_scale: float
     height_scale: float
     offset: tuple[int, int]
+    mirrored: bool
+
+
+class ResizedCropDraw(NamedTuple):
+    """A random resized crop before it meets a frame size.
+
+    Attributes:
+      tries: share of the frame's area, and width to height; the first that fits is taken.
+      offset: in [0, 1), how far right and how far down of the room there is.
+      aspects: least and greatest width to height, for a frame that none fits.
+      mirrored: left and right are swapped.
+    """
+
+    tries: tuple[tuple[float, float], ...]
+    offset: tuple[float, float]
+    aspects: tuple[float, float]
     mirrored: bool
 
 
@@ -58,8 +78,31 @@ def draw_crop(rng: np.random.Generator, scales: Sequence[float], flip: bool) -> 
     return CropDraw(scales[width], scales[height], offset, flip and bool(rng.integers(2)))
 
 
-def crop_box(draw: CropDraw, height: int, width: int, size: int) -> Box:
+def draw_resized_crop(
+    rng: np.random.Generator,
+    area: tuple[float, float],
+    aspect: tuple[float, float],
+    flip: bool,
+) -> ResizedCropDraw:
+    """Draws a crop as torchvision's RandomResizedCrop does, mirrored half of the time.
+
+    Args:
+      rng: draws it.
+      area: least and greatest share of the frame's area.
+      aspect: least and greatest width to height, between which its logarithm is uniform.
+      flip: False: never mirrored.
+    """
+    areas = rng.uniform(area[0], area[1], _TRIES)
+    aspects = np.exp(rng.uniform(math.log(aspect[0]), math.log(aspect[1]), _TRIES))
+    tries = tuple(zip(areas.tolist(), aspects.tolist(), strict=True))
+    across, down = rng.random(2).tolist()
+    return ResizedCropDraw(tries, (across, down), aspect, flip and bool(rng.integers(2)))
+
+
+def crop_box(draw: CropDraw | ResizedCropDraw, height: int, width: int, size: int) -> Box:
     """The box that a draw means in a frame of `height` x `width`, to be resized to `size`."""
+    if isinstance(draw, ResizedCropDraw):
+        return _resized_crop_box(draw, height, width)
     short = min(height, width)
     box_width = _snap(int(short * draw.width_scale), short, size)
     box_height = _snap(int(short * draw.height_scale), short, size)
@@ -73,7 +116,7 @@ def crop_box(draw: CropDraw, height: int, width: int, size: int) -> Box:
 
 
 def random_crop(
-    clip: UInt8[np.ndarray, "T H W C"], draw: CropDraw, size: int
+    clip: UInt8[np.ndarray, "T H W C"], draw: CropDraw | ResizedCropDraw, size: int
 ) -> UInt8[np.ndarray, "T size size C"]:
     """Cuts the drawn box out of every frame and resizes it bilinearly to `size` x `size`."""
     height, width = clip.shape[1:3]
@@ -98,6 +141,22 @@ def fixed_crops(
     places = [*corners, (bottom // 2, right // 2)]
     cut = np.stack([clip[:, y : y + size, x : x + size] for y, x in places])
     return np.concatenate([cut, _mirror(cut)]) if crops == 10 else cut
+
+
+def _resized_crop_box(draw: ResizedCropDraw, height: int, width: int) -> Box:
+    """The first try that fits; if none does, the largest central box of a permitted shape."""
+    for area, aspect in draw.tries:
+        pixels = area * height * width
+        box_width, box_height = round(math.sqrt(pixels * aspect)), round(math.sqrt(pixels / aspect))
+        if 0 < box_width <= width and 0 < box_height <= height:
+            across, down = draw.offset
+            x = int(across * (width - box_width + 1))
+            y = int(down * (height - box_height + 1))
+            return Box(x, y, box_width, box_height)
+    least, greatest = draw.aspects
+    box_width = min(width, round(height * greatest))
+    box_height = min(height, round(width / least))
+    return Box((width - box_width) // 2, (height - box_height) // 2, box_width, box_height)
 
 
 def _mirror(clips: UInt8[np.ndarray, "*N H W C"]) -> UInt8[np.ndarray, "*N H W C"]:

@@ -24,7 +24,7 @@ from absl import flags
 from jaxtyping import Int, UInt8
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from mv2mae_jax.data import augment, sampling
+from mv2mae_jax.data import augment, randaugment, sampling
 from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.protocols import protocol_classes, split_activities
 from mv2mae_jax.data.records import Activity, Index, Record, RecordSource, load_index
@@ -45,18 +45,25 @@ class Video(NamedTuple):
     view: str
 
 
+class Augmentation(NamedTuple):
+    """What is drawn for a clip, in the order in which it is applied."""
+
+    operations: tuple[randaugment.Operation, ...]
+    crop: augment.CropDraw | augment.ResizedCropDraw
+
+
 class PretrainingDraw(NamedTuple):
     """The random choices of a pre-training sample.
 
     Attributes:
       views: names, the target first.
       times: frames of the clip, the same in all views.
-      crops: of each view, R times.
+      augmentations: of each view, R times.
     """
 
     views: list[str]
     times: Int[np.ndarray, " T"]
-    crops: list[list[augment.CropDraw]]
+    augmentations: list[list[Augmentation]]
 
 
 class Batches(Iterator[Batch]):
@@ -234,7 +241,9 @@ def training_order(config: ConfigDict, items: Sequence[Item]) -> grain.MapDatase
 def draw_pretraining(
     data: ConfigDict, seed: int, number: int, activity: Activity
 ) -> PretrainingDraw:
-    """All that is random in pre-training sample `number`: one draw of views and times, R of crops.
+    """All that is random in pre-training sample `number`.
+
+    Views and times are drawn once, augmentations R times.
 
     Args:
       data: `config.data`.
@@ -248,22 +257,27 @@ def draw_pretraining(
     )
     shortest = min(activity.views[view] for view in views)
     times = sampling.random_clip(rng, shortest, data.num_frames, data.stride)
-    crops = [_draw_crops(data, rng) for _ in range(data.repeats)]
-    return PretrainingDraw(views, times, crops)
+    augmentations = [_draw_views(data, rng) for _ in range(data.repeats)]
+    return PretrainingDraw(views, times, augmentations)
+
+
+def augmented(
+    clip: UInt8[np.ndarray, "T H W 3"], draw: Augmentation, size: int
+) -> UInt8[np.ndarray, "T size size 3"]:
+    """A training clip as drawn: RandAugment of the stored frames, crop and flip."""
+    clip = randaugment.randaugment(clip, draw.operations)
+    return augment.random_crop(clip, draw.crop, size)
 
 
 def _pretraining_sample(
     data: FrozenConfigDict, seed: int, records: RecordSource, number: int, activity: Activity
 ) -> Batch:
-    views, times, crops = draw_pretraining(data, seed, number, activity)
+    views, times, augmentations = draw_pretraining(data, seed, number, activity)
     record = records[activity.position]
     decoded = [_decode(record, view, times) for view in views]
     clips = [
-        [
-            augment.random_crop(clip, draw, data.image_size)
-            for clip, draw in zip(decoded, draws, strict=True)
-        ]
-        for draws in crops
+        [augmented(clip, draw, data.image_size) for clip, draw in zip(decoded, draws, strict=True)]
+        for draws in augmentations
     ]
     return {"clips": np.array(clips), "index": _running_index(number, data.repeats)}
 
@@ -271,13 +285,13 @@ def _pretraining_sample(
 def _finetuning_sample(
     data: FrozenConfigDict, seed: int, records: RecordSource, number: int, video: Video
 ) -> Batch:
-    """Sample `number`: one draw of times, R draws of crops."""
+    """Sample `number`: one draw of times, R draws of augmentations."""
     activity, view = video
     rng = np.random.default_rng((seed, number))
     times = sampling.random_clip(rng, activity.views[view], data.num_frames, data.stride)
     decoded = _decode(records[activity.position], view, times)
-    draws = [augment.draw_crop(rng, data.crop_scales, data.flip) for _ in range(data.repeats)]
-    clips = [augment.random_crop(decoded, draw, data.image_size) for draw in draws]
+    draws = [_draw_augmentation(data, rng) for _ in range(data.repeats)]
+    clips = [augmented(decoded, draw, data.image_size) for draw in draws]
     return {
         "clips": np.stack(clips),
         "label": np.full(data.repeats, activity.label, np.int32),
@@ -325,11 +339,19 @@ def _decode(
         ) from error
 
 
-def _draw_crops(data: ConfigDict, rng: np.random.Generator) -> list[augment.CropDraw]:
-    """A crop for each view: one draw for each, or the same for all."""
+def _draw_views(data: ConfigDict, rng: np.random.Generator) -> list[Augmentation]:
+    """An augmentation for each view: one draw for each, or the same for all."""
     num_draws = data.num_views if data.crops == "independent" else 1
-    draws = [augment.draw_crop(rng, data.crop_scales, data.flip) for _ in range(num_draws)]
+    draws = [_draw_augmentation(data, rng) for _ in range(num_draws)]
     return draws * (data.num_views // num_draws)
+
+
+def _draw_augmentation(data: ConfigDict, rng: np.random.Generator) -> Augmentation:
+    operations = randaugment.draw_operations(rng, **data.randaug)
+    if data.crop == "random_resized":
+        crop = augment.draw_resized_crop(rng, data.crop_area, data.crop_aspect, data.flip)
+        return Augmentation(operations, crop)
+    return Augmentation(operations, augment.draw_crop(rng, data.crop_scales, data.flip))
 
 
 def _running_index(number: int, repeats: int) -> Int[np.ndarray, " R"]:

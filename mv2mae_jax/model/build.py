@@ -43,8 +43,17 @@ def encoder(config: ConfigDict, rngs: nnx.Rngs) -> Encoder:
 
 def clip_patches(config: ConfigDict, clips: UInt8[Array, "B T H W C"]) -> Float[Array, "B N P"]:
     """Bytes to all of a clip's tubelets, ImageNet-normalised."""
-    pixels = normalize_pixels(clips, config.data.mean, config.data.std)
-    return patchify(pixels, tuple(config.model.patch_size))
+    return patches(config, normalized(config, clips))
+
+
+def normalized(config: ConfigDict, clips: UInt8[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
+    """Bytes to ImageNet-normalised pixels."""
+    return normalize_pixels(clips, config.data.mean, config.data.std)
+
+
+def patches(config: ConfigDict, clips: Float[Array, "B T H W C"]) -> Float[Array, "B N P"]:
+    """All of a clip's tubelets."""
+    return patchify(clips, tuple(config.model.patch_size))
 
 
 def grid_of(config: ConfigDict) -> Grid:

@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
+from mv2mae_jax import mixing
 from mv2mae_jax.data import loader
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.features import FrozenEncoder
@@ -50,17 +51,28 @@ def finetune(config: ConfigDict, workdir: str | Path) -> None:
 def classification_loss(
     config: ConfigDict, model: Classifier, batch: DeviceBatch, keys: Key[Array, " B"]
 ) -> tuple[Float[Array, ""], Metrics]:
-    """Cross-entropy with label smoothing.
+    """Cross-entropy with label smoothing, of clips that are erased in part and mixed if so set.
 
     Args:
       config: of the experiment.
       model: the classifier.
-      batch: `clips`, uint8 [B T H W C], and `label`, int [B].
-      keys: one random key a sample, for drop path.
+      batch: `clips`, uint8 [B T H W C], `label` and `index`, int [B].
+      keys: one random key a sample, for drop path, erasing and mixing.
+
+    Returns:
+      The loss, and `accuracy` against `label`, the larger or smaller part of a mixed clip.
     """
-    logits = model(build.clip_patches(config, batch["clips"]), keys=keys)
-    labels = jax.nn.one_hot(batch["label"], logits.shape[-1])
-    smoothed = optax.smooth_labels(labels, config.finetune.label_smoothing)
+    options = config.finetune
+    clips = build.normalized(config, batch["clips"])
+    labels = jax.nn.one_hot(batch["label"], model.head.out_features)
+    if options.random_erasing:
+        clips = mixing.erase(clips, keys, options.random_erasing)
+    if options.mixup or options.cutmix:
+        clips, labels = mixing.mix(
+            clips, labels, batch["index"], keys, mixup=options.mixup, cutmix=options.cutmix
+        )
+    logits = model(build.patches(config, clips), keys=keys)
+    smoothed = optax.smooth_labels(labels, options.label_smoothing)
     loss = optax.softmax_cross_entropy(logits, smoothed).mean()
     return loss, {"accuracy": (logits.argmax(axis=-1) == batch["label"]).mean()}
 

@@ -1,5 +1,7 @@
 """Crops against plain slices, and what must hold for any frame size."""
 
+import math
+
 import cv2
 import numpy as np
 import pytest
@@ -98,6 +100,76 @@ def test_ten_crops_of_large_frames_are_of_7_8_of_the_short_side():
     resized = cv2.resize(clip[0], (341, 256), interpolation=cv2.INTER_LINEAR)
     crops = augment.fixed_crops(clip, 224, crops=10)
     assert np.array_equal(crops[3, 0], resized[32:, 117:])
+
+
+AREA, ASPECT = (0.08, 1.0), (0.75, 4 / 3)
+
+
+def resized_crops(count, area=AREA, aspect=ASPECT, flip=False, seed=0):
+    rng = np.random.default_rng(seed)
+    return [augment.draw_resized_crop(rng, area, aspect, flip) for _ in range(count)]
+
+
+def torchvision_box(draw, height, width):
+    """RandomResizedCrop's steps, with a draw in place of its random numbers."""
+    for area, aspect in draw.tries:
+        box_width = round(math.sqrt(height * width * area * aspect))
+        box_height = round(math.sqrt(height * width * area / aspect))
+        if 0 < box_width <= width and 0 < box_height <= height:
+            places = range(width - box_width + 1), range(height - box_height + 1)
+            x, y = (p[int(o * len(p))] for p, o in zip(places, draw.offset, strict=True))
+            return x, y, box_width, box_height
+    ratio = width / height
+    if ratio < draw.aspects[0]:
+        box_width, box_height = width, round(width / draw.aspects[0])
+    elif ratio > draw.aspects[1]:
+        box_width, box_height = round(height * draw.aspects[1]), height
+    else:
+        box_width, box_height = width, height
+    return (width - box_width) // 2, (height - box_height) // 2, box_width, box_height
+
+
+@pytest.mark.parametrize(("height", "width"), [(144, 256), (256, 144), (30, 31), (20, 400)])
+def test_resized_crops_are_torchvisions(height, width):
+    for draw in resized_crops(300):
+        expected = torchvision_box(draw, height, width)
+        assert augment.crop_box(draw, height, width, 128) == expected
+
+
+def test_a_resized_crop_that_fits_nowhere_is_the_central_one_of_a_permitted_shape():
+    (draw,) = resized_crops(1, area=(1.0, 1.0))  # of the whole area, so of the frame's shape
+    assert augment.crop_box(draw, 120, 320, 64) == (80, 0, 160, 120)  # 4/3
+    assert augment.crop_box(draw, 320, 120, 64) == (0, 80, 120, 160)  # 3/4
+    (draw,) = resized_crops(1, area=(1.0, 1.0), aspect=(0.99, 1.01))
+    assert augment.crop_box(draw, 1000, 1001, 64) == (0, 0, 1001, 1000)
+
+
+def test_resized_crops_have_the_areas_shapes_and_places_asked_for():
+    draws = resized_crops(4000)
+    boxes = [augment.crop_box(draw, 1000, 1000, 128) for draw in draws]
+    areas = np.array([box.width * box.height for box in boxes]) / 1e6
+    shapes = np.log([box.width / box.height for box in boxes])
+    assert areas.min() > 0.079 and areas.max() <= 1
+    small = areas < 0.5  # always fit, so that the first try stands
+    assert abs(np.mean(areas[small]) - 0.29) < 0.01  # uniform from 0.08
+    assert abs(np.mean(np.abs(shapes[small])) - math.log(4 / 3) / 2) < 0.01  # log-uniform
+    for axis in ("x", "y"):
+        room = [1000 - getattr(box, {"x": "width", "y": "height"}[axis]) for box in boxes]
+        places = [getattr(box, axis) / r for box, r in zip(boxes, room, strict=True) if r > 50]
+        assert min(places) < 0.01 and max(places) > 0.99 and abs(np.mean(places) - 0.5) < 0.02
+
+
+def test_a_resized_crop_is_slice_resize_and_mirror():
+    clip = noise(2, 40, 64)
+    draw = next(draw for draw in resized_crops(50, flip=True) if draw.mirrored)
+    x, y, width, height = torchvision_box(draw, 40, 64)
+    cropped = augment.random_crop(clip, draw, 32)
+    for frame, result in zip(clip, cropped, strict=True):
+        part = frame[y : y + height, x : x + width].copy()
+        expected = cv2.resize(part, (32, 32), interpolation=cv2.INTER_LINEAR)
+        assert np.array_equal(result, cv2.flip(expected, 1))
+    mirrored = [draw.mirrored for draw in resized_crops(1000, flip=True)]
+    assert 430 < sum(mirrored) < 570 and not any(draw.mirrored for draw in resized_crops(50))
 
 
 @pytest.mark.parametrize("crops", augment.CROP_COUNTS)

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from colours import write_video
 
+from mv2mae_jax.data.randaugment import OPERATIONS
 from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
 
+CLIP_STAGES = ("whole, no RandAugment,", "whole, RandAugment,", *(f"{op}," for op in OPERATIONS))
 STAGES = ("draw", "read", "parse", "decode", "crop", "batch", "PyAV", "whole, no", "whole, 2")
 
 
@@ -50,5 +52,9 @@ def test_pairs_from_records_are_those_of_the_source_videos(textures):
     assert report["mean_pixel_difference_to_pyav"] < 5
     for stage in STAGES:
         (row,) = [v for name, v in report["seconds_per_pair"].items() if name.startswith(stage)]
+        assert 0 < row["min"] <= row["median"] <= row["max"]
+        assert stage in done.stdout
+    for stage in CLIP_STAGES:
+        (row,) = [v for name, v in report["seconds_per_clip"].items() if name.startswith(stage)]
         assert 0 < row["min"] <= row["median"] <= row["max"]
         assert stage in done.stdout

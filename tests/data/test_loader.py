@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from ml_collections import FrozenConfigDict
 from tensorflow_datasets.proto import tf_example_pb2
 
-from mv2mae_jax.data import loader
-from mv2mae_jax.data.records import load_index
+from mv2mae_jax.data import augment, loader, randaugment
+from mv2mae_jax.data.decode import decode_frames
+from mv2mae_jax.data.records import Activity, RecordSource, load_index
 from mv2mae_jax.errors import InputError
 
 USABLE = ACTIVITIES - 1  # with two views or more
@@ -222,8 +223,66 @@ def test_crops_are_drawn_per_view_or_per_activity(config, crops):
     data = FrozenConfigDict(config.data)
     activity = load_index(config.data.data_dir, "colours").activities[0]
     draws = [loader.draw_pretraining(data, 0, number, activity) for number in range(100)]
-    same = sum(first == second for ((first, second),) in (draw.crops for draw in draws))
+    same = sum(first == second for ((first, second),) in (d.augmentations for d in draws))
     assert same == 100 if crops == "shared" else same < 10
+
+
+def test_draws_of_earlier_versions_stay(config):
+    """Recorded before there was RandAugment: a run that goes on sees the same crops."""
+    config.data.flip = True
+    config.data.repeats = 2
+    activity = Activity(0, "a", 0, "", "", {"1": 100, "2": 90, "3": 95})
+    config.data.num_frames, config.data.stride = 16, 4
+    views, times, augmentations = loader.draw_pretraining(config.data, 7, 12345, activity)
+    assert views == ["2", "3"] and times[0] == 7
+    assert [[tuple(draw.crop) for draw in views] for views in augmentations] == [
+        [(1.0, 1.0, (1, 1), True), (0.75, 0.875, (4, 4), True)],
+        [(0.875, 1.0, (2, 2), True), (0.75, 0.66, (2, 4), False)],
+    ]
+
+
+def with_randaug(config):
+    config.data.randaug.operations = 4
+    config.data.crop = "random_resized"
+    config.data.repeats = 3
+
+
+def test_randaug_changes_colours_alike_in_all_frames_and_otherwise_in_each_repeat(config):
+    config.data.stride = 0  # all frames of a clip are one, so that they must stay so
+    (plain,) = take(loader.finetuning_batches(config), 1)
+    with_randaug(config)
+    (batch,) = take(loader.finetuning_batches(config), 1)
+    clips = batch["clips"].astype(int)
+    assert np.array_equal(clips, np.repeat(clips[:, :1], 4, axis=1))
+    changed = np.abs(clips[::3] - plain["clips"]).max(axis=(1, 2, 3, 4)) > 20
+    assert changed.any()
+    assert any(np.abs(clips[i] - clips[i + 1]).max() > 20 for i in range(0, 12, 3))
+
+
+@pytest.mark.parametrize("make", [loader.pretraining_batches, loader.finetuning_batches])
+def test_randaug_does_not_depend_on_workers(config, make):
+    with_randaug(config)
+    expected = take(make(config, 1), 3)
+    config.data.workers = 2
+    assert_same(take(make(config, 1), 3), expected)
+
+
+def test_a_sample_is_its_draw_applied_to_its_frames(config):
+    """RandAugment of the stored frames comes before crop and flip."""
+    with_randaug(config)
+    index = load_index(config.data.data_dir, "colours")
+    (batch,) = take(loader.pretraining_batches(config), 1)
+    usable = [activity for activity in index.activities if len(activity.views) > 1]
+    order = loader.training_order(config, usable)
+    records = RecordSource(index)
+    for number in range(config.batch_size):
+        draw = loader.draw_pretraining(config.data, 0, number, order[number])
+        for repeat, draws in enumerate(draw.augmentations):
+            for v, (operations, crop) in enumerate(draws):
+                frames = records[order[number].position].views[draw.views[v]]
+                clip = randaugment.randaugment(decode_frames(frames, draw.times), operations)
+                expected = augment.random_crop(clip, crop, 32)
+                assert np.array_equal(batch["clips"][3 * number + repeat, v], expected)
 
 
 def test_activities_without_enough_views_are_reported(config, caplog):
