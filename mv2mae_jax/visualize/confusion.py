@@ -9,6 +9,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Int
+from matplotlib.colors import PowerNorm
 from sklearn.metrics import confusion_matrix
 
 CELL = 0.17  # inches; room for a name of FONT points
@@ -40,7 +41,8 @@ def draw_confusion(
     side = len(names) * (LARGE_CELL if counted else CELL)
     figure, axis = plt.subplots(figsize=(side + 4, side + 4), layout="constrained")
     colours = plt.get_cmap("Blues").with_extremes(bad="0.85")
-    image = axis.imshow(shares, cmap=colours, vmin=0, vmax=1)
+    scale = PowerNorm(0.5, vmin=0, vmax=1)  # a few per cent of a class can be seen
+    image = axis.imshow(shares, cmap=colours, norm=scale)
     places = np.arange(len(names))
     axis.set_xticks(places, names, rotation=90, fontsize=FONT)
     axis.set_yticks(places, names, fontsize=FONT)
@@ -51,10 +53,10 @@ def draw_confusion(
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
     axis.set_title(f"{np.trace(counts)} of {len(labels)} videos right", fontsize=FONT + 2)
-    figure.colorbar(image, ax=axis, shrink=0.5, label="share of the true class")
+    figure.colorbar(image, ax=axis, shrink=0.5, label="share of the true class", fraction=0.03)
     if counted:
         for row, column in np.argwhere(counts):
-            shade = "white" if shares[row, column] > 0.5 else "black"
+            shade = "white" if shares[row, column] > 0.4 else "black"
             axis.text(
                 column,
                 row,
@@ -64,5 +66,5 @@ def draw_confusion(
                 va="center",
                 fontsize=FONT - 1,
             )
-    figure.savefig(out, dpi=110)
+    figure.savefig(out, dpi=110, bbox_inches="tight")
     plt.close(figure)

@@ -17,8 +17,10 @@ import pytest
 from flax import nnx
 
 from configs.mannequin import get_config
+from mv2mae_jax.data import loader
 from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.records import RecordSource, load_index
+from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.model import build
 from mv2mae_jax.tasks.finetune import standardizing_norm
 from mv2mae_jax.training.checkpoints import Checkpoints
@@ -36,13 +38,19 @@ def small_config():
 
 @pytest.fixture(scope="module")
 def parameters(mannequin_dir: Path) -> Parameters:
-    """Of a classifier whose predictions differ from video to video."""
+    """Of a classifier that is right now and then: its head fits two of three test videos."""
     config = small_config()
     config.data.data_dir = str(mannequin_dir)
     _, parameters = split(build.classifier(config, CLASSES, nnx.Rngs(0)))
     encoder = {name: x for name, x in parameters.items() if name.startswith("encoder.")}
-    head = {"head.kernel": 3000 * parameters["head.kernel"]}
-    return parameters | standardizing_norm(config, encoder) | head
+    parameters |= standardizing_norm(config, encoder)
+    with loader.evaluation_batches(config, "test", clips=1, crops=1) as batches:
+        videos = [video for batch in batches for video in zip(*batch.values(), strict=True)]
+    clips, labels = np.stack([video[0][0] for video in videos]), [video[1] for video in videos]
+    features = FrozenEncoder(config, parameters).encode(clips)
+    fitted = np.arange(len(videos)) % 3 > 0
+    onto_classes = np.linalg.pinv(features[fitted]) @ np.eye(CLASSES)[labels][fitted]
+    return parameters | {"head.kernel": jnp.asarray(5 * onto_classes, jnp.float32)}
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +134,8 @@ def test_the_table_gives_every_number_of_the_results(plain: Path):
     table = rows(plain)
     assert results["num_videos"] == VIDEOS == len({(x["activity"], x["view"]) for x in table})
     assert results["num_activities"] == ACTIVITIES and results["num_classes"] == CLASSES
-    assert len({row["predicted"] for row in table}) > 4  # so that there is something to see
+    values = [results[name] for name in ACCURACIES]
+    assert min(values) > 0 and max(values) < 1 and len(set(values)) > 1
 
     by_class, by_activity = defaultdict(list), defaultdict(list)
     for row in table:
