@@ -148,7 +148,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.evaluation = evaluation = ml_collections.ConfigDict()
     evaluation.clips = 5  # temporal clips of a video, evenly spaced
     evaluation.crops = 10  # 10: four corners and centre, each flipped | 5 | 1: the centre
-    evaluation.batch_size = 16  # videos a step; each is clips x crops forward passes
+    evaluation.batch_size = 16  # videos a step, over all devices; rounded up so that these share it
 
     config.mesh = mesh = ml_collections.ConfigDict()
     mesh.fsdp = 1  # devices over which parameters and optimiser state are split; the rest: data

@@ -20,6 +20,7 @@ SMALL = (
     "--config.log_every=1",
     "--config.optimizer.warmup_epochs=1.0",
 )
+EVALUATION_FILES = ("results.json", "predictions.csv", "confusion.png")
 
 
 def command(config: str, workdir: Path, *overrides: str) -> list[str]:
@@ -119,10 +120,12 @@ def test_finetune_evaluate_and_probe(pretrained: Path, small: tuple[str, ...], t
     mean_class = np.mean(list(results["per_class_accuracy"].values()))
     assert results["top1_single_view"] == pytest.approx(mean_class)
 
-    (workdir / "results.json").unlink()
+    written = {name: (workdir / name).read_bytes() for name in EVALUATION_FILES}
+    for name in EVALUATION_FILES:
+        (workdir / name).unlink()
     again = run("mannequin.py:evaluate", workdir, *small, *quick)
     assert again.returncode == 0, again.stderr
-    assert json.loads((workdir / "results.json").read_text()) == results
+    assert {name: (workdir / name).read_bytes() for name in EVALUATION_FILES} == written
 
     probed = run("mannequin.py:probe", pretrained, *small)
     assert probed.returncode == 0, probed.stderr

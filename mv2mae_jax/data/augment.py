@@ -1,4 +1,4 @@
-"""Crops and flips of uint8 clips: random ones for training, fixed ones for testing."""
+"""Crops and flips of uint8 clips for training, and their scaling for testing."""
 
 import math
 from collections.abc import Sequence
@@ -7,8 +7,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from jaxtyping import UInt8
-
-CROP_COUNTS = (1, 5, 10)  # of `fixed_crops`
 
 # A crop within this many pixels of the wanted size is taken at the wanted size, so that nothing
 # is resampled for so little.
@@ -127,20 +125,19 @@ def random_crop(
     return _mirror(cut) if draw.mirrored else cut
 
 
-def fixed_crops(
-    clip: UInt8[np.ndarray, "T H W C"], size: int, crops: int
-) -> UInt8[np.ndarray, "crops T size size C"]:
-    """The crops of a test clip: 1 (centre), 5 (corners and centre) or 10 (each also mirrored).
+def fit_for_crops(
+    frames: UInt8[np.ndarray, "T H W C"], size: int, crops: int
+) -> UInt8[np.ndarray, "T h w C"]:
+    """Scales frames to what the test crops of `size` are cut from (`evaluation/crops.py`).
 
-    The single crop is the largest central square. Several are squares of 7/8 of the short side,
-    as is usual (224 of 256 pixels), so that they differ in all directions.
+    One crop is the largest central square, so that is all that is left. Several are squares of
+    7/8 of the short side, as is usual (224 of 256 pixels), so that they differ in all directions.
     """
-    clip = _resize_short_side(clip, size if crops == 1 else round(size * 8 / 7), size)
-    bottom, right = clip.shape[1] - size, clip.shape[2] - size
-    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right)] if crops > 1 else []
-    places = [*corners, (bottom // 2, right // 2)]
-    cut = np.stack([clip[:, y : y + size, x : x + size] for y, x in places])
-    return np.concatenate([cut, _mirror(cut)]) if crops == 10 else cut
+    if crops > 1:
+        return _resize_short_side(frames, round(size * 8 / 7), size)
+    frames = _resize_short_side(frames, size, size)
+    top, left = (frames.shape[1] - size) // 2, (frames.shape[2] - size) // 2
+    return frames[:, top : top + size, left : left + size]
 
 
 def _resized_crop_box(draw: ResizedCropDraw, height: int, width: int) -> Box:

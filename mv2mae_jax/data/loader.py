@@ -69,12 +69,17 @@ class PretrainingDraw(NamedTuple):
 class Batches(Iterator[Batch]):
     """An iterator of batches; `close` it, or use it in a `with` statement, to end its workers."""
 
-    def __init__(self, dataset: grain.IterDataset[Batch]) -> None:
-        """Starts nothing yet: the first `next` does."""
+    def __init__(
+        self,
+        dataset: grain.IterDataset[Batch],
+        group: Callable[[Iterator[Batch]], Iterator[Batch]] = iter,
+    ) -> None:
+        """Starts nothing yet: the first `next` does. `group` makes batches of what comes."""
         self._iterator = iter(dataset)
+        self._batches = group(self._iterator)
 
     def __next__(self) -> Batch:
-        return next(self._iterator)
+        return next(self._batches)
 
     def close(self) -> None:
         """Ends threads and worker processes; may be called again."""
@@ -154,38 +159,50 @@ def evaluation_batches(
     crops: int,
     process_index: int = 0,
     process_count: int = 1,
+    devices: int = 1,
 ) -> Batches:
-    """Every video of a split once, in the order of the index, several clips and crops of each.
+    """Every video of a split once, several clips of each, ready for the device to crop.
 
     Args:
-      config: as in configs/base.py; `evaluation.batch_size` videos a batch.
+      config: as in configs/base.py; `evaluation.batch_size` videos a batch, over all processes.
       split: train, validation or test.
-      clips: temporal clips of a video, evenly spaced.
-      crops: 1, 5 or 10 spatial crops of each clip, see `augment.fixed_crops`.
-      process_index: which of the processes this is; it makes its share of each batch.
-      process_count: how many processes share a batch.
+      clips: temporal clips of a video, evenly spaced; a single one is central.
+      crops: spatial crops that will be cut out of each clip: 1, 5 or 10.
+      process_index: which of the processes this is; it makes every n-th video.
+      process_count: how many processes share the videos.
+      devices: of this process; its batches are rounded up so that they can be split over them.
 
     Returns:
-      Batches {"clips": uint8 [B K T H W 3], "label": int32 [B], "activity": int32 [B], "valid":
-      bool [B]} with K = clips x crops, clip after clip. `activity` is the position of the activity
-      in the index: views of the same one share it. The last batch is filled up with blank videos
-      that are not valid, so that all batches have the same shape, on all processes.
+      Batches {"clips": uint8 [B K T h w 3], "label": int32 [B], "activity": int32 [B], "video":
+      int32 [B], "valid": bool [B]} with K = clips. Frames are as `augment.fit_for_crops` leaves
+      them: for one crop it is cut already, h = w = `data.image_size`. `activity` is the position
+      of the activity in the index: views of the same one share it. `video` is the place in
+      `split_videos`. A batch holds videos of one frame size, and each size's last batch is filled
+      up with blank videos that are not valid; so there is one shape for each size. Where frames
+      have one size, videos come in the order of `split_videos`.
 
     Raises:
       InputError: the data cannot give such batches.
     """
-    if crops not in augment.CROP_COUNTS:
-        raise InputError(f"evaluation.crops is {crops}; it is one of {augment.CROP_COUNTS}")
     index = load_index(config.data.data_dir, config.data.dataset)
     videos = _videos(_split(config, index, split))
-    batch_size = config.evaluation.batch_size
-    share = _share(batch_size, process_count)
     make_sample = partial(
-        _evaluation_sample, FrozenConfigDict(config.data), clips, crops, RecordSource(index), videos
+        _evaluation_sample, FrozenConfigDict(config.data), clips, crops, RecordSource(index)
     )
-    padded = math.ceil(len(videos) / batch_size) * batch_size
-    samples = grain.MapDataset.range(padded).map(make_sample)
-    return _batches(config, samples[process_index::process_count], share)
+    samples = grain.MapDataset.source(videos).map_with_index(make_sample)
+    batch_size = math.ceil(config.evaluation.batch_size / (process_count * devices)) * devices
+    dataset = _made_in_order(config, samples[process_index::process_count], batch_size)
+    return Batches(dataset, partial(_batches_of_one_size, batch_size))
+
+
+def split_videos(config: ConfigDict, split: str) -> list[Video]:
+    """The videos of a split, in the order of the index; labels count the protocol's classes.
+
+    Raises:
+      InputError: the data set or its split cannot be used as configured.
+    """
+    index = load_index(config.data.data_dir, config.data.dataset)
+    return _videos(_split(config, index, split))
 
 
 def class_names(config: ConfigDict) -> tuple[str, ...]:
@@ -304,27 +321,42 @@ def _evaluation_sample(
     clips: int,
     crops: int,
     records: RecordSource,
-    videos: Sequence[Video],
     number: int,
+    video: Video,
 ) -> Batch:
-    """All clips and crops of video `number`; past the last video a blank one."""
-    if number >= len(videos):
-        shape = (clips * crops, data.num_frames, data.image_size, data.image_size, 3)
-        pixels, label, position = np.zeros(shape, np.uint8), -1, -1
-    else:
-        activity, view = videos[number]
-        times = sampling.spaced_clips(activity.views[view], data.num_frames, data.stride, clips)
-        decoded = _decode(records[activity.position], view, times.ravel())
-        decoded = decoded.reshape(clips, data.num_frames, *decoded.shape[1:])
-        cropped = [augment.fixed_crops(clip, data.image_size, crops) for clip in decoded]
-        pixels = np.concatenate(cropped)
-        label, position = activity.label, activity.position
+    """All clips of video `number`; each of its frames is decoded once."""
+    activity, view = video
+    times = sampling.spaced_clips(activity.views[view], data.num_frames, data.stride, clips)
+    frames = _decode(records[activity.position], view, times.ravel())
+    frames = augment.fit_for_crops(frames, data.image_size, crops)
+    frames = frames.reshape(1, *times.shape, *frames.shape[1:])
+    return _evaluation_video(frames, activity.label, activity.position, number)
+
+
+def _evaluation_video(
+    clips: UInt8[np.ndarray, "1 K T h w 3"], label: int, activity: int, video: int
+) -> Batch:
+    """A video as `evaluation_batches` gives it; one without a number is blank."""
     return {
-        "clips": pixels[np.newaxis],
+        "clips": clips,
         "label": np.array([label], np.int32),
-        "activity": np.array([position], np.int32),
-        "valid": np.array([number < len(videos)]),
+        "activity": np.array([activity], np.int32),
+        "video": np.array([video], np.int32),
+        "valid": np.array([video >= 0]),
     }
+
+
+def _batches_of_one_size(batch_size: int, videos: Iterator[Batch]) -> Iterator[Batch]:
+    """Batches videos with others of their frame size, and fills up what is left at the end."""
+    waiting: dict[tuple[int, ...], list[Batch]] = {}
+    for video in videos:
+        group = waiting.setdefault(video["clips"].shape, [])
+        group.append(video)
+        if len(group) == batch_size:
+            yield _concatenate(waiting.pop(video["clips"].shape))
+    for shape, group in waiting.items():
+        blank = _evaluation_video(np.zeros(shape, np.uint8), -1, -1, -1)
+        yield _concatenate([*group, *[blank] * (batch_size - len(group))])
 
 
 def _decode(
@@ -372,11 +404,14 @@ def _training_batches(
     share = _share(config.batch_size, process_count)
     samples = training_order(config, items).map_with_index(make_sample)
     first = start_step * config.batch_size + process_index
-    return _batches(config, samples[first::process_count], share)
+    dataset = _made_in_order(config, samples[first::process_count], share)
+    return Batches(dataset.batch(share, drop_remainder=True, batch_fn=_concatenate))
 
 
-def _batches(config: ConfigDict, samples: grain.MapDataset[Batch], batch_size: int) -> Batches:
-    """Makes samples in threads, or in worker processes with threads, and batches them in order.
+def _made_in_order(
+    config: ConfigDict, samples: grain.MapDataset[Batch], batch_size: int
+) -> grain.IterDataset[Batch]:
+    """Makes samples in threads, or in worker processes with threads; one by one, in order.
 
     Samples are made ahead for one batch, so that the next is ready when the step is done. They
     are batched after the workers: neither memory nor the time to the first batch grows with the
@@ -394,7 +429,7 @@ def _batches(config: ConfigDict, samples: grain.MapDataset[Batch], batch_size: i
             num_workers=workers, per_worker_buffer_size=2
         )
         dataset = dataset.mp_prefetch(options, worker_init_fn=tune_process)
-    return Batches(dataset.batch(batch_size, drop_remainder=True, batch_fn=_concatenate))
+    return dataset
 
 
 def _concatenate(samples: Sequence[Batch]) -> Batch:

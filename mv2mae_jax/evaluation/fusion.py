@@ -1,4 +1,4 @@
-"""From the class probabilities of videos to accuracies, of single views and of all views."""
+"""From the predictions of single views to one of all views of an activity."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -23,18 +23,3 @@ def fuse_views(
     sums = np.zeros((len(first), probabilities.shape[1]))
     np.add.at(sums, member, probabilities)
     return sums / np.bincount(member)[:, None], labels[first]
-
-
-def accuracy(probabilities: Float[np.ndarray, "V K"], labels: Int[np.ndarray, " V"]) -> float:
-    """Share of the videos whose most probable class is the true one."""
-    return float((probabilities.argmax(axis=1) == labels).mean())
-
-
-def per_class_accuracy(
-    probabilities: Float[np.ndarray, "V K"], labels: Int[np.ndarray, " V"]
-) -> dict[int, float]:
-    """Accuracy over the videos of each class that occurs."""
-    return {
-        int(label): accuracy(probabilities[labels == label], labels[labels == label])
-        for label in np.unique(labels)
-    }

@@ -2,41 +2,29 @@
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 from tabulate import tabulate
-from tqdm import tqdm
 
 from mv2mae_jax.data import loader
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.evaluation.fusion import accuracy, fuse_views, per_class_accuracy
-from mv2mae_jax.model import build
+from mv2mae_jax.evaluation.fusion import fuse_views
+from mv2mae_jax.evaluation.predictions import Predictions, predict, write_table
+from mv2mae_jax.evaluation.scores import Score, score
 from mv2mae_jax.training.checkpoints import load_parameters
-from mv2mae_jax.training.parameters import Parameters, split
-from mv2mae_jax.training.sharding import make_mesh, to_devices
-from mv2mae_jax.training.step import DeviceBatch
-
-
-class Predictions(NamedTuple):
-    """Of all videos of a split, in the order of the index."""
-
-    probabilities: Float[np.ndarray, "V K"]
-    labels: Int[np.ndarray, " V"]
-    activities: Int[np.ndarray, " V"]
+from mv2mae_jax.visualize.confusion import draw_confusion
 
 
 def evaluate(config: ConfigDict, workdir: str | Path) -> None:
-    """Tests the classifier of a fine-tuning work directory and writes `results.json` there.
+    """Tests the classifier of a fine-tuning work directory; the findings are written there.
 
     Single-clip: the centre crop of the middle clip. Otherwise the mean softmax over
     `evaluation.clips` x `evaluation.crops`; multi-view: over the views of an activity too.
+    `results.json` has the accuracies with their counts and 95% intervals, `predictions.csv` the
+    probabilities of every video, `confusion.png` which classes are taken for which.
 
     Raises:
       InputError: no classifier in `workdir`, or one that was trained under another protocol.
@@ -52,63 +40,70 @@ def evaluate(config: ConfigDict, workdir: str | Path) -> None:
     config = as_trained(config, trained)
     clips, crops = config.evaluation.clips, config.evaluation.crops
     single_clip = predict(config, parameters, clips=1, crops=1)
-    videos = predict(config, parameters, clips=clips, crops=crops)
-    fused, activity_labels = fuse_views(*videos)
+    predictions = predict(config, parameters, clips=clips, crops=crops)
+    if jax.process_index() > 0:
+        return
     names = loader.class_names(config)
+    top1 = top1_scores(predictions, single_clip)
+    per_class = per_class_scores(predictions, names)
     results = {
         "protocol": config.data.protocol,
         "dataset": config.data.dataset,
         "split": config.data.evaluate_on,
-        "top1_single_view": accuracy(videos.probabilities, videos.labels),
-        "top1_multi_view": accuracy(fused, activity_labels),
-        "top1_single_clip": accuracy(single_clip.probabilities, single_clip.labels),
-        "num_videos": len(videos.labels),
-        "num_activities": len(activity_labels),
-        "num_classes": videos.probabilities.shape[1],
+        **each("accuracy", top1, per_class),
+        "count": each("count", top1, per_class),
+        "interval_95": each("interval", top1, per_class),
+        "num_videos": top1["top1_single_view"].count,
+        "num_activities": top1["top1_multi_view"].count,
+        "num_classes": len(names),
         "clips": clips,
         "crops": crops,
-        "per_class_accuracy": {
-            names[label]: value
-            for label, value in per_class_accuracy(videos.probabilities, videos.labels).items()
-        },
     }
-    if jax.process_index() == 0:
-        (Path(workdir) / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-        shown = ("top1_single_clip", "top1_single_view", "top1_multi_view")
-        print(tabulate([[key, f"{results[key]:.1%}"] for key in shown], tablefmt="plain"))
+    workdir = Path(workdir)
+    (workdir / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    write_table(workdir / "predictions.csv", predictions, single_clip, names)
+    draw_confusion(predictions.labels, predictions.classes, names, workdir / "confusion.png")
+    print(table(top1))
 
 
-def predict(config: ConfigDict, parameters: Parameters, *, clips: int, crops: int) -> Predictions:
-    """Mean softmax over the clips and crops of every video of `data.evaluate_on`."""
-    mesh = make_mesh(config.mesh.fsdp)
-    classes = parameters["head.bias"].shape[0]
-    definition, _ = split(build.classifier(config, classes, nnx.Rngs(0)))
-
-    def probabilities(parameters: Parameters, batch: DeviceBatch) -> DeviceBatch:
-        model = definition.bind(parameters)
-
-        def one_crop(crop: jax.Array) -> jax.Array:
-            return jax.nn.softmax(model(build.clip_patches(config, crop)))
-
-        # One crop of every video at a time: memory does not grow with their number.
-        crops = jax.lax.map(one_crop, jnp.swapaxes(batch["clips"], 0, 1))
-        return {"probabilities": crops.mean(axis=0)} | {k: batch[k] for k in kept}
-
-    kept = ("label", "activity", "valid")
-    predict_batch = jax.jit(probabilities, out_shardings=NamedSharding(mesh, PartitionSpec()))
-    split_name = config.data.evaluate_on
-    with loader.evaluation_batches(
-        config, split_name, clips, crops, jax.process_index(), jax.process_count()
-    ) as batches:
-        progress = tqdm(batches, desc=f"{split_name}, {clips} x {crops}", disable=None, leave=False)
-        outputs = [
-            jax.device_get(predict_batch(parameters, to_devices(batch, mesh))) for batch in progress
-        ]
-    every = {key: np.concatenate([output[key] for output in outputs]) for key in outputs[0]}
-    valid = every["valid"]
-    return Predictions(
-        every["probabilities"][valid], every["label"][valid], every["activity"][valid]
+def top1_scores(predictions: Predictions, single_clip: Predictions) -> dict[str, Score]:
+    """Of videos by a single clip and by all clips and crops, and of activities by all views."""
+    fused, fused_labels = fuse_views(
+        predictions.probabilities, predictions.labels, predictions.activities
     )
+    fused_correct = fused.argmax(axis=1) == fused_labels
+    return {
+        "top1_single_clip": score(single_clip.correct, single_clip.activities),
+        "top1_single_view": score(predictions.correct, predictions.activities),
+        "top1_multi_view": score(fused_correct, np.arange(len(fused_labels))),
+    }
+
+
+def per_class_scores(predictions: Predictions, names: tuple[str, ...]) -> dict[str, Score]:
+    """Single-view scores of each class that occurs, by name."""
+    labels, activities, correct = predictions.labels, predictions.activities, predictions.correct
+    return {
+        names[label]: score(correct[labels == label], activities[labels == label])
+        for label in np.unique(labels)
+    }
+
+
+def each(field: str, top1: dict[str, Score], per_class: dict[str, Score]) -> dict[str, Any]:
+    """One field of every score, under the name of the accuracy."""
+
+    def of(scores: dict[str, Score]) -> dict[str, Any]:
+        return {name: getattr(value, field) for name, value in scores.items()}
+
+    return of(top1) | {"per_class_accuracy": of(per_class)}
+
+
+def table(scores: dict[str, Score]) -> str:
+    """For people: accuracy, interval and count."""
+    rows = [
+        [name, f"{s.accuracy:.1%}", "{:.1%} to {:.1%}".format(*s.interval), s.count]
+        for name, s in scores.items()
+    ]
+    return tabulate(rows, ["", "accuracy", "95% interval", "count"], disable_numparse=True)
 
 
 def as_trained(config: ConfigDict, trained: ConfigDict) -> ConfigDict:

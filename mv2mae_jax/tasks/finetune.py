@@ -22,7 +22,7 @@ from mv2mae_jax.tasks.evaluate import evaluate
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.loop import train
 from mv2mae_jax.training.parameters import Parameters
-from mv2mae_jax.training.sharding import make_mesh
+from mv2mae_jax.training.sharding import make_mesh, require_even_batches
 from mv2mae_jax.training.step import DeviceBatch, Metrics
 from mv2mae_jax.training.workdir import open_workdir
 
@@ -31,6 +31,7 @@ STANDARDIZED_CLIPS = 256
 
 def finetune(config: ConfigDict, workdir: str | Path) -> None:
     """Trains a classifier end to end on the training split, then evaluates it."""
+    require_even_batches(config)
     steps_per_epoch = loader.steps_per_epoch(config)
     num_classes = loader.num_classes(config)
     initial = initial_parameters(config) if config.finetune.init_from else None

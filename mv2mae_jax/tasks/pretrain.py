@@ -25,13 +25,14 @@ from mv2mae_jax.objective import (
     tubelet_motion,
 )
 from mv2mae_jax.training.loop import train
-from mv2mae_jax.training.sharding import make_mesh
+from mv2mae_jax.training.sharding import make_mesh, require_even_batches
 from mv2mae_jax.training.step import DeviceBatch, Metrics
 from mv2mae_jax.training.workdir import open_workdir
 
 
 def pretrain(config: ConfigDict, workdir: str | Path) -> None:
     """Pre-trains an encoder on the training split of a protocol, ignoring the labels."""
+    require_even_batches(config)
     steps_per_epoch = loader.steps_per_epoch(config)
     train(
         config,

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
 
 from mv2mae_jax.errors import InputError
 
@@ -24,6 +25,27 @@ def make_mesh(fsdp: int) -> Mesh:
     if devices % fsdp:
         raise InputError(f"mesh.fsdp={fsdp} does not divide the {devices} devices of this run")
     return jax.make_mesh((devices // fsdp, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+
+
+def local_mesh() -> Mesh:
+    """The devices of this process alone, all along `data`."""
+    return jax.make_mesh(
+        (jax.local_device_count(), 1),
+        ("data", "fsdp"),
+        axis_types=(AxisType.Auto,) * 2,
+        devices=jax.local_devices(),
+    )
+
+
+def require_even_batches(config: ConfigDict) -> None:
+    """Raises an InputError if the devices cannot share a training batch evenly."""
+    clips, devices = config.batch_size * config.data.repeats, jax.device_count()
+    if clips % devices:
+        raise InputError(
+            f"a batch of config.batch_size={config.batch_size} x config.data.repeats="
+            f"{config.data.repeats} cannot be split evenly over the {devices} devices of this run; "
+            f"set config.batch_size to a multiple of {devices}"
+        )
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

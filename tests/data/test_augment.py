@@ -76,30 +76,21 @@ def test_half_of_the_crops_are_mirrored():
     assert not any(augment.draw_crop(rng, SCALES, flip=False).mirrored for _ in range(100))
 
 
-def test_the_centre_crop_is_the_largest_square():
+def test_for_one_crop_the_largest_square_is_cut():
     clip = noise(2, 32, 48)
-    assert np.array_equal(augment.fixed_crops(clip, 32, crops=1), clip[np.newaxis, :, :, 8:40])
+    assert np.array_equal(augment.fit_for_crops(clip, 32, crops=1), clip[:, :, 8:40])
     tall = noise(1, 90, 60)
     expected = cv2.resize(tall[0], (30, 45), interpolation=cv2.INTER_LINEAR)[7:37]
-    assert np.array_equal(augment.fixed_crops(tall, 30, crops=1)[0, 0], expected)
+    assert np.array_equal(augment.fit_for_crops(tall, 30, crops=1)[0], expected)
 
 
-def test_ten_crops_are_corners_and_centre_and_their_mirrors():
+@pytest.mark.parametrize("crops", [5, 10])
+def test_several_crops_are_cut_from_frames_of_8_7_of_their_size(crops):
     clip = noise(2, 144, 256)  # 144 is near enough to 8/7 of 128: nothing is resampled
-    crops = augment.fixed_crops(clip, 128, crops=10)
-    places = [(0, 0), (0, 128), (16, 0), (16, 128), (8, 64)]
-    for k, (y, x) in enumerate(places):
-        expected = clip[:, y : y + 128, x : x + 128]
-        assert np.array_equal(crops[k], expected)
-        assert np.array_equal(crops[5 + k], expected[:, :, ::-1])
-    assert np.array_equal(augment.fixed_crops(clip, 128, crops=5), crops[:5])
-
-
-def test_ten_crops_of_large_frames_are_of_7_8_of_the_short_side():
+    assert np.array_equal(augment.fit_for_crops(clip, 128, crops), clip)
     clip = noise(1, 240, 320)
     resized = cv2.resize(clip[0], (341, 256), interpolation=cv2.INTER_LINEAR)
-    crops = augment.fixed_crops(clip, 224, crops=10)
-    assert np.array_equal(crops[3, 0], resized[32:, 117:])
+    assert np.array_equal(augment.fit_for_crops(clip, 224, crops)[0], resized)
 
 
 AREA, ASPECT = (0.08, 1.0), (0.75, 4 / 3)
@@ -172,9 +163,10 @@ def test_a_resized_crop_is_slice_resize_and_mirror():
     assert 430 < sum(mirrored) < 570 and not any(draw.mirrored for draw in resized_crops(50))
 
 
-@pytest.mark.parametrize("crops", augment.CROP_COUNTS)
 @settings(deadline=None, max_examples=25)
-@given(st.integers(8, 90), st.integers(8, 90), st.integers(8, 64))
-def test_fixed_crops_have_one_shape_for_any_frame(crops, height, width, size):
-    cropped = augment.fixed_crops(noise(1, height, width), size, crops)
-    assert cropped.shape == (crops, 1, size, size, 3)
+@given(st.sampled_from([1, 5, 10]), st.integers(8, 90), st.integers(8, 90), st.integers(8, 64))
+def test_crops_fit_into_any_frame(crops, height, width, size):
+    fitted = augment.fit_for_crops(noise(1, height, width), size, crops)
+    assert min(fitted.shape[1:3]) >= size
+    if crops == 1:
+        assert fitted.shape == (1, size, size, 3)

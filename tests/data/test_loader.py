@@ -1,5 +1,6 @@
 """Batches read back: which frames are in them, in which order, whoever makes them."""
 
+import csv
 import itertools
 import multiprocessing
 import shutil
@@ -7,7 +8,16 @@ import shutil
 import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
-from colours import ACTIVITIES, LABELS, ONE_VIEW, VIEWS, frames_of, where_from
+from colours import (
+    ACTIVITIES,
+    LABELS,
+    ONE_VIEW,
+    VIEWS,
+    colour_of,
+    frames_of,
+    where_from,
+    write_video,
+)
 from grain.sources import ArrayRecordDataSource
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,6 +28,7 @@ from mv2mae_jax.data import augment, loader, randaugment
 from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.records import Activity, RecordSource, load_index
 from mv2mae_jax.errors import InputError
+from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
 
 USABLE = ACTIVITIES - 1  # with two views or more
 
@@ -186,34 +197,98 @@ def test_the_test_view_is_only_in_the_test_split(config):
         assert {shown(clip)[1] for clip in clips} == views
 
 
+@pytest.fixture(scope="module")
+def two_sizes(tmp_path_factory):
+    """A data set of five wide and two tall videos, every other one tall at first."""
+    folder = tmp_path_factory.mktemp("two_sizes")
+    shapes = [(40, 60), (60, 40), (40, 60), (60, 40), (40, 60), (40, 60), (40, 60)]
+    rows = []
+    for n, shape in enumerate(shapes):
+        frames = [np.full((*shape, 3), colour_of(n, "1", t), np.uint8) for t in range(12)]
+        write_video(folder / f"{n}.mkv", frames)
+        rows.append((f"a{n}", "1", f"{n}.mkv", "turn"))
+    with (folder / "videos.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("activity", "view", "path", "label"), *rows])
+    Builder(
+        manifest_csv=folder / "videos.csv", name="sizes", data_dir=folder / "data", jobs=1
+    ).build()
+    return folder / "data"
+
+
+@pytest.mark.parametrize(("crops", "shapes"), [(1, {(32, 32)}), (10, {(37, 56), (56, 37)})])
+def test_evaluation_batches_videos_of_one_size_and_each_video_once(
+    config, two_sizes, crops, shapes
+):
+    config.data.data_dir, config.data.dataset = str(two_sizes), "sizes"
+    batches = take(loader.evaluation_batches(config, "train", 1, crops), None)
+    assert {batch["clips"].shape for batch in batches} == {(4, 1, 4, *s, 3) for s in shapes}
+    for batch in batches:
+        for clips, video, valid in zip(batch["clips"], batch["video"], batch["valid"], strict=True):
+            assert valid == (video >= 0) == clips.any()
+            if valid:
+                assert shown(clips[0])[0] == video
+    seen = np.concatenate([batch["video"] for batch in batches])
+    assert sorted(seen[seen >= 0]) == list(range(7))
+    # One size: two batches of 4; two sizes: two batches for the five wide videos, one for the tall.
+    assert len(batches) == {1: 2, 10: 3}[crops]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "processes", "devices", "share"),
+    [(16, 1, 1, 16), (16, 1, 3, 18), (16, 2, 8, 8), (16, 2, 3, 9), (1, 4, 2, 2)],
+)
+def test_evaluation_batches_are_rounded_up_to_the_devices(
+    config, batch_size, processes, devices, share
+):
+    config.evaluation.batch_size = batch_size
+    (batch,) = take(loader.evaluation_batches(config, "train", 1, 1, 0, processes, devices), 1)
+    assert len(batch["valid"]) == share
+
+
 def test_evaluation_sees_every_video_once_and_says_what_is_padding(config):
     config.evaluation.batch_size = 6
     batches = take(loader.evaluation_batches(config, "train", clips=2, crops=5), None)
-    assert all(batch["clips"].shape == (6, 10, 4, 32, 32, 3) for batch in batches)
+    # 36 pixels are nearly 8/7 of 32: frames are as they are stored.
+    assert all(batch["clips"].shape == (6, 2, 4, 36, 48, 3) for batch in batches)
     flat = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
     videos = [(n, v) for n in range(ACTIVITIES) for v in VIEWS[: 1 if n == ONE_VIEW else None]]
     assert flat["valid"].tolist() == [True] * 40 + [False] * 2
     assert flat["activity"].tolist() == [n for n, _ in videos] + [-1, -1]
     assert flat["label"].tolist() == [n % 3 for n, _ in videos] + [-1, -1]
+    assert flat["video"].tolist() == [*range(40), -1, -1]
+    listed = loader.split_videos(config, "train")
+    assert [(video.activity.position, video.view) for video in listed] == videos
     assert not flat["clips"][40:].any()
     for (activity, view), clips in zip(videos, flat["clips"][:40], strict=True):
         last = max(0, frames_of(activity, view) - 10)
-        for k, clip in enumerate(clips):  # five crops of the first clip, five of the last
-            start = 0 if k < 5 else last
+        for start, clip in zip((0, last), clips, strict=True):
             end = frames_of(activity, view) - 1
             times = [min(start + step, end) for step in (0, 3, 6, 9)]
             assert shown(clip) == (activity, view, times)
 
 
-def test_evaluation_of_processes_and_workers_is_that_of_one(config):
-    whole = take(loader.evaluation_batches(config, "train", clips=1, crops=1), None)
-    shares = [take(loader.evaluation_batches(config, "train", 1, 1, p, 2), None) for p in (0, 1)]
-    for batch, *parts in zip(whole, *shares, strict=True):
-        for key in batch:
-            both = np.stack([part[key] for part in parts], axis=1)
-            assert np.array_equal(both.reshape(batch[key].shape), batch[key])
-    config.data.workers = 2
-    assert_same(take(loader.evaluation_batches(config, "train", 1, 1), None), whole)
+@pytest.mark.parametrize(("processes", "workers"), [(2, 0), (3, 0), (1, 2), (2, 3), (64, 0)])
+def test_evaluation_of_processes_and_workers_is_that_of_one(config, processes, workers):
+    whole = evaluated(take(loader.evaluation_batches(config, "train", 1, 1), None))
+    config.data.workers = workers
+    shares = [
+        evaluated(take(loader.evaluation_batches(config, "train", 1, 1, p, processes), None))
+        for p in range(processes)
+    ]
+    assert sum(map(len, shares)) == len(whole) == 40
+    for process, share in enumerate(shares):
+        assert list(share) == list(range(process, 40, processes))
+        for video, sample in share.items():
+            assert_same([sample], [whole[video]])
+
+
+def evaluated(batches):
+    """What batches hold of each valid video."""
+    return {
+        batch["video"][row]: {key: value[row] for key, value in batch.items()}
+        for batch in batches
+        for row in np.flatnonzero(batch["valid"])
+    }
 
 
 @pytest.mark.parametrize("crops", ["independent", "shared"])
@@ -319,8 +394,6 @@ def test_impossible_settings_are_input_errors(config, field, value, message):
 def test_a_batch_that_processes_cannot_share_is_an_input_error(config):
     with pytest.raises(InputError, match="batch of 4 cannot be shared evenly by 3 processes"):
         loader.pretraining_batches(config, 0, 0, 3)
-    with pytest.raises(InputError, match=r"evaluation.crops is 3"):
-        loader.evaluation_batches(config, "train", 1, 3)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

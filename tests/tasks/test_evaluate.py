@@ -1,0 +1,201 @@
+"""Every video counts once, on any devices; and what is written says the same everywhere."""
+
+import csv
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import cv2
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from configs.mannequin import get_config
+from mv2mae_jax.data import loader
+from mv2mae_jax.data.decode import decode_frames
+from mv2mae_jax.data.records import RecordSource, load_index
+from mv2mae_jax.evaluation.features import FrozenEncoder
+from mv2mae_jax.model import build
+from mv2mae_jax.tasks.finetune import standardizing_norm
+from mv2mae_jax.training.checkpoints import Checkpoints
+from mv2mae_jax.training.parameters import Parameters, split
+
+ACCURACIES = ("top1_single_clip", "top1_single_view", "top1_multi_view")
+VIDEOS, ACTIVITIES, CLASSES = 36, 12, 12  # of the subject that is for testing, in three views
+
+
+def small_config():
+    config = get_config("finetune,protocol=xsub")
+    config.data.num_frames, config.data.image_size = 4, 28
+    return config
+
+
+@pytest.fixture(scope="module")
+def parameters(mannequin_dir: Path) -> Parameters:
+    """Of a classifier that is right now and then: its head fits two of three test videos."""
+    config = small_config()
+    config.data.data_dir = str(mannequin_dir)
+    _, parameters = split(build.classifier(config, CLASSES, nnx.Rngs(0)))
+    encoder = {name: x for name, x in parameters.items() if name.startswith("encoder.")}
+    parameters |= standardizing_norm(config, encoder)
+    with loader.evaluation_batches(config, "test", clips=1, crops=1) as batches:
+        videos = [video for batch in batches for video in zip(*batch.values(), strict=True)]
+    clips, labels = np.stack([video[0][0] for video in videos]), [video[1] for video in videos]
+    features = FrozenEncoder(config, parameters).encode(clips)
+    fitted = np.arange(len(videos)) % 3 > 0
+    onto_classes = np.linalg.pinv(features[fitted]) @ np.eye(CLASSES)[labels][fitted]
+    return parameters | {"head.kernel": jnp.asarray(5 * onto_classes, jnp.float32)}
+
+
+@pytest.fixture(scope="module")
+def trained(parameters: Parameters, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A work directory with a checkpoint."""
+    workdir = tmp_path_factory.mktemp("trained")
+    with Checkpoints(workdir, keep=1) as checkpoints:
+        checkpoints.save(1, {"parameters": parameters}, small_config())
+    return workdir
+
+
+def evaluate(
+    trained: Path, workdir: Path, data_dir: Path, processes: int = 1, devices: int = 1
+) -> list[str]:
+    """Evaluates a copy of `trained`; what each process printed."""
+    shutil.copytree(trained, workdir)
+    flags = f"--xla_force_host_platform_device_count={devices} {os.environ.get('XLA_FLAGS', '')}"
+    environment = os.environ | {"XLA_FLAGS": flags, "NPROC": "32", "PYTHONPATH": "."}
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        port = found.getsockname()[1]
+    words = [sys.executable, "tests/tasks/evaluation.py", str(workdir), str(data_dir)]
+    running = [
+        subprocess.Popen(
+            [*words, str(process), str(processes), str(port)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for process in range(processes)
+    ]
+    printed = [process.communicate(timeout=300)[0] for process in running]
+    assert [process.returncode for process in running] == [0] * processes
+    return printed
+
+
+@pytest.fixture(scope="module")
+def plain(trained: Path, mannequin_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Evaluated by one process with one device."""
+    workdir = tmp_path_factory.mktemp("plain") / "run"
+    (printed,) = evaluate(trained, workdir, mannequin_dir)
+    assert "1 of 1 devices" in printed
+    results = json.loads((workdir / "results.json").read_text())
+    for line, name in zip(printed.splitlines()[2:5], ACCURACIES, strict=True):
+        low, high = results["interval_95"][name]
+        assert line.split() == [
+            *(name, f"{results[name]:.1%}", f"{low:.1%}", "to", f"{high:.1%}"),
+            str(results["count"][name]),
+        ]
+    return workdir
+
+
+def rows(workdir: Path) -> list[dict[str, str]]:
+    with (workdir / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def probabilities(workdir: Path) -> np.ndarray:
+    columns = [name for name in rows(workdir)[0] if name.startswith("p(")]
+    return np.array([[float(row[name]) for name in columns] for row in rows(workdir)])
+
+
+@pytest.mark.parametrize(("processes", "devices"), [(1, 3), (2, 1)])
+def test_any_devices_find_the_same(
+    plain: Path, trained: Path, mannequin_dir: Path, tmp_path: Path, processes: int, devices: int
+):
+    """Neither 13 videos a batch nor the 36 in all can be split over 3 devices or 2 processes."""
+    workdir = tmp_path / "run"
+    printed = evaluate(trained, workdir, mannequin_dir, processes, devices)
+    assert all(f"{devices} of {processes * devices} devices" in text for text in printed)
+    assert ["accuracy" in text for text in printed] == [True] + [False] * (processes - 1)
+    assert (workdir / "results.json").read_text() == (plain / "results.json").read_text()
+    names = ("activity", "view", "label", "predicted", "correct", "predicted_single_clip")
+    for row, expected in zip(rows(workdir), rows(plain), strict=True):
+        assert [row[name] for name in names] == [expected[name] for name in names]
+    np.testing.assert_allclose(probabilities(workdir), probabilities(plain), atol=1e-6)
+
+
+def test_the_table_gives_every_number_of_the_results(plain: Path):
+    results = json.loads((plain / "results.json").read_text())
+    table = rows(plain)
+    assert results["num_videos"] == VIDEOS == len({(x["activity"], x["view"]) for x in table})
+    assert results["num_activities"] == ACTIVITIES and results["num_classes"] == CLASSES
+    values = [results[name] for name in ACCURACIES]
+    assert min(values) > 0 and max(values) < 1 and len(set(values)) > 1
+
+    by_class, by_activity = defaultdict(list), defaultdict(list)
+    for row in table:
+        right = row["label"] == row["predicted"]
+        shares = {name[2:-1]: float(p) for name, p in row.items() if name.startswith("p(")}
+        assert max(shares, key=shares.get) == row["predicted"]
+        assert float(row["probability"]) == shares[row["predicted"]]
+        assert sum(shares.values()) == pytest.approx(1)
+        assert row["correct"] == str(int(right))
+        by_class[row["label"]].append(right)
+        by_activity[row["activity"], row["label"]].append(list(shares.values()))
+    names = list(shares)
+    fused = [
+        names[int(np.mean(views, axis=0).argmax())] == label
+        for (_, label), views in by_activity.items()
+    ]
+    recomputed = {
+        "top1_single_clip": [row["predicted_single_clip"] == row["label"] for row in table],
+        "top1_single_view": [row["predicted"] == row["label"] for row in table],
+        "top1_multi_view": fused,
+    }
+    for name, right in recomputed.items():
+        assert results[name] == np.mean(right)
+        assert results["count"][name] == len(right)
+    assert results["per_class_accuracy"] == {name: np.mean(x) for name, x in by_class.items()}
+    assert results["count"]["per_class_accuracy"] == {n: len(x) for n, x in by_class.items()}
+    for name in ACCURACIES:
+        low, high = results["interval_95"][name]
+        assert 0 <= low <= results[name] <= high <= 1
+    assert set(results["interval_95"]["per_class_accuracy"]) == set(by_class)
+
+
+def test_probabilities_are_the_mean_softmax_over_clips_and_crops(
+    plain: Path, parameters: Parameters, mannequin_dir: Path
+):
+    """Worked out crop by crop for one video, from its frames."""
+    config = small_config()
+    index = load_index(mannequin_dir, "mannequin")
+    row = rows(plain)[5]
+    (activity,) = [activity for activity in index.activities if activity.id == row["activity"]]
+    length = activity.views[row["view"]]
+    last = length - 1 - 3 * config.data.stride
+    assert last > 0
+    definition, _ = split(build.classifier(config, CLASSES, nnx.Rngs(0)))
+    model = definition.bind(parameters)
+    found = []
+    for start in (0, last):
+        times = start + config.data.stride * np.arange(4)
+        frames = decode_frames(RecordSource(index)[activity.position].views[row["view"]], times)
+        scale = 32 / min(frames.shape[1:3])
+        size = (round(frames.shape[2] * scale), round(frames.shape[1] * scale))
+        frames = np.stack([cv2.resize(f, size, interpolation=cv2.INTER_LINEAR) for f in frames])
+        low, right = frames.shape[1] - 28, frames.shape[2] - 28
+        for y, x in ((0, 0), (0, right), (low, 0), (low, right), (low // 2, right // 2)):
+            crop = jnp.asarray(frames[None, :, y : y + 28, x : x + 28])
+            logits = np.asarray(model(build.clip_patches(config, crop))[0], np.float64)
+            found.append(np.exp(logits) / np.exp(logits).sum())
+    np.testing.assert_allclose(np.mean(found, axis=0), probabilities(plain)[5], atol=1e-6)
+
+
+def test_the_picture_is_written(plain: Path):
+    picture = cv2.imread(str(plain / "confusion.png"))
+    assert picture is not None and picture.std() > 10

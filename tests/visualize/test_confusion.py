@@ -1,0 +1,56 @@
+"""The picture's colours are the shares of the rows, read back from its pixels."""
+
+import cv2
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from mv2mae_jax.visualize.confusion import draw_confusion
+
+
+@pytest.mark.parametrize("classes", [40, 120])
+def test_cells_have_the_colours_of_their_shares(tmp_path, classes):
+    """Classes 0 to 3: right, half right, always taken for the last one, not there."""
+    labels = np.array([0] * 3 + [1] * 4 + [2] * 5 + list(range(4, classes)))
+    predicted = labels.copy()
+    predicted[3:5] = 0
+    predicted[7:12] = classes - 1
+    draw_confusion(
+        labels, predicted, tuple(f"class {i}" for i in range(classes)), tmp_path / "c.png"
+    )
+    cells = read_cells(tmp_path / "c.png", classes)
+    expected = np.zeros((classes, classes))
+    np.fill_diagonal(expected, 1)
+    expected[1, [0, 1]] = 0.5
+    expected[2, [2, classes - 1]] = 0, 1
+    colours = 255 * plt.get_cmap("Blues")(np.sqrt(expected))[..., :3]
+    colours[3] = 0.85 * 255
+    np.testing.assert_allclose(cells, colours, atol=3)
+
+
+def read_cells(path, classes):
+    """Colours [classes classes RGB] in the middle of the cells, found by the frame around them."""
+    picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    black = (picture < 100).all(axis=2)
+    rows = np.flatnonzero(black.sum(axis=1) > 0.6 * picture.shape[1])
+    columns = np.flatnonzero(black.sum(axis=0) > 0.6 * picture.shape[0])
+    top, bottom, left, right = rows[0], rows[-1], columns[0], columns[-1]
+    # Names must fit beside each other: eight points are 12 pixels high at this resolution.
+    assert (bottom - top) / classes > 14 and (right - left) / classes > 14
+    middle = (np.arange(classes) + 0.5) / classes
+    y = np.rint(top + middle * (bottom - top)).astype(int)
+    x = np.rint(left + middle * (right - left)).astype(int)
+    return picture[y[:, None], x]
+
+
+def test_few_classes_show_their_counts(tmp_path):
+    """Ten times the videos: the same shares, other numbers in the cells."""
+    labels, predicted = np.array([0, 1, 1]), np.array([0, 1, 0])
+    pictures = []
+    for times in (1, 10):
+        pictures.append(tmp_path / f"{times}.png")
+        many = (np.repeat(labels, times), np.repeat(predicted, times))
+        draw_confusion(*many, ("no", "yes"), pictures[-1])
+    one, ten = (cv2.imread(str(path)).astype(int) for path in pictures)
+    below_the_title = slice(40, None)
+    assert (one[below_the_title] != ten[below_the_title]).any()
