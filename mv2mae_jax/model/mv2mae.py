@@ -40,19 +40,22 @@ class MV2MAE(nnx.Module):
         *,
         positions: str = "flattened",
         dtype: DTypeLike = jnp.float32,
+        remat: bool = False,
         rngs: nnx.Rngs,
     ):
         """Args as of `Encoder`."""
         self.positions = positions
         self.grid = grid
         self.decoder_width = variant.decoder_width
-        self.encoder = Encoder(variant, grid, pixels, positions=positions, dtype=dtype, rngs=rngs)
+        self.encoder = Encoder(
+            variant, grid, pixels, positions=positions, dtype=dtype, remat=remat, rngs=rngs
+        )
         self.encoder_norm = LayerNorm(variant.width, rngs=rngs)
         self.projector = linear(variant.width, variant.decoder_width, use_bias=False, rngs=rngs)
         # Shared by both decoders, as Table 12 lists it with the encoder.
         self.mask_token = nnx.Param(mask_token_init(rngs.params(), (variant.decoder_width,)))
-        self.self_view_decoder = SelfViewDecoder(variant, pixels, rngs=rngs)
-        self.cross_view_decoder = CrossViewDecoder(variant, pixels, rngs=rngs)
+        self.self_view_decoder = SelfViewDecoder(variant, pixels, remat=remat, rngs=rngs)
+        self.cross_view_decoder = CrossViewDecoder(variant, pixels, remat=remat, rngs=rngs)
 
     def __call__(self, patches: Float[Array, "B V N P"], mask: Mask) -> Reconstruction:
         """Reconstructs the masked tubelets of every view.
