@@ -124,6 +124,15 @@ def reconstruction_loss(
     return (weights * error).mean(axis=-1)
 
 
+def effective_patches(weights: Float[Array, "B N"]) -> Float[Array, " B"]:
+    """How many tubelets of each clip the weights are spread over, in effect: 1 to N.
+
+    exp(H), with H the entropy of the weights after scaling them to a sum of 1.
+    """
+    shares = weights / weights.sum(axis=-1, keepdims=True)
+    return jnp.exp(jax.scipy.special.entr(shares).sum(axis=-1))
+
+
 def gather_tokens(x: Float[Array, "B N D"], index: Int[Array, "B M"]) -> Float[Array, "B M D"]:
     """Picks tokens clip by clip."""
     return jnp.take_along_axis(x, index[..., None], axis=1)

@@ -255,6 +255,21 @@ def training_order(config: ConfigDict, items: Sequence[Item]) -> grain.MapDatase
     return grain.MapDataset.source(items).seed(config.seed).shuffle()[:per_epoch].repeat()
 
 
+def batch_ids(config: ConfigDict, step: int) -> list[str]:
+    """What the batch of a step is made of: activities; in fine-tuning `activity:view`.
+
+    Raises:
+      InputError: as for `num_samples`.
+    """
+    activities = _split(config, load_index(config.data.data_dir, config.data.dataset), "train")
+    numbers = range(step * config.batch_size, (step + 1) * config.batch_size)
+    if config.task == "pretrain":
+        order = training_order(config, _with_enough_views(config, activities))
+        return [order[number].id for number in numbers]
+    videos = training_order(config, _videos(activities))
+    return [f"{videos[number].activity.id}:{videos[number].view}" for number in numbers]
+
+
 def draw_pretraining(
     data: ConfigDict, seed: int, number: int, activity: Activity
 ) -> PretrainingDraw:

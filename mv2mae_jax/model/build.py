@@ -70,4 +70,5 @@ def _encoder_arguments(config: ConfigDict) -> dict[str, Any]:
         "pixels": 3 * math.prod(model.patch_size),
         "positions": model.positions,
         "dtype": jnp.dtype(model.dtype),
+        "remat": model.remat,
     }

@@ -31,6 +31,7 @@ class Classifier(nnx.Module):
         positions: str = "flattened",
         drop_path: float = 0.0,
         dtype: DTypeLike = jnp.float32,
+        remat: bool = False,
         rngs: nnx.Rngs,
     ):
         """Args as of `Encoder`."""
@@ -41,6 +42,7 @@ class Classifier(nnx.Module):
             positions=positions,
             drop_path=drop_path,
             dtype=dtype,
+            remat=remat,
             kernel_init=truncated_normal,
             rngs=rngs,
         )

@@ -5,19 +5,22 @@ norm and the head compute nothing else; attention does not care about order, so 
 un-shuffled.
 """
 
+from functools import partial
+
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mv2mae_jax.model.layers import Attention, Block, LayerNorm, linear
+from mv2mae_jax.model.layers import Attention, Block, LayerNorm, linear, recomputed
 from mv2mae_jax.model.variants import Variant
 
 
 class SelfViewDecoder(nnx.Module):
     """Reconstructs a view from its own visible tokens (Table 13)."""
 
-    def __init__(self, variant: Variant, pixels: int, *, rngs: nnx.Rngs):
+    def __init__(self, variant: Variant, pixels: int, *, remat: bool = False, rngs: nnx.Rngs):
         width, heads = variant.decoder_width, variant.decoder_heads
+        self.remat = remat
         self.blocks = nnx.List(Block(width, heads, rngs=rngs) for _ in range(variant.decoder_depth))
         self.norm = LayerNorm(width, rngs=rngs)
         self.head = linear(width, pixels, rngs=rngs)
@@ -27,8 +30,9 @@ class SelfViewDecoder(nnx.Module):
     ) -> Float[Array, "B N-{num_visible} P"]:
         """Pixels of the masked tubelets."""
         for block in self.blocks[:-1]:
-            tokens = block(tokens)
-        masked = self.blocks[-1](tokens, first=num_visible)
+            tokens = recomputed(block, self.remat)(tokens)
+        last = partial(self.blocks[-1], first=num_visible)
+        masked = recomputed(last, self.remat)(tokens)
         return self.head(self.norm(masked))
 
 
@@ -58,8 +62,9 @@ class CrossViewBlock(nnx.Module):
 class CrossViewDecoder(nnx.Module):
     """Reconstructs a target view with the help of the source views' visible tokens (Table 14)."""
 
-    def __init__(self, variant: Variant, pixels: int, *, rngs: nnx.Rngs):
+    def __init__(self, variant: Variant, pixels: int, *, remat: bool = False, rngs: nnx.Rngs):
         width, heads = variant.decoder_width, variant.decoder_heads
+        self.remat = remat
         self.blocks = nnx.List(
             CrossViewBlock(width, heads, rngs=rngs) for _ in range(variant.decoder_depth)
         )
@@ -77,8 +82,9 @@ class CrossViewDecoder(nnx.Module):
           num_visible: visible tokens of the target.
         """
         for block in self.blocks[:-1]:
-            tokens = block(tokens, memory)
-        masked = self.blocks[-1](tokens, memory, first=num_visible)
+            tokens = recomputed(block, self.remat)(tokens, memory)
+        last = partial(self.blocks[-1], first=num_visible)
+        masked = recomputed(last, self.remat)(tokens, memory)
         return self.head(self.norm(masked))
 
     def attention(

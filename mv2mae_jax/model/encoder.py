@@ -6,7 +6,14 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key
 
-from mv2mae_jax.model.layers import Block, fold_in, linear, torch_conv_init, xavier
+from mv2mae_jax.model.layers import (
+    Block,
+    fold_in,
+    linear,
+    recomputed,
+    torch_conv_init,
+    xavier,
+)
 from mv2mae_jax.model.positions import Grid, position_table
 from mv2mae_jax.model.variants import Variant
 
@@ -27,6 +34,7 @@ class Encoder(nnx.Module):
         positions: str = "flattened",
         drop_path: float = 0.0,
         dtype: DTypeLike = jnp.float32,
+        remat: bool = False,
         kernel_init: nnx.Initializer = xavier,
         rngs: nnx.Rngs,
     ):
@@ -37,6 +45,7 @@ class Encoder(nnx.Module):
         positions: `flattened` or `separable`.
         drop_path: rate at the last block, growing linearly from 0 at the first.
         dtype: of the activations.
+        remat: whether the backward pass computes the activations of a block again.
         kernel_init: of the blocks' linear maps.
         rngs: randomness of the initial values.
         """
@@ -44,6 +53,7 @@ class Encoder(nnx.Module):
         self.grid = grid
         self.width = variant.width
         self.dtype = dtype
+        self.remat = remat
         conv_init = torch_conv_init(pixels)
         self.embed = linear(
             pixels, variant.width, kernel_init=conv_init, bias_init=conv_init, rngs=rngs
@@ -77,5 +87,5 @@ class Encoder(nnx.Module):
         x = self.embed(patches.astype(self.dtype))
         x = x + (table if places is None else table[places]).astype(self.dtype)
         for number, block in enumerate(self.blocks):
-            x = block(x, keys=fold_in(keys, number))
+            x = recomputed(block, self.remat)(x, keys=fold_in(keys, number))
         return x

@@ -4,6 +4,7 @@ Attention has a query and a value bias and no key bias; LayerNorm's eps is 1e-6;
 Activations have the dtype of the input, normalisation and softmax statistics are float32.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -157,6 +158,11 @@ class Block(nnx.Module):
         mixed = self.attention(normed[:, first:], normed)
         x = x[:, first:] + drop_path(mixed, self.rate, fold_in(keys, 0))
         return x + drop_path(self.mlp(self.norm2(x)), self.rate, fold_in(keys, 1))
+
+
+def recomputed(call: Callable[..., Array], remat: bool) -> Callable[..., Array]:
+    """With `remat`, `call` keeps nothing for its backward pass, which runs it a second time."""
+    return jax.checkpoint(call) if remat else call
 
 
 def torch_conv_init(fan_in: int) -> nnx.Initializer:

@@ -42,6 +42,7 @@ class MV2MAE(nnx.Module):
         separate_projectors: bool = False,
         positions: str = "flattened",
         dtype: DTypeLike = jnp.float32,
+        remat: bool = False,
         rngs: nnx.Rngs,
     ):
         """Args: as of `Encoder`, and
@@ -53,14 +54,16 @@ class MV2MAE(nnx.Module):
         self.positions = positions
         self.grid = grid
         self.decoder_width = variant.decoder_width
-        self.encoder = Encoder(variant, grid, pixels, positions=positions, dtype=dtype, rngs=rngs)
+        self.encoder = Encoder(
+            variant, grid, pixels, positions=positions, dtype=dtype, remat=remat, rngs=rngs
+        )
         self.encoder_norm = LayerNorm(variant.width, rngs=rngs)
         self.projector = linear(variant.width, variant.decoder_width, use_bias=False, rngs=rngs)
         self.mask_token = mask_token(variant.decoder_width, rngs=rngs)
-        self.self_view_decoder = SelfViewDecoder(variant, pixels, rngs=rngs)
+        self.self_view_decoder = SelfViewDecoder(variant, pixels, remat=remat, rngs=rngs)
         self.has_cross_view, self.separate_projectors = cross_view, separate_projectors
         if cross_view:
-            self.cross_view_decoder = CrossViewDecoder(variant, pixels, rngs=rngs)
+            self.cross_view_decoder = CrossViewDecoder(variant, pixels, remat=remat, rngs=rngs)
         if cross_view and separate_projectors:
             self.cross_view_projector = linear(
                 variant.width, variant.decoder_width, use_bias=False, rngs=rngs

@@ -21,6 +21,7 @@ from mv2mae_jax.model.classifier import Classifier
 from mv2mae_jax.tasks.evaluate import evaluate
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.loop import train
+from mv2mae_jax.training.optimizer import trainable_parameters
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.training.sharding import make_mesh, require_even_batches
 from mv2mae_jax.training.step import DeviceBatch, Metrics
@@ -45,6 +46,7 @@ def finetune(config: ConfigDict, workdir: str | Path) -> None:
         unit="videos",
         mesh=make_mesh(config.mesh.fsdp),
         initial=initial,
+        trainable=partial(trainable_parameters, last_blocks=config.finetune.trainable_blocks),
     )
     evaluate(config, workdir)
 

@@ -15,6 +15,7 @@ from mv2mae_jax.model.masking import Mask, sample_masks
 from mv2mae_jax.model.mv2mae import MV2MAE, merge_views
 from mv2mae_jax.objective import (
     MotionFeature,
+    effective_patches,
     frame_difference,
     gather_tokens,
     motion_history,
@@ -58,7 +59,11 @@ def pretraining_loss(
       keys: one random key a sample.
 
     Returns:
-      The loss, summed over views and averaged over samples; and its two parts.
+      The loss, summed over views and averaged over samples; and, averaged over samples too:
+      `self_view` and `cross_view`, its two parts, of which each is the sum of its terms for the
+      target (view 0; `_target`) and for the V - 1 sources (their mean is `_source`);
+      `effective_patches` and `masked_motion` of a clip: the number of tubelets that its motion
+      weights are spread over, and the share of them that the mask hides.
     """
     batch_size, views = batch["clips"].shape[:2]
     clips = normalize_pixels(merge_views(batch["clips"]), config.data.mean, config.data.std)
@@ -66,18 +71,24 @@ def pretraining_loss(
     mask = draw_masks(config, keys, views)
     masked = merge_views(mask.masked)
     target = reconstruction_target(config, gather_tokens(patches, masked))
-    weights = jnp.take_along_axis(token_weights(config, clips, masked), masked, axis=1)
+    all_weights = token_weights(config, clips, masked)
+    weights = jnp.take_along_axis(all_weights, masked, axis=1)
 
-    def loss_of(prediction: Float[Array, "B V M P"]) -> Float[Array, ""]:
-        return views * reconstruction_loss(merge_views(prediction), target, weights).mean()
+    def terms(name: str, prediction: Float[Array, "B V M P"]) -> Metrics:
+        errors = reconstruction_loss(merge_views(prediction), target, weights)
+        of_views = errors.reshape(-1, views).mean(axis=0)
+        metrics = {name: of_views.sum(), f"{name}_target": of_views[0]}
+        return metrics | ({f"{name}_source": of_views[1:].mean()} if views > 1 else {})
 
     result = model(patches.reshape(batch_size, views, *patches.shape[1:]), mask)
-    self_view = loss_of(result.self_view)
+    metrics = terms("self_view", result.self_view) | {
+        "effective_patches": effective_patches(all_weights).mean(),
+        "masked_motion": (weights.sum(axis=-1) / all_weights.sum(axis=-1)).mean(),
+    }
     if result.cross_view is None:
-        return self_view, {"self_view": self_view}
-    cross_view = loss_of(result.cross_view)
-    loss = self_view + config.objective.cross_view * cross_view
-    return loss, {"self_view": self_view, "cross_view": cross_view}
+        return metrics["self_view"], metrics
+    metrics |= terms("cross_view", result.cross_view)
+    return metrics["self_view"] + config.objective.cross_view * metrics["cross_view"], metrics
 
 
 def draw_masks(config: ConfigDict, keys: Key[Array, " B"], views: int) -> Mask:

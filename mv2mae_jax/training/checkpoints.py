@@ -72,14 +72,16 @@ class Checkpoints:
         args = ocp.args.Composite(config=ocp.args.JsonRestore())
         return ConfigDict(self._manager.restore(self.latest_step, args=args)["config"])
 
-    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the newest parameters by name."""
+    def shapes(self, part: str) -> dict[str, tuple[int, ...]]:
+        """Shapes by name in a part of the newest state: its parameters, or their average."""
         tree = self._manager.item_metadata(self.latest_step)["state"].tree
-        return {name: tuple(leaf.shape) for name, leaf in tree["parameters"].items()}
+        return {name: tuple(leaf.shape) for name, leaf in (tree.get(part) or {}).items()}
 
 
 def load_parameters(workdir: str | Path) -> tuple[Parameters, ConfigDict]:
     """The newest parameters of a run and its config, for a use other than continuing it.
+
+    Where the run keeps their moving average (`ema_decay`), they are the averaged ones.
 
     Raises:
       InputError: there is no checkpoint in `workdir`.
@@ -92,8 +94,11 @@ def load_parameters(workdir: str | Path) -> tuple[Parameters, ConfigDict]:
             raise InputError(f"{directory} holds no complete checkpoint; let the run save one")
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         like = {
-            name: jax.ShapeDtypeStruct(shape, "float32", sharding=device)
-            for name, shape in checkpoints.parameter_shapes().items()
+            part: {
+                name: jax.ShapeDtypeStruct(shape, "float32", sharding=device)
+                for name, shape in checkpoints.shapes(part).items()
+            }
+            for part in ("parameters", "average")
         }
-        state = checkpoints.restore({"parameters": like}, partial=True)
-        return state["parameters"], checkpoints.restore_config()
+        state = checkpoints.restore({k: v for k, v in like.items() if v}, partial=True)
+        return state["parameters"] | state.get("average", {}), checkpoints.restore_config()

@@ -13,10 +13,12 @@ from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mv2mae_jax.data.loader import Batches
+from mv2mae_jax.data.loader import Batches, batch_ids
+from mv2mae_jax.errors import InputError
+from mv2mae_jax.training import health
 from mv2mae_jax.training.checkpoints import Checkpoints
-from mv2mae_jax.training.metrics import MetricsWriter, Progress, require_finite
-from mv2mae_jax.training.optimizer import adamw, learning_rate
+from mv2mae_jax.training.metrics import MetricsWriter, Progress
+from mv2mae_jax.training.optimizer import adamw, describe, learning_rate
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.training.sharding import to_devices
 from mv2mae_jax.training.step import Loss, Metrics, TrainState, create_state, make_train_step
@@ -38,6 +40,7 @@ def train(
     unit: str,
     mesh: Mesh,
     initial: Parameters | None = None,
+    trainable: Callable[[Parameters], Parameters] = dict,
 ) -> Parameters:
     """Trains to the last step, from the newest checkpoint of `workdir` if there is one.
 
@@ -51,18 +54,26 @@ def train(
       unit: what a sample is, for the progress: pairs, videos.
       mesh: the devices.
       initial: parameters that replace the random ones of the same names, when training starts.
+      trainable: picks the parameters that train; the others keep their values.
 
     Returns:
-      The trained parameters.
+      The trained parameters, averaged if the config asks for it.
 
     Raises:
       SystemExit: with 143 after SIGTERM, when the state is saved and training can go on.
-      InputError: the loss is no longer finite.
+      InputError: the batch cannot be split as configured; the loss is no longer finite.
     """
+    _require_even_split(config, mesh)
+    log.info(describe(config, steps_per_epoch, unit))
     total_steps = config.epochs * steps_per_epoch
     schedule = learning_rate(config, steps_per_epoch)
     definition, state = create_state(
-        make_model, lambda parameters: adamw(config, schedule, parameters), config.seed, mesh
+        make_model,
+        lambda parameters: adamw(config, schedule, parameters),
+        config.seed,
+        mesh,
+        trainable=trainable,
+        averaged=config.ema_decay > 0,
     )
     write_parameter_overview(workdir, state.parameters)
     with Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
@@ -74,7 +85,7 @@ def train(
         step = int(state.step)
         if step >= total_steps:
             log.info("%s is trained to its last step, %d", workdir, step)
-            return state.parameters
+            return state.result
         train_step = make_train_step(
             definition,
             loss,
@@ -83,7 +94,33 @@ def train(
             accumulation=config.accumulation,
             state=state,
             mesh=mesh,
+            trainable=trainable,
+            ema_decay=config.ema_decay,
         )
+
+        def summary(fetched: list[Metrics], step: int) -> dict[str, float]:
+            """Means over steps, the last of them `step`, and where training is then."""
+            means = {
+                name: float(np.mean([metrics[name] for metrics in fetched])) for name in fetched[0]
+            }
+            rate = float(schedule(step - 1))
+            return means | {"learning_rate": rate, "epoch": step / steps_per_epoch}
+
+        def first_nonfinite(state: TrainState) -> str | None:
+            """Makes the batch of the step after `state` again."""
+            arguments = (config, int(state.step), jax.process_index(), jax.process_count())
+            with batches(*arguments) as loader:
+                batch = to_devices(next(loader), mesh)
+            return health.first_nonfinite(
+                definition,
+                loss,
+                state.parameters,
+                batch,
+                seed=config.seed,
+                accumulation=config.accumulation,
+                mesh=mesh,
+            )
+
         progress = Progress(config.task, step, total_steps, config.batch_size * config.data.repeats)
         with (
             _Sigterm() as sigterm,
@@ -105,11 +142,18 @@ def train(
                 stopping = sigterm.received
                 saves = stopping or step == total_steps or step % config.checkpoint_every == 0
                 if saves or step % config.log_every == 0:
-                    means = _means(recent)
+                    fetched = jax.device_get(recent)
                     recent = []
-                    require_finite(means["loss"], step)
-                    means["learning_rate"] = float(schedule(step - 1))
-                    means["epoch"] = step / steps_per_epoch
+                    if state.halted:
+                        bad = int(state.step) - step  # of the last so many steps, the first
+                        if fetched[:bad]:
+                            writer.write(step + bad, summary(fetched[:bad], step + bad))
+                        state = state._replace(halted=~state.halted)
+                        checkpoints.save(step + bad, state, config)
+                        tensor = first_nonfinite(state)
+                        ids = batch_ids(config, step + bad)
+                        raise health.failure(workdir, step + bad + 1, tensor, ids, fetched[bad])
+                    means = summary(fetched, step)
                     means |= progress.report(step, means["loss"], unit)
                     writer.write(step, means)
                 if saves:
@@ -118,7 +162,7 @@ def train(
     if stopping and step < total_steps:
         log.info("stopped by SIGTERM; saved at step %d, the same command continues", step)
         raise SystemExit(STOPPED_BY_SIGTERM)
-    return state.parameters
+    return state.result
 
 
 def _shape_and_place(x: jax.Array) -> jax.ShapeDtypeStruct:
@@ -131,13 +175,22 @@ def _start_from(state: TrainState, initial: Parameters) -> TrainState:
         name: jax.device_put(value, state.parameters[name].sharding)
         for name, value in initial.items()
     }
-    return state._replace(parameters=state.parameters | placed)
+    state = state._replace(parameters=state.parameters | placed)
+    if state.average is None:
+        return state
+    return state._replace(average={name: state.parameters[name].copy() for name in state.average})
 
 
-def _means(recent: list[Metrics]) -> dict[str, float]:
-    """Mean of each metric over the steps since the last report."""
-    fetched = jax.device_get(recent)
-    return {name: float(np.mean([metrics[name] for metrics in fetched])) for name in fetched[0]}
+def _require_even_split(config: ConfigDict, mesh: Mesh) -> None:
+    """Every device takes the same number of samples of every micro-batch."""
+    samples = config.batch_size * config.data.repeats
+    if samples % (config.accumulation * mesh.size):
+        raise InputError(
+            f"a step of {samples} samples (config.batch_size={config.batch_size} x "
+            f"config.data.repeats={config.data.repeats}) cannot be split into "
+            f"config.accumulation={config.accumulation} micro-batches over {mesh.size} devices; "
+            f"they must make a multiple of {config.accumulation * mesh.size}"
+        )
 
 
 class _Sigterm:

@@ -1,7 +1,6 @@
 """What a run leaves for people: metrics.jsonl, TensorBoard events, and a line of progress."""
 
 import json
-import math
 import sys
 import time
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import Self
 
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
-
-from mv2mae_jax.errors import InputError
 
 
 class MetricsWriter:
@@ -97,16 +94,3 @@ class Progress:
     def close(self) -> None:
         """Leaves the bar as it stands."""
         self._bar.close()
-
-
-def require_finite(loss: float, step: int) -> None:
-    """Stops a run that has diverged, before it writes another checkpoint.
-
-    Raises:
-      InputError: the loss is not a finite number.
-    """
-    if not math.isfinite(loss):
-        raise InputError(
-            f"the loss is {loss} at step {step}; the last checkpoint is from before it: lower "
-            "config.optimizer.base_learning_rate, or set config.model.dtype=float32, and continue"
-        )

@@ -5,18 +5,17 @@ import re
 import optax
 from ml_collections import ConfigDict
 
+from mv2mae_jax.errors import InputError
 from mv2mae_jax.training.parameters import Parameters
-
-REFERENCE_BATCH = 256  # learning rates are given for this many clips a step
 
 
 def learning_rate(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
     """Linear warm-up from 0, then half a cosine down to the minimum, per step.
 
-    Both rates grow with the batch: base x batch_size / 256. Repeats of one decoded clip do not
-    count.
+    Both rates grow with the batch: base x batch_size / reference_batch. Repeats of one decoded clip
+    do not count.
     """
-    scale = config.batch_size / REFERENCE_BATCH
+    scale = config.batch_size / config.optimizer.reference_batch
     warmup_steps = round(config.optimizer.warmup_epochs * steps_per_epoch)
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0,
@@ -28,13 +27,32 @@ def learning_rate(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
     )
 
 
+def describe(config: ConfigDict, steps_per_epoch: int, unit: str) -> str:
+    """What the rules on learning rate and accumulation make of a config, in a line."""
+    optimizer, size, parts = config.optimizer, config.batch_size, config.accumulation
+    base, reference = optimizer.base_learning_rate, optimizer.reference_batch
+    total = config.epochs * steps_per_epoch
+    warmup = min(round(optimizer.warmup_epochs * steps_per_epoch), total)
+    samples = f"{size:,} {unit}"
+    if config.data.repeats > 1:
+        samples += f" x {config.data.repeats} repeats"
+    if parts > 1:
+        samples += f" in {parts} micro-batches of {size * config.data.repeats // parts:,}"
+    return (
+        f"learning rate {base * size / reference:.6g} = {base:g} x {size} / {reference}; "
+        f"warm-up {warmup:,} of {total:,} steps; a step is {samples}"
+    )
+
+
 def adamw(
     config: ConfigDict, schedule: optax.Schedule, parameters: Parameters
 ) -> optax.GradientTransformation:
     """AdamW in PyTorch's semantics: rates and layer scales multiply the decoupled decay too."""
     optimizer = config.optimizer
+    clip = optimizer.clip_norm
     scales = layer_scales(parameters, optimizer.layer_decay)
     return optax.chain(
+        optax.clip_by_global_norm(clip) if clip else optax.identity(),
         optax.scale_by_adam(b1=optimizer.b1, b2=optimizer.b2, eps=1e-8),
         optax.add_decayed_weights(optimizer.weight_decay, mask=decays),
         optax.stateless(lambda updates, _: {k: scales[k] * u for k, u in updates.items()}),
@@ -52,9 +70,7 @@ def layer_scales(parameters: Parameters, decay: float) -> dict[str, float]:
 
     With L encoder blocks the embedding has decay^(L+1), block k decay^(L-k), all the rest 1.
     """
-    blocks = {
-        name: int(m[1]) for name in parameters if (m := re.match(r"encoder\.blocks\.(\d+)\.", name))
-    }
+    blocks = _encoder_blocks(parameters)
     depth = 1 + max(blocks.values())
     return {
         name: decay ** (depth + 1)
@@ -62,3 +78,35 @@ def layer_scales(parameters: Parameters, decay: float) -> dict[str, float]:
         else decay ** (depth - blocks.get(name, depth))
         for name in parameters
     }
+
+
+def trainable_parameters(parameters: Parameters, last_blocks: int) -> Parameters:
+    """The parameters of the last encoder blocks, and of all that is not the encoder's.
+
+    Args:
+      parameters: of a classifier.
+      last_blocks: how many; 0 is a frozen encoder, -1 leaves nothing out, the embedding included.
+
+    Raises:
+      InputError: the encoder has fewer blocks.
+    """
+    if last_blocks == -1:
+        return parameters
+    blocks = _encoder_blocks(parameters)
+    depth = 1 + max(blocks.values())
+    if not 0 <= last_blocks <= depth:
+        raise InputError(
+            f"config.finetune.trainable_blocks={last_blocks}, but the encoder has {depth} blocks; "
+            f"it is 0 to {depth}, or -1 for the whole encoder"
+        )
+    return {
+        name: value
+        for name, value in parameters.items()
+        if not name.startswith("encoder.") or blocks.get(name, -1) >= depth - last_blocks
+    }
+
+
+def _encoder_blocks(parameters: Parameters) -> dict[str, int]:
+    """The number of the block, for every parameter of the encoder's blocks."""
+    matches = {name: re.match(r"encoder\.blocks\.(\d+)\.", name) for name in parameters}
+    return {name: int(match[1]) for name, match in matches.items() if match}

@@ -9,7 +9,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from mv2mae_jax.training.parameters import Definition, Parameters, split
 from mv2mae_jax.training.sharding import batch_sharding, state_sharding
@@ -22,11 +22,27 @@ Loss = Callable[[Module, DeviceBatch, Key[Array, " B"]], tuple[Float[Array, ""],
 
 
 class TrainState(NamedTuple):
-    """All that training changes."""
+    """All that training changes.
+
+    Attributes:
+      step: steps done.
+      parameters: all of the model's.
+      optimizer: state of the optimiser, for the parameters that train.
+      halted: a step met a number that is not finite; the rest is from before that step, and no
+        further step changes it.
+      average: moving average of the parameters that train; None if none is kept.
+    """
 
     step: Int[Array, ""]
     parameters: Parameters
     optimizer: optax.OptState
+    halted: Bool[Array, ""]
+    average: Parameters | None
+
+    @property
+    def result(self) -> Parameters:
+        """What everything after training uses: the averaged parameters, where they are kept."""
+        return self.parameters | (self.average or {})
 
 
 def sample_keys(seed: int, index: Int[Array, " B"]) -> Key[Array, " B"]:
@@ -40,15 +56,33 @@ def create_state(
     make_optimizer: Callable[[Parameters], optax.GradientTransformation],
     seed: int,
     mesh: Mesh,
+    *,
+    trainable: Callable[[Parameters], Parameters] = dict,
+    averaged: bool = False,
 ) -> tuple[Definition[Module], TrainState]:
-    """Initial values, made where they will live; no device ever holds more than its part."""
+    """Initial values, made where they will live; no device ever holds more than its part.
+
+    Args:
+      make_model: makes the model with random initial values.
+      make_optimizer: from the parameters of the model.
+      seed: of the initial values.
+      mesh: the devices.
+      trainable: picks the parameters that train.
+      averaged: whether their moving average is kept.
+    """
     definitions = []  # static, so tracing hands it out by this way
 
     def create(key: Key[Array, ""]) -> TrainState:
         definition, parameters = split(make_model(nnx.Rngs(key)))
         definitions.append(definition)
-        optimizer_state = make_optimizer(parameters).init(parameters)
-        return TrainState(jnp.zeros((), jnp.int32), parameters, optimizer_state)
+        training = trainable(parameters)
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            parameters=parameters,
+            optimizer=make_optimizer(parameters).init(training),
+            halted=jnp.zeros((), bool),
+            average=jax.tree.map(jnp.copy, training) if averaged else None,
+        )
 
     key = jax.random.key(seed)
     shardings = state_sharding(mesh, jax.eval_shape(create, key))
@@ -65,8 +99,14 @@ def make_train_step(
     accumulation: int,
     state: TrainState,
     mesh: Mesh,
+    trainable: Callable[[Parameters], Parameters] = dict,
+    ema_decay: float = 0.0,
 ) -> Callable[[TrainState, DeviceBatch], tuple[TrainState, Metrics]]:
     """Compiles (state, batch) -> (state, metrics); the old state's memory is reused.
+
+    Metrics are the loss, what it reports, and the norms of the gradient (before it is clipped), of
+    the update as applied, and of the parameters after it. If one of them is not finite, and so if
+    any gradient or new parameter is not, the state stays as it was and is `halted`.
 
     Args:
       definition: of the model whose parameters the state holds.
@@ -76,24 +116,23 @@ def make_train_step(
       accumulation: parts a batch is split into, whose gradients are averaged.
       state: of the shapes to compile for.
       mesh: the devices.
+      trainable: picks the parameters that train; the others are constants of the loss.
+      ema_decay: of the state's average, if it has one.
     """
 
     def gradients(parameters: Parameters, batch: DeviceBatch) -> tuple[Parameters, Metrics]:
-        def loss_of(parameters: Parameters) -> tuple[Float[Array, ""], Metrics]:
+        def loss_of(training: Parameters) -> tuple[Float[Array, ""], Metrics]:
             keys = sample_keys(seed, batch["index"])
-            value, metrics = loss(definition.bind(parameters), batch, keys)
+            value, metrics = loss(definition.bind(parameters | training), batch, keys)
             return value, {"loss": value, **metrics}
 
-        return jax.grad(loss_of, has_aux=True)(parameters)
+        return jax.grad(loss_of, has_aux=True)(trainable(parameters))
 
     def step(state: TrainState, batch: DeviceBatch) -> tuple[TrainState, Metrics]:
         if accumulation == 1:
             grads, metrics = gradients(state.parameters, batch)
         else:
-            # Interleaved parts: each keeps its samples on the devices that hold them.
-            parts = jax.tree.map(
-                lambda x: x.reshape(-1, accumulation, *x.shape[1:]).swapaxes(0, 1), batch
-            )
+            parts = micro_batches(batch, accumulation)
             _, all_parts = jax.eval_shape(
                 lambda: (0, gradients(state.parameters, jax.tree.map(lambda x: x[0], parts)))
             )
@@ -104,10 +143,21 @@ def make_train_step(
 
             total, _ = jax.lax.scan(add, zeros, parts)
             grads, metrics = jax.tree.map(lambda x: x / accumulation, total)
-        updates, optimizer_state = optimizer.update(grads, state.optimizer, state.parameters)
+        training = trainable(state.parameters)
+        updates, optimizer_state = optimizer.update(grads, state.optimizer, training)
+        training = optax.apply_updates(training, updates)
+        new = state._replace(
+            step=state.step + 1,
+            parameters=state.parameters | training,
+            optimizer=optimizer_state,
+            average=moving_average(state.average, training, ema_decay, state.step),
+        )
         metrics["gradient_norm"] = optax.tree.norm(grads)
-        parameters = optax.apply_updates(state.parameters, updates)
-        return TrainState(state.step + 1, parameters, optimizer_state), metrics
+        metrics["update_norm"] = optax.tree.norm(updates)
+        metrics["parameter_norm"] = optax.tree.norm(new.parameters)
+        finite = jnp.isfinite(jnp.stack(list(metrics.values()))).all()
+        halted = state.halted | ~finite
+        return optax.tree.where(halted, state, new)._replace(halted=halted), metrics
 
     shardings = state_sharding(mesh, state)
     return jax.jit(
@@ -116,3 +166,22 @@ def make_train_step(
         out_shardings=(shardings, NamedSharding(mesh, P())),
         donate_argnums=0,
     )
+
+
+def micro_batches(batch: DeviceBatch, parts: int) -> DeviceBatch:
+    """[B ...] to [parts B/parts ...], interleaved: samples stay on the devices that hold them."""
+    return jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
+
+
+def moving_average(
+    average: Parameters | None, parameters: Parameters, decay: float, step: Int[Array, ""]
+) -> Parameters | None:
+    """decay x average + (1 - decay) x parameters.
+
+    After t steps the decay is at most (1 + t) / (10 + t), so that the initial values, from which
+    the average starts, are soon forgotten (as in TensorFlow's ExponentialMovingAverage).
+    """
+    if average is None:
+        return None
+    kept = jnp.minimum(decay, (1 + step) / (10 + step))
+    return jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, average, parameters)

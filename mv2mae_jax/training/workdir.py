@@ -8,6 +8,7 @@ from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.training.health import REPORT
 from mv2mae_jax.training.parameters import Parameters
 
 # Fields that may differ when a run is continued: where it runs, not what it computes.
@@ -24,11 +25,17 @@ FREE_FIELDS = (
     "evaluation.crops",
     "evaluation.batch_size",
     "data.evaluate_on",
+    "model.remat",
 )
+# Further fields that may differ after a step that was not finite: the cure.
+CURES = ("optimizer.", "model.dtype")
 
 
 def open_workdir(workdir: str | Path, config: ConfigDict) -> Path:
     """Makes the directory and writes `config.json`, or checks the config against the one there.
+
+    After a step that was not finite (`nonfinite.json` is there), the optimiser and the type of the
+    activities may be changed.
 
     Raises:
       InputError: a run with another config is in this directory.
@@ -39,10 +46,11 @@ def open_workdir(workdir: str | Path, config: ConfigDict) -> Path:
     now = config.to_json()
     if file.exists():
         before = _flat(json.loads(file.read_text()))
+        free = FREE_FIELDS + (CURES if (path / REPORT).exists() else ())
         changed = {
             f"{key}: {before.get(key)} there, {value} now"
             for key, value in _flat(json.loads(now)).items()
-            if key not in FREE_FIELDS and before.get(key) != value
+            if not key.startswith(free) and before.get(key) != value
         }
         if changed:
             raise InputError(
