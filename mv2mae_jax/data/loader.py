@@ -400,6 +400,7 @@ def _split(config: ConfigDict, index: Index, split: str) -> list[Activity]:
         test_views=data.test_views,
         test_subjects=data.test_subjects,
         validation_subjects=data.validation_subjects,
+        train_fraction=data.train_fraction,
     )
 
 
