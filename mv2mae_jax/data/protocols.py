@@ -243,7 +243,7 @@ def _keep_videos(
 
 
 def _keep_fraction(activities: Sequence[Activity], fraction: float) -> list[Activity]:
-    """Such a share of each class, rounded: the first activities in the order of their hashed ids."""
+    """Such a share of each class, rounded: its first activities in the order of hashed ids."""
     classes = defaultdict(list)
     for activity in sorted(activities, key=lambda a: hashed(a.id)):
         classes[activity.label].append(activity.id)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
 from mv2mae_jax.data import loader
+from mv2mae_jax.interop.initial import load_initial
 from mv2mae_jax.model import build
 from mv2mae_jax.model.masking import Mask, sample_masks
 from mv2mae_jax.model.mv2mae import MV2MAE, merge_views
@@ -20,6 +21,7 @@ from mv2mae_jax.objective import (
     patchify,
     reconstruction_loss,
 )
+from mv2mae_jax.training.checkpoints import has_checkpoint
 from mv2mae_jax.training.loop import train
 from mv2mae_jax.training.sharding import make_mesh
 from mv2mae_jax.training.step import DeviceBatch, Metrics
@@ -29,6 +31,8 @@ from mv2mae_jax.training.workdir import open_workdir
 def pretrain(config: ConfigDict, workdir: str | Path) -> None:
     """Pre-trains an encoder on the training split of a protocol, ignoring the labels."""
     steps_per_epoch = loader.steps_per_epoch(config)
+    starts = config.pretrain.init_from and not has_checkpoint(workdir)
+    initial = load_initial(config, config.pretrain.init_from) if starts else None
     train(
         config,
         open_workdir(workdir, config),
@@ -38,6 +42,7 @@ def pretrain(config: ConfigDict, workdir: str | Path) -> None:
         steps_per_epoch=steps_per_epoch,
         unit="pairs" if config.data.num_views == 2 else "samples",
         mesh=make_mesh(config.mesh.fsdp),
+        initial=initial,
     )
 
 
