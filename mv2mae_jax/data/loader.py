@@ -142,7 +142,7 @@ def finetuning_batches(
 
 def evaluation_batches(
     config: ConfigDict,
-    split: str,
+    split: str | Sequence[Video],
     clips: int,
     crops: int,
     process_index: int = 0,
@@ -152,7 +152,7 @@ def evaluation_batches(
 
     Args:
       config: as in configs/base.py; `evaluation.batch_size` videos a batch.
-      split: train, validation or test.
+      split: train, validation or test; or the videos themselves.
       clips: temporal clips of a video, evenly spaced.
       crops: 1, 5 or 10 spatial crops of each clip, see `augment.fixed_crops`.
       process_index: which of the processes this is; it makes its share of each batch.
@@ -170,7 +170,7 @@ def evaluation_batches(
     if crops not in augment.CROP_COUNTS:
         raise InputError(f"evaluation.crops is {crops}; it is one of {augment.CROP_COUNTS}")
     index = load_index(config.data.data_dir, config.data.dataset)
-    videos = _videos(_split(config, index, split))
+    videos = split_videos(config, split) if isinstance(split, str) else split
     batch_size = config.evaluation.batch_size
     share = _share(batch_size, process_count)
     make_sample = partial(
@@ -179,6 +179,16 @@ def evaluation_batches(
     padded = math.ceil(len(videos) / batch_size) * batch_size
     samples = grain.MapDataset.range(padded).map(make_sample)
     return _batches(config, samples[process_index::process_count], share)
+
+
+def split_videos(config: ConfigDict, split: str) -> list[Video]:
+    """The videos of a split, in the order of the index.
+
+    Raises:
+      InputError: the data set or its split cannot be used as configured.
+    """
+    index = load_index(config.data.data_dir, config.data.dataset)
+    return _videos(_split(config, index, split))
 
 
 def class_names(config: ConfigDict) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
 from mv2mae_jax.data import loader
+from mv2mae_jax.evaluation.scheduled_probe import scheduled_probe
 from mv2mae_jax.interop.initial import load_initial
 from mv2mae_jax.model import build
 from mv2mae_jax.model.masking import Mask, sample_masks
@@ -33,6 +34,7 @@ def pretrain(config: ConfigDict, workdir: str | Path) -> None:
     steps_per_epoch = loader.steps_per_epoch(config)
     starts = config.pretrain.init_from and not has_checkpoint(workdir)
     initial = load_initial(config, config.pretrain.init_from) if starts else None
+    mesh = make_mesh(config.mesh.fsdp)
     train(
         config,
         open_workdir(workdir, config),
@@ -41,8 +43,10 @@ def pretrain(config: ConfigDict, workdir: str | Path) -> None:
         batches=loader.pretraining_batches,
         steps_per_epoch=steps_per_epoch,
         unit="pairs" if config.data.num_views == 2 else "samples",
-        mesh=make_mesh(config.mesh.fsdp),
+        mesh=mesh,
         initial=initial,
+        probe=scheduled_probe(config, mesh),
+        probe_every=max(1, round(config.probe.every_epochs * steps_per_epoch)),
     )
 
 

@@ -38,6 +38,8 @@ def train(
     unit: str,
     mesh: Mesh,
     initial: Parameters | None = None,
+    probe: Callable[[Parameters], dict[str, float]] | None = None,
+    probe_every: int = 1,
 ) -> Parameters:
     """Trains to the last step, from the newest checkpoint of `workdir` if there is one.
 
@@ -51,6 +53,8 @@ def train(
       unit: what a sample is, for the progress: pairs, videos.
       mesh: the devices.
       initial: parameters that replace the random ones of the same names, when training starts.
+      probe: measures parameters; its numbers are logged with those of the step.
+      probe_every: steps between two probes; the last step has one too.
 
     Returns:
       The trained parameters.
@@ -104,13 +108,17 @@ def train(
                 progress.step()
                 stopping = sigterm.received
                 saves = stopping or step == total_steps or step % config.checkpoint_every == 0
-                if saves or step % config.log_every == 0:
+                due = probe if step == total_steps or step % probe_every == 0 else None
+                if saves or due or step % config.log_every == 0:
                     means = _means(recent)
                     recent = []
                     require_finite(means["loss"], step)
                     means["learning_rate"] = float(schedule(step - 1))
                     means["epoch"] = step / steps_per_epoch
                     means |= progress.report(step, means["loss"], unit)
+                    if due:
+                        means |= due(state.parameters)
+                        progress.resume()
                     writer.write(step, means)
                 if saves:
                     checkpoints.save(step, state, config)

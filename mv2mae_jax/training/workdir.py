@@ -24,6 +24,9 @@ FREE_FIELDS = (
     "evaluation.crops",
     "evaluation.batch_size",
     "data.evaluate_on",
+    "probe.every_epochs",
+    "probe.train_videos",
+    "probe.test_videos",
 )
 
 
