@@ -154,7 +154,7 @@ def finetuning_batches(
 
 def evaluation_batches(
     config: ConfigDict,
-    split: str,
+    split: str | Sequence[Video],
     clips: int,
     crops: int,
     process_index: int = 0,
@@ -165,7 +165,7 @@ def evaluation_batches(
 
     Args:
       config: as in configs/base.py; `evaluation.batch_size` videos a batch, over all processes.
-      split: train, validation or test.
+      split: train, validation or test; or the videos themselves.
       clips: temporal clips of a video, evenly spaced; a single one is central.
       crops: spatial crops that will be cut out of each clip: 1, 5 or 10.
       process_index: which of the processes this is; it makes every n-th video.
@@ -185,7 +185,7 @@ def evaluation_batches(
       InputError: the data cannot give such batches.
     """
     index = load_index(config.data.data_dir, config.data.dataset)
-    videos = _videos(_split(config, index, split))
+    videos = split_videos(config, split) if isinstance(split, str) else split
     make_sample = partial(
         _evaluation_sample, FrozenConfigDict(config.data), clips, crops, RecordSource(index)
     )
@@ -474,6 +474,7 @@ def _split(config: ConfigDict, index: Index, split: str) -> list[Activity]:
         test_views=data.test_views,
         test_subjects=data.test_subjects,
         validation_subjects=data.validation_subjects,
+        train_fraction=data.train_fraction,
     )
 
 

@@ -22,6 +22,7 @@ A protocol is a filter of the index: one build of a data set serves all of its p
 """
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -171,6 +172,7 @@ def split_activities(
     test_views: Collection[str] = (),
     test_subjects: Collection[str] = (),
     validation_subjects: Collection[str] = (),
+    train_fraction: float = 1.0,
 ) -> list[Activity]:
     """The activities of one split, each with the views that the split may see.
 
@@ -182,6 +184,7 @@ def split_activities(
       test_subjects: subjects kept for testing, for `xsub` of any data set.
       validation_subjects: taken out of the training split; they form the validation split, seen
         from the training views.
+      train_fraction: of the training activities of each class, at least one; fewer are among more.
 
     Returns:
       In the order of the index.
@@ -214,6 +217,8 @@ def split_activities(
         activities = [a for a in activities if (a.subject in held_out) == wanted]
     elif split == "validation":
         raise InputError("the validation split is empty; set config.data.validation_subjects")
+    if split == "train":
+        activities = _keep_fraction(activities, train_fraction)
     if not activities:
         raise InputError(f"the {split} split of protocol {protocol} of {index.folder} is empty")
     return activities
@@ -231,10 +236,24 @@ def _keep_videos(
         raise InputError(
             f"protocol {protocol} trains on {videos} videos, but {index.folder} has {held}"
         )
-    drawn = sorted(activities, key=lambda a: hashlib.sha256(a.id.encode()).digest())
+    drawn = sorted(activities, key=lambda a: hashed(a.id))
     ends = accumulate(len(activity.views) for activity in drawn)
     kept = {a.id for a, end in zip(drawn, ends, strict=True) if end - len(a.views) < videos}
     return [activity for activity in activities if activity.id in kept]
+
+
+def _keep_fraction(activities: Sequence[Activity], fraction: float) -> list[Activity]:
+    """Such a share of each class, rounded: its first activities in the order of hashed ids."""
+    classes = defaultdict(list)
+    for activity in sorted(activities, key=lambda a: hashed(a.id)):
+        classes[activity.label].append(activity.id)
+    kept = {id for ids in classes.values() for id in ids[: max(1, round(fraction * len(ids)))]}
+    return [activity for activity in activities if activity.id in kept]
+
+
+def hashed(name: str) -> bytes:
+    """A key to sort names by: an order without meaning, the same everywhere and for ever."""
+    return hashlib.sha256(name.encode()).digest()
 
 
 def find_protocol(

@@ -1,5 +1,6 @@
 """A frozen encoder: tokens and clip features of a trained run, for probes and other programs."""
 
+import copy
 from pathlib import Path
 
 import jax
@@ -44,6 +45,12 @@ class FrozenEncoder:
             return normalize(x.mean(axis=1)) if pools_first else normalize(x).mean(axis=1)
 
         self._apply = jax.jit(tokens, static_argnums=2)
+
+    def with_parameters(self, parameters: Parameters) -> "FrozenEncoder":
+        """The same encoder with other values of its parameters; nothing is compiled again."""
+        other = copy.copy(self)
+        other._parameters = parameters
+        return other
 
     def tokens(self, clips: Clips) -> Float[np.ndarray, "B N D"]:
         """Features of every tubelet of a clip.

@@ -1,12 +1,42 @@
-"""What a linear classifier can read off fixed features."""
+"""What simple classifiers can read off fixed features."""
+
+from typing import NamedTuple
 
 import numpy as np
+import scipy.linalg
 from jaxtyping import Float, Int, UInt8
-from sklearn.linear_model import RidgeClassifierCV
+from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-PENALTIES = np.logspace(0, 8, 17)
+PENALTIES = np.logspace(0, 8, 17)  # of the ridge classifier
+INVERSE_PENALTY = 0.1  # C of the logistic regression
+NEIGHBOURS = 20
+FEATURES_AT_ONCE = 8192
+
+
+class TokenFeatures(NamedTuple):
+    """Features of all tubelets of labelled videos."""
+
+    tokens: Float[np.ndarray, "V N D"]
+    labels: Int[np.ndarray, " V"]
+
+
+def probe_accuracies(train: TokenFeatures, test: TokenFeatures) -> dict[str, float]:
+    """Test accuracy of three classifiers that are fitted to the training videos.
+
+    `ridge` on all tokens side by side, `logistic` regression on their mean and standard deviation,
+    and `knn`, nearest neighbours by their mean.
+    """
+    labels = train.labels, test.labels
+    flat, pooled = ([f(x.tokens) for x in (train, test)] for f in (_side_by_side, _mean_and_std))
+    means = [x[:, : x.shape[1] // 2] for x in pooled]
+    return {
+        "ridge": ridge_accuracy(flat[0], labels[0], flat[1], labels[1]),
+        "logistic": logistic_accuracy(pooled[0], labels[0], pooled[1], labels[1]),
+        "knn": nearest_neighbour_accuracy(means[0], labels[0], means[1], labels[1]),
+    }
 
 
 def ridge_accuracy(
@@ -19,8 +49,68 @@ def ridge_accuracy(
 
     The penalty is chosen by leave-one-out on the training videos; the test videos take no part.
     """
-    probe = make_pipeline(StandardScaler(), RidgeClassifierCV(PENALTIES))
+    train, test = span_coordinates(train, test)
+    probe = RidgeClassifierCV(PENALTIES).fit(train, train_labels)
+    return float(probe.score(test, test_labels))
+
+
+def logistic_accuracy(
+    train: Float[np.ndarray, "V F"],
+    train_labels: Int[np.ndarray, " V"],
+    test: Float[np.ndarray, "W F"],
+    test_labels: Int[np.ndarray, " W"],
+) -> float:
+    """Test accuracy of a logistic regression on standardised features."""
+    classifier = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000)
+    probe = make_pipeline(StandardScaler(), classifier)
     return float(probe.fit(train, train_labels).score(test, test_labels))
+
+
+def nearest_neighbour_accuracy(
+    train: Float[np.ndarray, "V F"],
+    train_labels: Int[np.ndarray, " V"],
+    test: Float[np.ndarray, "W F"],
+    test_labels: Int[np.ndarray, " W"],
+) -> float:
+    """Test accuracy of the nearest neighbours' vote, by the cosine of standardised features.
+
+    As many neighbours as there are training videos of a class, at most `NEIGHBOURS`.
+    """
+    neighbours = min(NEIGHBOURS, len(train_labels) // len(np.unique(train_labels)))
+    classifier = KNeighborsClassifier(neighbours, weights="distance", metric="cosine")
+    probe = make_pipeline(StandardScaler(), classifier)
+    return float(probe.fit(train, train_labels).score(test, test_labels))
+
+
+def span_coordinates(
+    train: Float[np.ndarray, "V F"], test: Float[np.ndarray, "W F"]
+) -> tuple[Float[np.ndarray, "V R"], Float[np.ndarray, "W R"]]:
+    """Standardised features in an orthonormal basis of what the training videos span.
+
+    There are R < V coordinates instead of F, and all inner products with training videos are the
+    same: a ridge classifier, whose weights lie in that span, decides the same. Made from the Gram
+    matrix, a part of the features at a time, so that wide features are never copied as a whole.
+    """
+    count = len(train)
+    gram = np.zeros((count + len(test), count))
+    for start in range(0, train.shape[1], FEATURES_AT_ONCE):
+        part = slice(start, start + FEATURES_AT_ONCE)
+        scaler = StandardScaler().fit(train[:, part])
+        fitted = scaler.transform(train[:, part])
+        gram[:count] += fitted @ fitted.T
+        gram[count:] += scaler.transform(test[:, part]) @ fitted.T
+    squares, vectors = scipy.linalg.eigh(gram[:count])
+    spanned = squares > squares[-1] * np.finfo(np.float32).eps
+    coordinates = gram @ (vectors[:, spanned] / np.sqrt(squares[spanned]))
+    return coordinates[:count], coordinates[count:]
+
+
+def _side_by_side(tokens: Float[np.ndarray, "V N D"]) -> Float[np.ndarray, "V ND"]:
+    return tokens.reshape(len(tokens), -1)
+
+
+def _mean_and_std(tokens: Float[np.ndarray, "V N D"]) -> Float[np.ndarray, "V 2D"]:
+    return np.stack([np.concatenate([x.mean(axis=0), x.std(axis=0)]) for x in tokens])
 
 
 def motion_map(

@@ -14,12 +14,12 @@ from ml_collections import ConfigDict
 
 from mv2mae_jax import mixing
 from mv2mae_jax.data import loader
-from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.features import FrozenEncoder
+from mv2mae_jax.interop.initial import load_initial
 from mv2mae_jax.model import build
 from mv2mae_jax.model.classifier import Classifier
 from mv2mae_jax.tasks.evaluate import evaluate
-from mv2mae_jax.training.checkpoints import load_parameters
+from mv2mae_jax.training.checkpoints import has_checkpoint
 from mv2mae_jax.training.loop import train
 from mv2mae_jax.training.optimizer import trainable_parameters
 from mv2mae_jax.training.parameters import Parameters
@@ -35,7 +35,8 @@ def finetune(config: ConfigDict, workdir: str | Path) -> None:
     require_even_batches(config)
     steps_per_epoch = loader.steps_per_epoch(config)
     num_classes = loader.num_classes(config)
-    initial = initial_parameters(config) if config.finetune.init_from else None
+    starts = config.finetune.init_from and not has_checkpoint(workdir)
+    initial = initial_parameters(config) if starts else None
     train(
         config,
         open_workdir(workdir, config),
@@ -107,19 +108,9 @@ def standardizing_norm(config: ConfigDict, encoder: Parameters) -> Parameters:
 
 
 def load_encoder_parameters(config: ConfigDict) -> Parameters:
-    """The encoder of the pre-training run `finetune.init_from`.
-
-    Frames and image size may differ from the run's: positions are not parameters.
+    """The encoder of `finetune.init_from`.
 
     Raises:
-      InputError: there is no such run, or its encoder is another one than the config's.
+      InputError: as `load_initial`.
     """
-    parameters, trained = load_parameters(config.finetune.init_from)
-    for field in ("variant", "patch_size", "positions"):
-        theirs, ours = trained.model[field], config.model[field]
-        if list(theirs) != list(ours):
-            raise InputError(
-                f"{config.finetune.init_from} was trained with model.{field}={theirs}, but this "
-                f"config has {ours}; set config.model.{field} to the run's"
-            )
-    return {name: x for name, x in parameters.items() if name.startswith("encoder.")}
+    return load_initial(config, config.finetune.init_from, encoder_only=True)

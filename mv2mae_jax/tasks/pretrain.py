@@ -10,6 +10,8 @@ from jaxtyping import Array, Float, Int, Key
 from ml_collections import ConfigDict
 
 from mv2mae_jax.data import loader
+from mv2mae_jax.evaluation.scheduled_probe import scheduled_probe
+from mv2mae_jax.interop.initial import load_initial
 from mv2mae_jax.model import build
 from mv2mae_jax.model.masking import Mask, sample_masks
 from mv2mae_jax.model.mv2mae import MV2MAE, merge_views
@@ -25,6 +27,7 @@ from mv2mae_jax.objective import (
     reconstruction_loss,
     tubelet_motion,
 )
+from mv2mae_jax.training.checkpoints import has_checkpoint
 from mv2mae_jax.training.loop import train
 from mv2mae_jax.training.sharding import make_mesh, require_even_batches
 from mv2mae_jax.training.step import DeviceBatch, Metrics
@@ -35,6 +38,9 @@ def pretrain(config: ConfigDict, workdir: str | Path) -> None:
     """Pre-trains an encoder on the training split of a protocol, ignoring the labels."""
     require_even_batches(config)
     steps_per_epoch = loader.steps_per_epoch(config)
+    starts = config.pretrain.init_from and not has_checkpoint(workdir)
+    initial = load_initial(config, config.pretrain.init_from) if starts else None
+    mesh = make_mesh(config.mesh.fsdp)
     train(
         config,
         open_workdir(workdir, config),
@@ -43,7 +49,10 @@ def pretrain(config: ConfigDict, workdir: str | Path) -> None:
         batches=loader.pretraining_batches,
         steps_per_epoch=steps_per_epoch,
         unit="pairs" if config.data.num_views == 2 else "samples",
-        mesh=make_mesh(config.mesh.fsdp),
+        mesh=mesh,
+        initial=initial,
+        probe=scheduled_probe(config, mesh),
+        probe_every=max(1, round(config.probe.every_epochs * steps_per_epoch)),
     )
 
 

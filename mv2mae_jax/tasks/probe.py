@@ -1,75 +1,68 @@
 """Frozen-feature probes of a pre-training run, beside a shortcut and the untrained encoder."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int, UInt8
 from ml_collections import ConfigDict
 from tabulate import tabulate
 
-from mv2mae_jax.data import loader
+from mv2mae_jax.data.loader import split_videos
+from mv2mae_jax.data.probe_videos import balanced
 from mv2mae_jax.evaluation.features import FrozenEncoder, random_encoder
-from mv2mae_jax.evaluation.probes import motion_map, ridge_accuracy
+from mv2mae_jax.evaluation.probes import (
+    TokenFeatures,
+    motion_map,
+    probe_accuracies,
+    ridge_accuracy,
+)
+from mv2mae_jax.evaluation.scheduled_probe import extract
 from mv2mae_jax.tasks.evaluate import as_trained
 from mv2mae_jax.training.checkpoints import load_parameters
 
 
-class Videos(NamedTuple):
-    """The centre crop of the middle clip of every video of a split."""
-
-    clips: UInt8[np.ndarray, "V T H W C"]
-    labels: Int[np.ndarray, " V"]
-
-
 def probe(config: ConfigDict, workdir: str | Path) -> None:
-    """Fits linear classifiers on the training split, tests them, and writes `probe.json`.
+    """Fits simple classifiers to the training split, tests them, and writes `probe.json`.
 
     On the motion map (where something moves: the shortcut to watch; and where at which time), on
-    the tokens of an untrained encoder, and on those of the pre-trained one in `workdir`.
+    the features of an untrained encoder, and on those of the pre-trained one in `workdir`. Of the
+    training split and of `data.evaluate_on`, as many videos as `config.probe` says.
     """
+    sizes = config.probe
     parameters, trained = load_parameters(workdir)
     config = as_trained(config, trained)
-    train, test = videos(config, "train"), videos(config, config.data.evaluate_on)
+    before, after = random_encoder(config), FrozenEncoder(config, parameters)
+    features = (
+        partial(motion_map, patch_size=tuple(config.model.patch_size)),
+        before.tokens,
+        after.tokens,
+    )
 
-    def accuracy(features: list[np.ndarray]) -> float:
-        return ridge_accuracy(features[0], train.labels, features[1], test.labels)
+    def measure(split: str, count: int) -> list[np.ndarray]:
+        return extract(config, balanced(split_videos(config, split), count), features)
 
-    def tokens(encoder: FrozenEncoder) -> list[np.ndarray]:
-        batch = config.evaluation.batch_size
-        return [
-            np.concatenate(
-                [
-                    encoder.tokens(clips[i : i + batch]).reshape(len(clips[i : i + batch]), -1)
-                    for i in range(0, len(clips), batch)
-                ]
-            )
-            for clips in (train.clips, test.clips)
-        ]
+    train = measure("train", sizes.train_videos)
+    test = measure(config.data.evaluate_on, sizes.test_videos)
+    labels = train[0], test[0]
 
-    motion = [motion_map(x.clips, tuple(config.model.patch_size)) for x in (train, test)]
+    def on_motion(reduce: Callable[[np.ndarray], np.ndarray]) -> float:
+        return ridge_accuracy(reduce(train[1]), labels[0], reduce(test[1]), labels[1])
+
     results = {
         "split": config.data.evaluate_on,
         "protocol": config.data.protocol,
-        "num_train_videos": len(train.labels),
-        "num_videos": len(test.labels),
-        "chance": 1 / len(np.unique(train.labels)),
-        "motion_map": accuracy([x.mean(axis=1) for x in motion]),
-        "motion_map_over_time": accuracy([x.reshape(len(x), -1) for x in motion]),
-        "tokens_before": accuracy(tokens(random_encoder(config))),
-        "tokens_after": accuracy(tokens(FrozenEncoder(config, parameters))),
+        "num_train_videos": len(labels[0]),
+        "num_videos": len(labels[1]),
+        "chance": 1 / len(np.unique(labels[0])),
+        "motion_map": on_motion(lambda motion: motion.mean(axis=1)),
+        "motion_map_over_time": on_motion(lambda motion: motion.reshape(len(motion), -1)),
     }
+    for when, number in (("before", 2), ("after", 3)):
+        accuracies = probe_accuracies(*(TokenFeatures(x[number], x[0]) for x in (train, test)))
+        results[f"tokens_{when}"] = accuracies.pop("ridge")
+        results |= {f"{name}_{when}": value for name, value in accuracies.items()}
     (Path(workdir) / "probe.json").write_text(json.dumps(results, indent=2) + "\n")
-    shown = ("chance", "motion_map", "motion_map_over_time", "tokens_before", "tokens_after")
+    shown = [key for key, value in results.items() if isinstance(value, float)]
     print(tabulate([[key, f"{results[key]:.1%}"] for key in shown], tablefmt="plain"))
-
-
-def videos(config: ConfigDict, split: str) -> Videos:
-    """All of a split, one clip and one crop each."""
-    with loader.evaluation_batches(config, split, clips=1, crops=1) as batches:
-        kept = [
-            (batch["clips"][batch["valid"], 0], batch["label"][batch["valid"]]) for batch in batches
-        ]
-    clips, labels = zip(*kept, strict=True)
-    return Videos(np.concatenate(clips), np.concatenate(labels))

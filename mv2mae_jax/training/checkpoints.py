@@ -102,3 +102,11 @@ def load_parameters(workdir: str | Path) -> tuple[Parameters, ConfigDict]:
         }
         state = checkpoints.restore({k: v for k, v in like.items() if v}, partial=True)
         return state["parameters"] | state.get("average", {}), checkpoints.restore_config()
+
+
+def has_checkpoint(workdir: str | Path) -> bool:
+    """Whether a run in `workdir` would continue."""
+    if not (epath.Path(workdir) / "checkpoints").exists():
+        return False
+    with Checkpoints(workdir) as checkpoints:
+        return checkpoints.latest_step is not None

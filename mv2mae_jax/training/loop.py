@@ -41,6 +41,8 @@ def train(
     mesh: Mesh,
     initial: Parameters | None = None,
     trainable: Callable[[Parameters], Parameters] = dict,
+    probe: Callable[[Parameters], dict[str, float]] | None = None,
+    probe_every: int = 1,
 ) -> Parameters:
     """Trains to the last step, from the newest checkpoint of `workdir` if there is one.
 
@@ -55,15 +57,16 @@ def train(
       mesh: the devices.
       initial: parameters that replace the random ones of the same names, when training starts.
       trainable: picks the parameters that train; the others keep their values.
+      probe: measures parameters; its numbers are logged with those of the step.
+      probe_every: steps between two probes; the last step has one too.
 
     Returns:
       The trained parameters, averaged if the config asks for it.
 
     Raises:
       SystemExit: with 143 after SIGTERM, when the state is saved and training can go on.
-      InputError: the batch cannot be split as configured; the loss is no longer finite.
+      InputError: a number of a step is not finite.
     """
-    _require_even_split(config, mesh)
     log.info(describe(config, steps_per_epoch, unit))
     total_steps = config.epochs * steps_per_epoch
     schedule = learning_rate(config, steps_per_epoch)
@@ -98,34 +101,37 @@ def train(
             ema_decay=config.ema_decay,
         )
 
-        def summary(fetched: list[Metrics], step: int) -> dict[str, float]:
-            """Means over steps, the last of them `step`, and where training is then."""
-            means = {
-                name: float(np.mean([metrics[name] for metrics in fetched])) for name in fetched[0]
-            }
-            rate = float(schedule(step - 1))
-            return means | {"learning_rate": rate, "epoch": step / steps_per_epoch}
+        def batches_from(step: int) -> Batches:
+            return batches(config, step, jax.process_index(), jax.process_count())
 
-        def first_nonfinite(state: TrainState) -> str | None:
-            """Makes the batch of the step after `state` again."""
-            arguments = (config, int(state.step), jax.process_index(), jax.process_count())
-            with batches(*arguments) as loader:
+        def means(fetched: list[Metrics], step: int) -> dict[str, float]:
+            """Over the steps since the last report, of which `step` is the last."""
+            mean = {name: float(np.mean([x[name] for x in fetched])) for name in fetched[0]}
+            rate = float(schedule(step - 1))
+            return mean | {"learning_rate": rate, "epoch": step / steps_per_epoch}
+
+        def failure(good: TrainState, metrics: Metrics) -> InputError:
+            """What the step after the last good state met; makes its batch again to find out."""
+            step = int(good.step)
+            checkpoints.save(step, good, config)
+            with batches_from(step) as loader:
                 batch = to_devices(next(loader), mesh)
-            return health.first_nonfinite(
+            tensor = health.first_nonfinite(
                 definition,
                 loss,
-                state.parameters,
+                good.parameters,
                 batch,
                 seed=config.seed,
                 accumulation=config.accumulation,
                 mesh=mesh,
             )
+            return health.failure(workdir, step + 1, tensor, batch_ids(config, step), metrics)
 
         progress = Progress(config.task, step, total_steps, config.batch_size * config.data.repeats)
         with (
             _Sigterm() as sigterm,
             MetricsWriter(workdir, step) as writer,
-            batches(config, step, jax.process_index(), jax.process_count()) as loader,
+            batches_from(step) as loader,
         ):
             recent: list[Metrics] = []
             stopping = False  # read once a step: what it stops, it also saves
@@ -141,21 +147,20 @@ def train(
                 progress.step()
                 stopping = sigterm.received
                 saves = stopping or step == total_steps or step % config.checkpoint_every == 0
-                if saves or step % config.log_every == 0:
-                    fetched = jax.device_get(recent)
-                    recent = []
-                    if state.halted:
-                        bad = int(state.step) - step  # of the last so many steps, the first
-                        if fetched[:bad]:
-                            writer.write(step + bad, summary(fetched[:bad], step + bad))
-                        state = state._replace(halted=~state.halted)
-                        checkpoints.save(step + bad, state, config)
-                        tensor = first_nonfinite(state)
-                        ids = batch_ids(config, step + bad)
-                        raise health.failure(workdir, step + bad + 1, tensor, ids, fetched[bad])
-                    means = summary(fetched, step)
-                    means |= progress.report(step, means["loss"], unit)
-                    writer.write(step, means)
+                due = probe if step == total_steps or step % probe_every == 0 else None
+                if saves or due or step % config.log_every == 0:
+                    fetched, recent = jax.device_get(recent), []
+                    if state.halted:  # since some step: those before it are good
+                        good = len(fetched) - (step - int(state.step))
+                        if good:
+                            writer.write(int(state.step), means(fetched[:good], int(state.step)))
+                        raise failure(state._replace(halted=~state.halted), fetched[good])
+                    logged = means(fetched, step)
+                    logged |= progress.report(step, logged["loss"], unit)
+                    if due:
+                        logged |= due(state.result)
+                        progress.resume()
+                    writer.write(step, logged)
                 if saves:
                     checkpoints.save(step, state, config)
             progress.close()
@@ -179,18 +184,6 @@ def _start_from(state: TrainState, initial: Parameters) -> TrainState:
     if state.average is None:
         return state
     return state._replace(average={name: state.parameters[name].copy() for name in state.average})
-
-
-def _require_even_split(config: ConfigDict, mesh: Mesh) -> None:
-    """Every device takes the same number of samples of every micro-batch."""
-    samples = config.batch_size * config.data.repeats
-    if samples % (config.accumulation * mesh.size):
-        raise InputError(
-            f"a step of {samples} samples (config.batch_size={config.batch_size} x "
-            f"config.data.repeats={config.data.repeats}) cannot be split into "
-            f"config.accumulation={config.accumulation} micro-batches over {mesh.size} devices; "
-            f"they must make a multiple of {config.accumulation * mesh.size}"
-        )
 
 
 class _Sigterm:

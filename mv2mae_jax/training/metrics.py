@@ -91,6 +91,10 @@ class Progress:
         self._since, self._waited = (step, now), 0.0
         return {f"{unit}_per_second": rate, "waiting_for_data": waiting}
 
+    def resume(self) -> None:
+        """The next report does not count the time since the last one, which was not training."""
+        self._since = (self._since[0], time.perf_counter())
+
     def close(self) -> None:
         """Leaves the bar as it stands."""
         self._bar.close()

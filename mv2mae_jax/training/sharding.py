@@ -38,13 +38,19 @@ def local_mesh() -> Mesh:
 
 
 def require_even_batches(config: ConfigDict) -> None:
-    """Raises an InputError if the devices cannot share a training batch evenly."""
-    clips, devices = config.batch_size * config.data.repeats, jax.device_count()
-    if clips % devices:
+    """Every device must take the same number of samples of every micro-batch.
+
+    Raises:
+      InputError: the batch, accumulation and devices of this run do not allow that.
+    """
+    samples, parts = config.batch_size * config.data.repeats, config.accumulation
+    devices = jax.device_count()
+    if samples % (parts * devices):
         raise InputError(
-            f"a batch of config.batch_size={config.batch_size} x config.data.repeats="
-            f"{config.data.repeats} cannot be split evenly over the {devices} devices of this run; "
-            f"set config.batch_size to a multiple of {devices}"
+            f"a step of {samples} samples (config.batch_size={config.batch_size} x "
+            f"config.data.repeats={config.data.repeats}) cannot be split evenly into "
+            f"config.accumulation={parts} micro-batches over {devices} devices; they must make a "
+            f"multiple of {parts * devices}"
         )
 
 

@@ -26,6 +26,9 @@ FREE_FIELDS = (
     "evaluation.batch_size",
     "data.evaluate_on",
     "model.remat",
+    "probe.every_epochs",
+    "probe.train_videos",
+    "probe.test_videos",
 )
 # Further fields that may differ after a step that was not finite: the cure.
 CURES = ("optimizer.", "model.dtype")

@@ -22,12 +22,12 @@ from ml_collections import ConfigDict
 from mv2mae_jax.data import loader
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.model import build
-from mv2mae_jax.objective import motion_weights, normalize_pixels
+from mv2mae_jax.objective import effective_patches, motion_weights, normalize_pixels
 from mv2mae_jax.tasks.pretrain import in_motion_space, motion_feature
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.visualize.attention import cross_attention_maps, mark_tubelet
-from mv2mae_jax.visualize.reconstruct import effective_tubelets, overlay, reconstruct
+from mv2mae_jax.visualize.reconstruct import overlay, reconstruct
 
 Rows = dict[str, Float[np.ndarray, "T H W C"]]
 
@@ -96,11 +96,10 @@ def motion_rows(config: ConfigDict, clip: UInt8[np.ndarray, "T H W C"]) -> Rows:
     rows = {"input": frames}
     for factor in TEMPERATURE_FACTORS:
         temperature = config.objective.temperature * factor
-        weights = np.asarray(motion_weights(pixels, patch_size, temperature, feature)[0])
-        label = (
-            f"τ = {temperature:g}\n{effective_tubelets(weights):.0f} of {len(weights)}\ntubelets"
-        )
-        rows[label] = overlay(frames, weights, patch_size, grid)
+        weights = motion_weights(pixels, patch_size, temperature, feature)
+        spread = float(effective_patches(weights)[0])
+        label = f"τ = {temperature:g}\n{spread:.0f} of {weights.shape[1]}\ntubelets"
+        rows[label] = overlay(frames, np.asarray(weights[0]), patch_size, grid)
     return rows
 
 

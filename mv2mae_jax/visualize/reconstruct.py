@@ -114,9 +114,3 @@ def overlay(
     volume = np.asarray(weights).reshape(grid)
     volume = volume.repeat(p0, 0).repeat(p1, 1).repeat(p2, 2) / volume.max()
     return frames * (0.12 + 0.88 * volume[..., None])
-
-
-def effective_tubelets(weights: Float[np.ndarray, " N"]) -> float:
-    """How many tubelets the loss really looks at: the exponential of the weights' entropy."""
-    w = np.asarray(weights, np.float64)
-    return float(np.exp(-(w * np.log(np.maximum(w, 1e-300))).sum()))

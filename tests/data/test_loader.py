@@ -183,6 +183,18 @@ def test_finetuning_sees_every_video_with_its_label(config):
     assert len(set(seen)) == videos
 
 
+def test_a_fraction_of_the_activities_trains_with_all_their_views(config):
+    config.task, config.data.train_fraction = "finetune", 0.4  # of 5, 5 and 4 a class: 2 each
+    config.batch_size = loader.num_samples(config)
+    (batch,) = take(loader.finetuning_batches(config), 1)
+    seen = [shown(clip)[:2] for clip in batch["clips"]]
+    activities = {activity for activity, _ in seen}
+    assert sorted(activity % 3 for activity in activities) == [0, 0, 1, 1, 2, 2]
+    assert len(seen) == len(set(seen)) == sum(1 if a == ONE_VIEW else 3 for a in activities)
+    config.task = "pretrain"
+    assert loader.num_samples(config) == len(activities - {ONE_VIEW})
+
+
 def test_the_test_view_is_only_in_the_test_split(config):
     config.data.protocol = "xview"
     config.data.test_views = ("1",)

@@ -1,5 +1,7 @@
 """The published counts, no leak from test to training, and the messages for what cannot be."""
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,6 +114,32 @@ def test_no_leak_across_subjects(ntu, protocol):
     assert not splits["train"] & splits["validation"]
     assert splits["train"] | splits["validation"] == set().union(
         {a.subject for a in split_activities(ntu, protocol, "train")}
+    )
+
+
+def test_a_fraction_of_the_training_activities_of_every_class(ntu):
+    held_out = {"validation_subjects": ("1", "38")}
+    whole = split_activities(ntu, "ntu60_xview", "train", **held_out)
+    per_class = len(whole) // 60
+    previous: set = set()
+    for fraction, count in ((1e-6, 1), (0.1, round(0.1 * per_class)), (0.25, round(per_class / 4))):
+        kept = split_activities(ntu, "ntu60_xview", "train", train_fraction=fraction, **held_out)
+        assert Counter(a.label for a in kept) == dict.fromkeys(range(60), count)
+        assert all(set(a.views) == {"2", "3"} for a in kept)  # all views of an activity together
+        assert previous < videos(kept) < videos(whole)  # 10 % is within 25 %
+        previous = videos(kept)
+    assert split_activities(ntu, "ntu60_xview", "train", train_fraction=1.0, **held_out) == whole
+    for split in ("validation", "test"):
+        untouched = split_activities(ntu, "ntu60_xview", split, **held_out)
+        fewer = split_activities(ntu, "ntu60_xview", split, train_fraction=0.1, **held_out)
+        assert fewer == untouched
+
+
+def test_which_activities_a_fraction_keeps_depends_on_their_ids_alone(ntu):
+    kept = split_activities(ntu, "ntu60_xsub", "train", train_fraction=0.1)
+    turned = replace(ntu, activities=ntu.activities[::-1])
+    assert videos(split_activities(turned, "ntu60_xsub", "train", train_fraction=0.1)) == videos(
+        kept
     )
 
 

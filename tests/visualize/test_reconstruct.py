@@ -14,7 +14,6 @@ from mv2mae_jax.model import build
 from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.parameters import split
 from mv2mae_jax.visualize.reconstruct import (
-    effective_tubelets,
     overlay,
     reconstruct,
     surrounding_statistics,
@@ -54,11 +53,6 @@ def test_statistics_come_from_the_nearest_visible_tubelets():
     first = pixels.reshape(1, 2, 2, 3).mean(axis=2)[0]
     expected = (near * first[0] + far * first[1]) / (near + far)
     np.testing.assert_allclose(mean[0, 0, 0], expected, rtol=1e-6)
-
-
-def test_effective_tubelets():
-    assert effective_tubelets(np.full(8, 1 / 8)) == pytest.approx(8)
-    assert effective_tubelets(np.array([1.0, 0.0])) == pytest.approx(1)
 
 
 def test_overlay_is_brightest_where_the_weight_is_largest():

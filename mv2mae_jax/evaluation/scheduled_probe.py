@@ -1,0 +1,118 @@
+"""Probes while pre-training runs: how the frozen features fare, always on the same videos."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from mv2mae_jax.data.loader import Video, evaluation_batches
+from mv2mae_jax.data.probe_videos import ProbeVideos, training_videos
+from mv2mae_jax.evaluation.features import Clips, FrozenEncoder
+from mv2mae_jax.evaluation.probes import TokenFeatures, probe_accuracies
+from mv2mae_jax.training.parameters import Parameters
+
+log = logging.getLogger(__name__)
+
+
+def scheduled_probe(
+    config: ConfigDict, mesh: Mesh
+) -> Callable[[Parameters], dict[str, float]] | None:
+    """The probe of a pre-training run; None, and a line that says why, where there is none.
+
+    Raises:
+      InputError: the data set or its training split cannot be used as configured.
+    """
+    if not config.probe.every_epochs:
+        return None
+    videos = training_videos(config)
+    if len({video.activity.label for video in videos.train}) < 2 or not videos.test:
+        log.info("no probe: it needs labels of two classes or more, and other activities of them")
+        return None
+    return ScheduledProbe(config, videos, mesh)
+
+
+class ScheduledProbe:
+    """Fits probes to features of some training videos, and scores them on others."""
+
+    def __init__(self, config: ConfigDict, videos: ProbeVideos, mesh: Mesh):
+        self._config = config
+        self._videos = videos
+        self._mesh = mesh
+        self._encoder: FrozenEncoder | None = None  # compiled once
+
+    def __call__(self, parameters: Parameters) -> dict[str, float]:
+        """Accuracies by name, chance, and the seconds it took; on the first process only.
+
+        Args:
+          parameters: of the pre-training model, wherever they live; all processes call.
+        """
+        started = time.perf_counter()
+        encoder = on_first_device(_encoder_part(parameters), self._mesh)
+        if jax.process_index() > 0:
+            return {}
+        if self._encoder is None:
+            self._encoder = FrozenEncoder(self._config, jax.eval_shape(lambda: encoder))
+        frozen = self._encoder.with_parameters(encoder)
+        train, test = (self._features(frozen, videos) for videos in self._videos)
+        results = probe_accuracies(train, test)
+        results |= {"chance": 1 / len(np.unique(train.labels))}
+        shown = " · ".join(f"{name} {value:.1%}" for name, value in results.items())
+        results["seconds"] = time.perf_counter() - started
+        tqdm.write(f"probe of {len(test.labels)} videos · {shown} · {results['seconds']:.1f} s")
+        return {f"probe_{name}": value for name, value in results.items()}
+
+    def _features(self, encoder: FrozenEncoder, videos: Sequence[Video]) -> TokenFeatures:
+        labels, tokens = extract(self._config, videos, [encoder.tokens])
+        return TokenFeatures(tokens, labels)
+
+
+def extract(
+    config: ConfigDict, videos: Sequence[Video], features: Sequence[Callable[[Clips], np.ndarray]]
+) -> list[np.ndarray]:
+    """Labels of videos, then features of each, from the centre crop of their middle clip.
+
+    Args:
+      config: of the experiment; `evaluation.batch_size` clips at a time.
+      videos: in any number; no more than a batch of clips is held.
+      features: of a batch of clips.
+
+    Returns:
+      [V], then for each function [V ...].
+    """
+    config = config.copy_and_resolve_references()
+    config.data.workers = 0  # threads do for so few, and start at once
+    arrays: list[np.ndarray] = []
+    done = 0
+    with evaluation_batches(config, videos, clips=1, crops=1) as batches:
+        for batch in batches:
+            clips, valid = batch["clips"][:, 0], batch["valid"]
+            parts = [batch["label"][valid], *(feature(clips)[valid] for feature in features)]
+            if not arrays:  # filled part by part: lists would be copied as a whole in the end
+                arrays = [np.empty((len(videos), *x.shape[1:]), x.dtype) for x in parts]
+            for array, part in zip(arrays, parts, strict=True):
+                array[done : done + len(part)] = part
+            done += int(valid.sum())
+    return arrays
+
+
+def on_first_device(parameters: Parameters, mesh: Mesh) -> Parameters:
+    """Parameters that are split over the mesh, whole on this process's first device.
+
+    All processes take part.
+    """
+    replicated = jax.jit(_identity, out_shardings=NamedSharding(mesh, PartitionSpec()))(parameters)
+    return {name: x.addressable_data(0) for name, x in replicated.items()}
+
+
+def _identity(parameters: Parameters) -> Parameters:
+    return parameters
+
+
+def _encoder_part(parameters: Parameters) -> Parameters:
+    parts = ("encoder.", "encoder_norm.")
+    return {name: x for name, x in parameters.items() if name.startswith(parts)}
