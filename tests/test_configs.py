@@ -1,6 +1,8 @@
 """Every config and variant builds, differs from the default as it says, and takes real steps."""
 
+import functools
 import importlib
+import json
 import math
 from pathlib import Path
 
@@ -136,6 +138,9 @@ FINETUNING_CHOICES = (
 )
 
 
+SEEN_BY_STEPS = ("num_frames", "image_size", "num_views", "repeats", "mean", "std")
+
+
 def load(name: str) -> ConfigDict:
     """`ntu60:finetune,protocol=xview` as on the command line."""
     module, _, variant = name.partition(":")
@@ -168,6 +173,15 @@ def take_steps(config: ConfigDict, classes: int = 0) -> set[str]:
     """Trains for two steps; names of the parameters that did not change."""
     reduce(config)
     check(config)
+    # What a step never sees: variants that differ in these alone are one program, and run once.
+    config.epochs = 1
+    config.data.update(get_config().data, **{name: config.data[name] for name in SEEN_BY_STEPS})
+    return trained(config.to_json(), classes)
+
+
+@functools.cache
+def trained(config_json: str, classes: int) -> set[str]:
+    config = ConfigDict(json.loads(config_json))
     training = Training(config, classes)
     before = jax.device_get(training.state.parameters)
     size = 2 * config.data.repeats

@@ -255,3 +255,8 @@ def test_gather_tokens():
 def test_shapes_in_signatures_are_checked():
     with pytest.raises(jaxtyping.TypeCheckError):
         objective.reconstruction_loss(jnp.ones((1, 2, 3)), jnp.ones((1, 2, 3)), jnp.ones((1, 3)))
+
+
+def test_effective_patches_by_hand():
+    weights = jnp.array([[1.0, 1.0, 1.0, 1.0], [3.0, 0.0, 0.0, 0.0], [2.0, 2.0, 0.0, 0.0]])
+    np.testing.assert_allclose(objective.effective_patches(weights), [4, 1, 2], rtol=1e-5)

@@ -110,7 +110,6 @@ def as_trained(config: ConfigDict, trained: ConfigDict) -> ConfigDict:
     """The config of a trained model, with this command's data directory and way of testing."""
     merged = ConfigDict(trained)
     merged.evaluation = config.evaluation
-    merged.mesh = config.mesh
     for field in ("data_dir", "evaluate_on", "workers", "threads"):
         merged.data[field] = config.data[field]
     return merged

@@ -37,6 +37,7 @@ def finetune(config: ConfigDict, workdir: str | Path) -> None:
     num_classes = loader.num_classes(config)
     starts = config.finetune.init_from and not has_checkpoint(workdir)
     initial = initial_parameters(config) if starts else None
+    mesh = make_mesh(config.mesh.fsdp)
     train(
         config,
         open_workdir(workdir, config),
@@ -45,7 +46,7 @@ def finetune(config: ConfigDict, workdir: str | Path) -> None:
         batches=loader.finetuning_batches,
         steps_per_epoch=steps_per_epoch,
         unit="videos",
-        mesh=make_mesh(config.mesh.fsdp),
+        mesh=mesh,
         initial=initial,
         trainable=partial(trainable_parameters, last_blocks=config.finetune.trainable_blocks),
     )
