@@ -7,7 +7,8 @@ python -m benchmarks.loader --data-dir DIR --dataset ntu --protocol ntu60_xsub -
 Without a data set it makes one like NTU RGB+D: moving textures, 1080p, MPEG-4, 100 frames. The
 plain loader takes the same pairs at the same times from the source videos with PyAV (seek, decode,
 shrink), in as many threads, and crops them alike. A pair is what one activity gives: two views of
-16 frames. For fine-tuning the unit is a clip of 16 frames, six of which are of one decoded video.
+16 frames. For fine-tuning the unit is a clip of 16 frames, six of which are of one decoded video,
+and what is measured is processor time, from which follows how many cores keep a device busy.
 """
 
 import argparse
@@ -109,7 +110,9 @@ def measure(arguments: argparse.Namespace) -> Report:
         f"{config.data.image_size} pixels, {config.batch_size} a batch",
         "mean_pixel_difference_to_pyav": difference,
         "seconds_per_pair": {name: common.spread(measured) for name, measured in seconds.items()},
-        "seconds_per_clip": {name: common.spread(measured) for name, measured in clips.items()},
+        "processor_seconds_per_clip": {
+            name: common.spread(measured) for name, measured in clips.items()
+        },
     }
 
 
@@ -163,46 +166,56 @@ def _finetuning(config: ConfigDict, arguments: argparse.Namespace) -> Seconds:
     """Fine-tuning's whole loader, with and without RandAugment by turns."""
     config = config.copy_and_resolve_references()
     set_finetuning(config)
-    drawn = config.data.randaug.operations
-    names = {
-        operations: f"whole, {label}, {config.data.threads} threads"
-        for operations, label in ((0, "no RandAugment"), (drawn, "RandAugment"))
-    }
-    seconds: Seconds = {name: [] for name in names.values()}
     config.data.workers = 0
+    labels = {0: "no RandAugment", config.data.randaug.operations: "RandAugment"}
+    seconds: Seconds = {}
     for _ in range(arguments.rounds):
-        for operations, name in names.items():
+        for operations, label in labels.items():
             config.data.randaug.operations = operations
-            seconds[name].append(_whole(config, loader.finetuning_batches, arguments.seconds))
+            clip = _whole(config, loader.finetuning_batches, arguments.seconds, time.process_time)
+            seconds.setdefault(f"whole, {label}", []).append(clip)
     return seconds
 
 
 def _operations(config: ConfigDict, index: Index, samples: Sequence[Sample]) -> Seconds:
-    """Each operation of RandAugment alone in one thread, on the first views of a batch."""
+    """Each operation of RandAugment at its usual magnitude, on the target views of a batch."""
     source = RecordSource(index)
-    draws = [(sample[1].position, _draw(config, sample)) for sample in samples[: config.batch_size]]
-    clips = [decode_frames(source[p].views[draw.views[0]], draw.times) for p, draw in draws]
+    clips = []
+    for sample in samples[: config.batch_size]:
+        draw = _draw(config, sample)
+        record = source[sample[1].position]
+        clips.append(decode_frames(record.views[draw.views[0]], draw.times))
     seconds: Seconds = {}
     for name, operation in OPERATIONS.items():
         for clip in clips:
-            start = time.perf_counter()
-            operation(clip, 0.7)
-            seconds.setdefault(f"{name}, 1 thread", []).append(time.perf_counter() - start)
+            start = time.thread_time()
+            operation(clip, config.data.randaug.magnitude / 10)
+            seconds.setdefault(name, []).append(time.thread_time() - start)
     return seconds
 
 
 def _whole(
-    config: ConfigDict, make_batches: Callable[[ConfigDict], loader.Batches], at_least: float
+    config: ConfigDict,
+    make_batches: Callable[[ConfigDict], loader.Batches],
+    at_least: float,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Seconds for a sample of the running loader, once it is warm."""
+    """Seconds for a sample of the running loader, once it is warm.
+
+    Args:
+      config: of the loader.
+      make_batches: starts it.
+      at_least: seconds of the measurement.
+      clock: counts the seconds of the result.
+    """
     with make_batches(config) as batches:
         for _ in range(3):  # workers start, and what they made ahead meanwhile is used up
             next(batches)
-        start = time.perf_counter()
-        made = 0
-        while (elapsed := time.perf_counter() - start) < at_least:
-            made += len(next(batches)["index"])
-    return elapsed / made
+        samples = 0
+        begin, start = time.perf_counter(), clock()
+        while time.perf_counter() - begin < at_least:
+            samples += len(next(batches)["index"])
+        return (clock() - start) / samples
 
 
 def _difference(
@@ -310,18 +323,22 @@ def _make_data_set(folder: Path, arguments: argparse.Namespace) -> None:
 def _print(report: Report) -> None:
     print(common.machine_line(report["machine"]))
     print(report["data"])
-    for unit in ("pair", "clip"):
-        rows = [
-            [name, *(1e3 * row[key] for key in ("median", "min", "max")), 1 / row["median"]]
-            for name, row in report[f"seconds_per_{unit}"].items()
-        ]
-        headers = ["", f"ms a {unit}", "least", "most", f"{unit}s/s"]
-        print(tabulate(rows, headers, floatfmt=".2f"), end="\n\n")
+    _print_table(report["seconds_per_pair"], ["", "ms a pair", "least", "most", "pairs/s"])
+    headers = ["", "ms of a core a clip", "least", "most", "clips/s a core"]
+    _print_table(report["processor_seconds_per_clip"], headers)
     if report["mean_pixel_difference_to_pyav"] is not None:
         print(
             "pairs of both loaders differ by "
             f"{report['mean_pixel_difference_to_pyav']:.1f} of 255 levels on average"
         )
+
+
+def _print_table(rates: dict[str, dict[str, float]], headers: Sequence[str]) -> None:
+    rows = [
+        [name, *(1e3 * row[key] for key in ("median", "min", "max")), 1 / row["median"]]
+        for name, row in rates.items()
+    ]
+    print(tabulate(rows, headers, floatfmt=".2f"), end="\n\n")
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
