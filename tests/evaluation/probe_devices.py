@@ -8,16 +8,19 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from configs.mannequin import get_config
-from mv2mae_jax.evaluation.scheduled_probe import scheduled_probe
+from mv2mae_jax.evaluation.features import FrozenEncoder
+from mv2mae_jax.evaluation.scheduled_probe import on_first_device, scheduled_probe
 from mv2mae_jax.model import build
 from mv2mae_jax.training.optimizer import adamw, learning_rate
 from mv2mae_jax.training.sharding import make_mesh
 from mv2mae_jax.training.step import create_state
 
 
-def probe_of_initial_parameters(data_dir: str, fsdp: int) -> dict[str, float]:
-    """Accuracies, and the number of parts that a large kernel is held in."""
+def probe_of_initial_parameters(data_dir: str, fsdp: int) -> dict:
+    """Accuracies, features of one clip, and the number of parts that a large kernel is held in."""
     config = get_config()
     config.data.data_dir = data_dir
     config.data.image_size, config.data.num_frames = 16, 4
@@ -29,6 +32,9 @@ def probe_of_initial_parameters(data_dir: str, fsdp: int) -> dict[str, float]:
     _, state = create_state(make_model, make_optimizer, config.seed, mesh)
     results = scheduled_probe(config, mesh)(state.parameters)
     del results["probe_seconds"]
+    frozen = FrozenEncoder(config, on_first_device(state.parameters, mesh))
+    clips = np.random.default_rng(0).integers(0, 256, (1, 4, 16, 16, 3)).astype(np.uint8)
+    results["features"] = frozen.encode(clips)[0].tolist()
     kernel = state.parameters["encoder.blocks.0.mlp.up.kernel"]
     results["parts"] = kernel.size // kernel.addressable_data(0).size
     return results

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 from flax import nnx
 from probe_devices import probe_of_initial_parameters
@@ -99,5 +100,8 @@ def test_split_parameters_give_the_same_probe(config, tmp_path):
     split_over_4 = json.loads((tmp_path / "8.json").read_text())
     whole = probe_of_initial_parameters(config.data.data_dir, fsdp=1)
     assert split_over_4.pop("parts") == 4 and whole.pop("parts") == 1
+    features = [np.array(x.pop("features")) for x in (split_over_4, whole)]
+    np.testing.assert_allclose(*features, atol=1e-4)
+    assert np.ptp(features[0]) > 1
     assert split_over_4 == whole
     assert whole.keys() == {"probe_ridge", "probe_logistic", "probe_knn", "probe_chance"}
