@@ -34,8 +34,8 @@ def get_config(variant: str = "pretrain") -> ConfigDict:
         config.optimizer.base_learning_rate = 0.128  # 2e-3 at this batch
         config.optimizer.warmup_epochs = 1.0
         config.probe.every_epochs = 5.0
-        config.probe.train_videos = 480
-        config.probe.test_videos = 240
+        config.probe.train_videos = 240
+        config.probe.test_videos = 120
     else:
         config.batch_size = 8
         config.data.crop = "multi_scale"

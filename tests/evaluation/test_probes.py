@@ -1,8 +1,21 @@
-"""The motion map by hand; the probe finds what is linear and nothing in noise."""
+"""The motion map by hand; probes find what they can read and nothing in noise."""
+
+import tracemalloc
 
 import numpy as np
+import pytest
+from sklearn.linear_model import RidgeClassifierCV
+from sklearn.preprocessing import StandardScaler
 
-from mv2mae_jax.evaluation.probes import motion_map, ridge_accuracy
+from mv2mae_jax.evaluation.probes import (
+    PENALTIES,
+    TokenFeatures,
+    motion_map,
+    nearest_neighbour_accuracy,
+    probe_accuracies,
+    ridge_accuracy,
+    span_coordinates,
+)
 
 
 def test_motion_map_by_hand():
@@ -27,3 +40,72 @@ def test_ridge_accuracy():
     chance = ridge_accuracy(noise[half[0]], labels[half[0]], noise[half[1]], labels[half[1]])
     assert found > 0.9
     assert chance < 0.55
+
+
+# Fewer features than videos, more, and several parts of them; the signal in some of them.
+@pytest.mark.parametrize(("features", "signal"), [(40, 0.5), (3000, 4), (20000, 4)])
+def test_reduced_features_decide_as_the_whole_ones(features: int, signal: float):
+    """Against sklearn on all features in double precision: penalty, decisions, accuracy."""
+    rng = np.random.default_rng(features)
+    labels = rng.integers(0, 5, 180)
+    x = rng.standard_normal((180, features)) * rng.exponential(5, features)
+    x[:, :30] += signal * rng.standard_normal((5, 30))[labels] * x[:, :30].std(axis=0)
+    x[:, -3] = 7  # never changes
+    x = x.astype(np.float32)
+    (train, test), (fitted, scored) = (x[:120], x[120:]), (labels[:120], labels[120:])
+    scaler = StandardScaler().fit(train.astype(np.float64))
+    whole = RidgeClassifierCV(PENALTIES).fit(scaler.transform(train), fitted)
+    reduced = span_coordinates(train, test)
+    assert reduced[0].shape[1] == reduced[1].shape[1] <= min(119, features - 1)
+    probe = RidgeClassifierCV(PENALTIES).fit(reduced[0], fitted)
+    assert probe.alpha_ == whole.alpha_
+    decisions = whole.decision_function(scaler.transform(test))
+    np.testing.assert_allclose(probe.decision_function(reduced[1]), decisions, atol=1e-4)
+    accuracy = whole.score(scaler.transform(test), scored)
+    assert 0.3 < accuracy < 1 and ridge_accuracy(train, fitted, test, scored) == accuracy
+
+
+def test_wide_features_are_not_copied():
+    rng = np.random.default_rng(0)
+    wide = [rng.standard_normal((n, 500_000), dtype=np.float32) for n in (24, 12)]
+    labels = np.arange(24) % 3
+    tracemalloc.start()
+    ridge_accuracy(wide[0], labels, wide[1], labels[:12])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 0.3 * sum(x.nbytes for x in wide)
+
+
+def test_each_probe_reads_what_it_is_for():
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 3
+
+    def accuracies(tokens: np.ndarray) -> dict[str, float]:
+        halves = (TokenFeatures(tokens[x], labels[x]) for x in (slice(0, 60), slice(60, 120)))
+        return probe_accuracies(*halves)
+
+    noise = rng.standard_normal((120, 16, 20)).astype(np.float32)
+    assert all(value < 0.6 for value in accuracies(noise).values())
+    everywhere = noise + 2 * np.eye(20, dtype=np.float32)[labels][:, None]
+    assert all(value > 0.95 for value in accuracies(everywhere).values())
+    spread = noise * np.where(np.arange(3) == labels[:, None], 3, 1)[:, None].repeat(7, axis=2)[
+        ..., :20
+    ].astype(np.float32)
+    found = accuracies(spread)  # no linear map of tokens sees it
+    assert found["logistic"] > 0.95
+    assert found["ridge"] < 0.7
+    place = noise.copy()
+    place[np.arange(120), labels] += 10
+    place -= place.mean(axis=1, keepdims=True)
+    assert accuracies(place)["ridge"] > 0.95  # where something is: gone from the mean
+    assert accuracies(place)["knn"] < 0.7
+
+
+def test_nearest_neighbours_by_hand():
+    """Directions count, and near ones the most: one at 5 degrees outvotes those at 15, 75, 85."""
+    angles = np.radians([10, 350, 80, 280, 100, 170, 190, 260])  # symmetric: only scaled alike
+    train = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    labels = np.array([0, 1, 1, 1, 0, 0, 0, 1])  # four of each: four neighbours vote
+    test = 100 * np.array([[np.cos(np.radians(5)), np.sin(np.radians(5))]])
+    assert nearest_neighbour_accuracy(train, labels, test, np.array([0])) == 1
+    assert nearest_neighbour_accuracy(train, 1 - labels, test, np.array([0])) == 0

@@ -1,0 +1,120 @@
+"""When the loop probes, also of a run that is stopped and continued."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from configs.base import get_config
+from mv2mae_jax.training.loop import train
+from mv2mae_jax.training.sharding import make_mesh
+
+
+class Model(nnx.Module):
+    """A linear map, named as the optimiser's rules expect."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        self.encoder = nnx.Dict(blocks=nnx.List([nnx.Linear(2, 1, rngs=rngs)]))
+
+    def __call__(self, x: jnp.ndarray) -> jnp.ndarray:
+        return self.encoder.blocks[0](x)
+
+
+def loss(model, batch, keys):
+    return (model(batch["x"]) ** 2).mean(), {}
+
+
+@contextmanager
+def endless(config, start_step, process_index, process_count) -> Iterator[Iterator[dict]]:
+    def batches() -> Iterator[dict]:
+        step = start_step
+        while True:
+            x = np.random.default_rng(step).standard_normal((4, 2)).astype(np.float32)
+            yield {"x": x, "index": np.arange(4, dtype=np.int32)}
+            step += 1
+
+    yield batches()
+
+
+class Probe:
+    """Notes the parameters; once, a SIGTERM comes while it runs, as it may in a long one."""
+
+    def __init__(self, stop_at_call: int | None = None):
+        self.seen: list[float] = []
+        self.stop_at_call = stop_at_call
+
+    def __call__(self, parameters) -> dict[str, float]:
+        self.seen.append(float(parameters["encoder.blocks.0.kernel"].sum()))
+        if len(self.seen) == self.stop_at_call:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return {"probe": self.seen[-1]}
+
+
+def run(workdir: Path, probe: Probe | None) -> None:
+    config = get_config()
+    config.batch_size, config.epochs, config.log_every = 4, 11, 4
+    config.optimizer.warmup_epochs, config.optimizer.base_learning_rate = 0.0, 0.1
+    workdir.mkdir(exist_ok=True)
+    train(
+        config,
+        workdir,
+        make_model=Model,
+        loss=loss,
+        batches=endless,
+        steps_per_epoch=1,
+        unit="samples",
+        mesh=make_mesh(1),
+        probe=probe,
+        probe_every=3,
+    )
+
+
+def probes(workdir: Path) -> dict[int, float]:
+    found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert len({line["step"] for line in found}) == len(found)
+    return {line["step"]: line["probe"] for line in found if "probe" in line}
+
+
+def test_probes_are_on_schedule_on_the_parameters_of_their_step(tmp_path: Path):
+    probe = Probe()
+    run(tmp_path / "probed", probe)
+    written = probes(tmp_path / "probed")
+    assert list(written) == [3, 6, 9, 11]
+    assert list(written.values()) == probe.seen and len(set(probe.seen)) == 4
+    run(tmp_path / "bare", None)
+    lines = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("probed", "bare")]
+    assert [json.loads(line)["step"] for line in lines[0].splitlines()] == [3, 4, 6, 8, 9, 11]
+    assert [json.loads(line)["step"] for line in lines[1].splitlines()] == [4, 8, 11]
+    assert probes(tmp_path / "bare") == {}
+
+
+@pytest.mark.parametrize("stop_at_call", [1, 2, 3])
+def test_after_a_stop_no_probe_is_lost_or_doubled(tmp_path: Path, stop_at_call: int):
+    whole, first, second = Probe(), Probe(stop_at_call), Probe()
+    run(tmp_path / "whole", whole)
+    with pytest.raises(SystemExit):
+        run(tmp_path / "stopped", first)
+    run(tmp_path / "stopped", second)
+    assert probes(tmp_path / "stopped") == probes(tmp_path / "whole")
+    assert first.seen + second.seen == whole.seen
+
+
+def test_a_probe_after_the_last_checkpoint_of_a_killed_run_comes_again(tmp_path: Path):
+    class Killed(Exception):
+        pass
+
+    def dies(parameters) -> dict[str, float]:
+        raise Killed
+
+    with pytest.raises(Killed):
+        run(tmp_path, dies)
+    probe = Probe()
+    run(tmp_path, probe)
+    assert list(probes(tmp_path)) == [3, 6, 9, 11] and len(probe.seen) == 4
