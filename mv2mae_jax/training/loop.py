@@ -63,7 +63,7 @@ def train(
       SystemExit: with 143 after SIGTERM, when the state is saved and training can go on.
       InputError: the batch cannot be split as configured; the loss is no longer finite.
     """
-    _require_even_split(config, mesh)
+    require_even_split(config, mesh)
     log.info(describe(config, steps_per_epoch, unit))
     total_steps = config.epochs * steps_per_epoch
     schedule = learning_rate(config, steps_per_epoch)
@@ -181,8 +181,12 @@ def _start_from(state: TrainState, initial: Parameters) -> TrainState:
     return state._replace(average={name: state.parameters[name].copy() for name in state.average})
 
 
-def _require_even_split(config: ConfigDict, mesh: Mesh) -> None:
-    """Every device takes the same number of samples of every micro-batch."""
+def require_even_split(config: ConfigDict, mesh: Mesh) -> None:
+    """Every device takes the same number of samples of every micro-batch.
+
+    Raises:
+      InputError: the batch does not allow it.
+    """
     samples = config.batch_size * config.data.repeats
     if samples % (config.accumulation * mesh.size):
         raise InputError(
