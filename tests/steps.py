@@ -10,7 +10,7 @@ from mv2mae_jax.data.loader import Batch
 from mv2mae_jax.model import build
 from mv2mae_jax.tasks.finetune import classification_loss
 from mv2mae_jax.tasks.pretrain import pretraining_loss
-from mv2mae_jax.training.optimizer import adamw, learning_rate
+from mv2mae_jax.training.optimizer import adamw, learning_rate, trainable_parameters
 from mv2mae_jax.training.sharding import make_mesh, to_devices
 from mv2mae_jax.training.step import Metrics, create_state, make_train_step
 
@@ -22,9 +22,19 @@ class Training:
         self._mesh = make_mesh(config.mesh.fsdp)
         make_optimizer = partial(adamw, config, learning_rate(config, steps_per_epoch=1))
         loss, make_model = pretraining_loss, partial(build.pretraining_model, config)
+        blocks = -1
         if classes:
             loss, make_model = classification_loss, partial(build.classifier, config, classes)
-        definition, self.state = create_state(make_model, make_optimizer, config.seed, self._mesh)
+            blocks = config.finetune.trainable_blocks
+        trainable = partial(trainable_parameters, last_blocks=blocks)
+        definition, self.state = create_state(
+            make_model,
+            make_optimizer,
+            config.seed,
+            self._mesh,
+            trainable=trainable,
+            averaged=config.ema_decay > 0,
+        )
         self._step = make_train_step(
             definition,
             partial(loss, config),
@@ -33,6 +43,8 @@ class Training:
             accumulation=config.accumulation,
             state=self.state,
             mesh=self._mesh,
+            trainable=trainable,
+            ema_decay=config.ema_decay,
         )
 
     def on(self, batches: Iterable[Batch]) -> list[Metrics]:

@@ -19,6 +19,7 @@ SMALL = (
     "--config.batch_size=4",
     "--config.log_every=1",
     "--config.optimizer.warmup_epochs=1.0",
+    "--config.ema_decay=0.9",
 )
 EVALUATION_FILES = ("results.json", "predictions.csv", "confusion.png")
 
@@ -56,6 +57,8 @@ def test_a_run_leaves_what_it_promises(pretrained: Path):
     lines = metrics(pretrained)
     assert [line["step"] for line in lines] == list(range(1, 37))  # 24 activities, 6 epochs of 4
     assert {"loss", "self_view", "cross_view", "learning_rate", "pairs_per_second"} <= set(lines[0])
+    assert {"self_view_target", "cross_view_source", "effective_patches"} <= set(lines[0])
+    assert {"gradient_norm", "update_norm", "parameter_norm", "masked_motion"} <= set(lines[0])
     assert np.mean([x["loss"] for x in lines[-6:]]) < np.mean([x["loss"] for x in lines[:6]])
 
 

@@ -257,6 +257,7 @@ def test_shapes_in_signatures_are_checked():
         objective.reconstruction_loss(jnp.ones((1, 2, 3)), jnp.ones((1, 2, 3)), jnp.ones((1, 3)))
 
 
-def test_effective_patches_by_hand():
-    weights = jnp.array([[1.0, 1.0, 1.0, 1.0], [3.0, 0.0, 0.0, 0.0], [2.0, 2.0, 0.0, 0.0]])
-    np.testing.assert_allclose(objective.effective_patches(weights), [4, 1, 2], rtol=1e-5)
+def test_effective_patches():
+    weights = jnp.array([[3.0, 3.0, 3.0, 3.0], [0.0, 7.0, 0.0, 0.0], [0.5, 0.25, 0.25, 0.0]])
+    by_hand = [4.0, 1.0, 2**1.5]  # the entropy of (1/2, 1/4, 1/4) is 1.5 bits
+    np.testing.assert_allclose(objective.effective_patches(weights), by_hand, rtol=1e-6)

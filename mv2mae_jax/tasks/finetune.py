@@ -32,7 +32,7 @@ STANDARDIZED_CLIPS = 256
 
 def finetune(config: ConfigDict, workdir: str | Path) -> None:
     """Trains a classifier end to end on the training split, then evaluates it."""
-    require_even_batches(config)
+    require_even_batches(config, jax.device_count())
     steps_per_epoch = loader.steps_per_epoch(config)
     num_classes = loader.num_classes(config)
     starts = config.finetune.init_from and not has_checkpoint(workdir)

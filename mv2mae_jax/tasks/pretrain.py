@@ -36,7 +36,7 @@ from mv2mae_jax.training.workdir import open_workdir
 
 def pretrain(config: ConfigDict, workdir: str | Path) -> None:
     """Pre-trains an encoder on the training split of a protocol, ignoring the labels."""
-    require_even_batches(config)
+    require_even_batches(config, jax.device_count())
     steps_per_epoch = loader.steps_per_epoch(config)
     starts = config.pretrain.init_from and not has_checkpoint(workdir)
     initial = load_initial(config, config.pretrain.init_from) if starts else None

@@ -37,14 +37,13 @@ def local_mesh() -> Mesh:
     )
 
 
-def require_even_batches(config: ConfigDict) -> None:
+def require_even_batches(config: ConfigDict, devices: int) -> None:
     """Every device must take the same number of samples of every micro-batch.
 
     Raises:
-      InputError: the batch, accumulation and devices of this run do not allow that.
+      InputError: the batch and accumulation do not allow that.
     """
     samples, parts = config.batch_size * config.data.repeats, config.accumulation
-    devices = jax.device_count()
     if samples % (parts * devices):
         raise InputError(
             f"a step of {samples} samples (config.batch_size={config.batch_size} x "

@@ -88,6 +88,18 @@ def test_every_activity_once_per_epoch_in_a_new_order(config):
     assert ONE_VIEW not in epochs[0]
 
 
+@pytest.mark.parametrize("task", ["pretrain", "finetune"])
+def test_ids_of_a_batch_are_of_what_it_shows(config, task):
+    config.task = task
+    make = loader.pretraining_batches if task == "pretrain" else loader.finetuning_batches
+    for step, batch in enumerate(take(make(config), 5)):
+        clips = batch["clips"][:, 0] if task == "pretrain" else batch["clips"]
+        seen = [shown(clip)[:2] for clip in clips]
+        view_of = "" if task == "pretrain" else ":{1}"
+        expected = [("a{0:02}" + view_of).format(*activity_and_view) for activity_and_view in seen]
+        assert loader.batch_ids(config, step) == expected
+
+
 def test_incomplete_last_batch_is_dropped_and_others_next_time(config):
     assert loader.num_samples(config) == USABLE and loader.steps_per_epoch(config) == USABLE // 4
     batches = take(loader.pretraining_batches(config), 12)

@@ -156,3 +156,41 @@ def test_gradients_reach_every_parameter():
 
     for path, gradient in nnx.to_flat_state(jax.grad(loss)(state)):
         assert float(jnp.abs(gradient[...]).max()) > 0, path
+
+
+@pytest.mark.parametrize("views", [1, 2, 3])
+def test_health_written_out(views: int):
+    config = small_config(temperature=3.0, cross_view=0.5)
+    model = build.pretraining_model(config, nnx.Rngs(0))
+    batch = batch_of(views)
+    loss_of = jax.jit(lambda batch: pretraining_loss(config, model, batch, KEYS))
+    loss, metrics = loss_of(batch)
+    parts = ("self_view", "cross_view") if views > 1 else ("self_view",)
+    for part in parts:
+        whole = metrics[f"{part}_target"]
+        if views > 1:
+            assert metrics[f"{part}_source"] != metrics[f"{part}_target"]
+            whole += (views - 1) * metrics[f"{part}_source"]
+        assert float(metrics[part]) == pytest.approx(float(whole), rel=1e-5)
+    cross = metrics.get("cross_view", 0.0)
+    assert float(loss) == pytest.approx(float(metrics["self_view"] + 0.5 * cross), rel=1e-6)
+
+    # The target's self-view term does not depend on what the other views show.
+    other = batch["clips"].at[:, 1:].set(128)
+    _, with_other = loss_of({"clips": other})
+    np.testing.assert_allclose(
+        with_other["self_view_target"], metrics["self_view_target"], rtol=1e-5
+    )
+    if views > 1:
+        assert abs(with_other["self_view_source"] - metrics["self_view_source"]) > 1e-3
+
+    hidden, spread = [], []
+    masked = np.asarray(draw_masks(config, KEYS, views).masked).reshape(3 * views, -1)
+    clips = batch["clips"].reshape(3 * views, *batch["clips"].shape[2:])
+    normalized = (np.asarray(clips) / 255 - config.data.mean) / config.data.std
+    shares = np.asarray(motion_weights(jnp.asarray(normalized), (2, 8, 8), 3.0), np.float64)
+    for clip_shares, places in zip(shares, masked, strict=True):
+        hidden.append(clip_shares[places].sum())
+        spread.append(np.exp(-(clip_shares * np.log(clip_shares)).sum()))
+    assert float(metrics["masked_motion"]) == pytest.approx(np.mean(hidden), rel=1e-5)
+    assert float(metrics["effective_patches"]) == pytest.approx(np.mean(spread), rel=1e-5)

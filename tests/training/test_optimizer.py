@@ -11,7 +11,7 @@ from flax import nnx
 
 from configs.base import get_config
 from mv2mae_jax.model import build
-from mv2mae_jax.training.optimizer import adamw, decays, layer_scales, learning_rate
+from mv2mae_jax.training.optimizer import adamw, decays, describe, layer_scales, learning_rate
 from mv2mae_jax.training.parameters import split
 
 
@@ -42,6 +42,21 @@ def test_repeats_do_not_raise_the_rate():
     assert learning_rate(config, 10)(3200) == once
 
 
+def test_the_rule_says_what_it_did():
+    config = get_config()
+    config.accumulation = 4
+    assert describe(config, 185, "pairs") == (
+        "learning rate 0.004 = 0.001 x 1024 / 256; warm-up 59,200 of 592,000 steps; "
+        "a step is 1,024 pairs in 4 micro-batches of 256"
+    )
+    config.optimizer.reference_batch, config.accumulation, config.data.repeats = 512, 1, 6
+    assert describe(config, 185, "videos") == (
+        "learning rate 0.002 = 0.001 x 1024 / 512; warm-up 59,200 of 592,000 steps; "
+        "a step is 1,024 videos x 6 repeats"
+    )
+    assert float(learning_rate(config, 185)(59_200)) == pytest.approx(0.002)
+
+
 @pytest.fixture(scope="module")
 def classifier_parameters() -> dict:
     config = get_config()
@@ -62,8 +77,10 @@ def test_only_matrices_decay(classifier_parameters: dict):
     assert decayed == {name for name in classifier_parameters if name.endswith("kernel")}
 
 
-def test_adamw_with_layer_decay_equals_pytorchs(classifier_parameters: dict):
+@pytest.mark.parametrize("clip_norm", [0.0, 500.0])
+def test_adamw_with_layer_decay_equals_pytorchs(classifier_parameters: dict, clip_norm: float):
     config = get_config()
+    config.optimizer.clip_norm = clip_norm
     config.batch_size, config.epochs, config.optimizer.warmup_epochs = 256, 8, 3.0
     config.optimizer.layer_decay = 0.7
     schedule = learning_rate(config, steps_per_epoch=1)
@@ -78,14 +95,19 @@ def test_adamw_with_layer_decay_equals_pytorchs(classifier_parameters: dict):
 
     ours, state = classifier_parameters, optimizer.init(classifier_parameters)
     rng = np.random.default_rng(0)
+    norms = []
     for step in range(6):
-        grads = {k: rng.standard_normal(x.shape).astype(np.float32) for k, x in ours.items()}
+        size = np.float32(0.3 if step % 2 else 1.0)
+        grads = {k: size * rng.standard_normal(x.shape, np.float32) for k, x in ours.items()}
         updates, state = jax.jit(optimizer.update)(grads, state, ours)
         ours = {k: x + updates[k] for k, x in ours.items()}
         for group in torch_optimizer.param_groups:
             group["lr"] = float(schedule(step)) * scales[group["name"]]
             group["params"][0].grad = torch.tensor(grads[group["name"]])
+        if clip_norm:
+            norms.append(float(torch.nn.utils.clip_grad_norm_(theirs.values(), clip_norm)))
         torch_optimizer.step()
+    assert not norms or min(norms) < clip_norm < max(norms)  # some are clipped, some are not
     assert not jnp.allclose(ours["head.kernel"], classifier_parameters["head.kernel"])
     for name, value in ours.items():
         np.testing.assert_allclose(value, theirs[name], rtol=1e-5, atol=1e-7, err_msg=name)

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs.base import get_config
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.training.sharding import make_mesh
+from mv2mae_jax.training.sharding import make_mesh, require_even_batches
 from mv2mae_jax.training.step import sample_keys
 
 
@@ -48,6 +49,14 @@ def test_same_numbers(one_device: dict, tmp_path: Path, devices: int, fsdp: int,
 def test_mesh_that_does_not_fit():
     with pytest.raises(InputError, match=r"mesh\.fsdp=3 does not divide the 1 devices"):
         make_mesh(3)
+
+
+def test_batch_that_cannot_be_split():
+    config = get_config()
+    config.batch_size, config.data.repeats, config.accumulation = 8, 3, 4
+    require_even_batches(config, 6)  # one sample each, four times
+    with pytest.raises(InputError, match=r"24 samples .*=4 micro-batches over 4 devices"):
+        require_even_batches(config, 4)
 
 
 def test_keys_depend_on_seed_and_sample_alone():
