@@ -90,9 +90,7 @@ def get_config() -> ml_collections.ConfigDict:
     model.positions = "flattened"  # flattened (VideoMAE) | separable (time, height, width)
     model.dtype = "bfloat16"  # of activations; parameters, softmax and loss are float32
     model.drop_path = 0.0  # stochastic depth at the last block, growing linearly from 0
-    model.projector = (
-        "shared"  # shared by both decoders, as is the mask token (Table 12) | separate
-    )
+    model.projector = "shared"  # shared | separate: of the two decoders, with the mask token
     model.remat = False  # compute activations of a block again in its backward pass: less memory
 
     config.masking = masking = ml_collections.ConfigDict()

@@ -1,5 +1,6 @@
 """Impossible configurations, found before anything heavy starts."""
 
+import math
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -90,6 +91,13 @@ def check(config: ConfigDict) -> None:
     for field in SHARES:
         if not 0 <= _get(config, field) < 1:
             raise InputError(f"config.{field}={_get(config, field)}; it is in [0, 1)")
+    for field, most in (("data.crop_area", 1.0), ("data.crop_aspect", math.inf)):
+        bounds = _get(config, field)
+        if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1] <= most:
+            raise InputError(
+                f"config.{field}={tuple(bounds)}; it is a lower and an upper bound, above 0"
+                + (f" and at most {most:g}" if most < math.inf else "")
+            )
     if not 0 < config.data.train_fraction <= 1:
         raise InputError(
             f"config.data.train_fraction={config.data.train_fraction}; it is in (0, 1]"

@@ -32,6 +32,8 @@ def test_the_defaults_are_possible():
         ("evaluation.crops", 3, "1, 5, 10"),
         ("model.drop_path", 1.0, "[0, 1)"),
         ("data.train_fraction", 0.0, "(0, 1]"),
+        ("data.crop_area", (0.5, 1.5), "at most 1"),
+        ("data.crop_aspect", (2.0, 1.0), "a lower and an upper bound"),
         ("data.source_views", ("2",), "data.target_view"),
         ("objective.cross_view", -1.0, "0 or more"),
         ("objective.motion", "optical_flow", "frame_difference, motion_history"),

@@ -11,11 +11,11 @@ from tabulate import tabulate
 
 from mv2mae_jax.data import loader
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.evaluation.confusion import draw_confusion
 from mv2mae_jax.evaluation.fusion import fuse_views
 from mv2mae_jax.evaluation.predictions import Predictions, predict, write_table
 from mv2mae_jax.evaluation.scores import Score, score
 from mv2mae_jax.training.checkpoints import load_parameters
-from mv2mae_jax.visualize.confusion import draw_confusion
 
 
 def evaluate(config: ConfigDict, workdir: str | Path) -> None:

@@ -5,7 +5,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from mv2mae_jax.visualize.confusion import draw_confusion
+from mv2mae_jax.evaluation.confusion import draw_confusion
 
 
 @pytest.mark.parametrize("classes", [40, 120])
