@@ -1,11 +1,47 @@
-"""What the benchmarks share: a word about the machine, and a summary of measurements."""
+"""What the benchmarks share: their course, a word about the machine, and a summary of numbers."""
 
+import argparse
+import json
 import os
 import platform
 import statistics
-from collections.abc import Mapping, Sequence
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from mv2mae_jax.errors import InputError
+
+Report = dict[str, Any]
+
+
+def run(
+    arguments: argparse.Namespace,
+    make_data_set: Callable[[Path, argparse.Namespace], None],
+    measure: Callable[[argparse.Namespace], Report],
+    show: Callable[[Report], None],
+) -> int:
+    """Measures on `--data-dir`, or on a data set made for it; returns the exit code.
+
+    Args:
+      arguments: `data_dir` and `json`, each maybe None, and what the functions read.
+      make_data_set: makes one in a folder and points the arguments to it.
+      measure: what goes into the JSON file.
+      show: prints it for people.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            if arguments.data_dir is None:
+                make_data_set(Path(folder), arguments)
+            report = measure(arguments)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    show(report)
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return 0
 
 
 def machine() -> dict[str, Any]:

@@ -11,15 +11,12 @@ data set one is made: moving textures of 100 frames, 144 pixels high in the reco
 
 import argparse
 import csv
-import json
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -33,34 +30,19 @@ from configs.base import get_config
 from mv2mae_jax.data import augment, loader, sampling
 from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.records import RecordSource, load_index
-from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.crops import crop_places
 from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
 
 VIEWS = ((1, 1), (5, 1), (5, 10))  # clips and crops
 SPLIT = "train"  # protocol `all` has no other, and others are as large
 
-Report = dict[str, Any]
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures and prints; returns the exit code."""
-    arguments = _arguments(argv)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            if arguments.data_dir is None:
-                _make_data_set(Path(folder), arguments)
-            report = measure(arguments)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    _print(report)
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return 0
+    return common.run(_arguments(argv), _make_data_set, measure, _print)
 
 
-def measure(arguments: argparse.Namespace) -> Report:
+def measure(arguments: argparse.Namespace) -> common.Report:
     """Everything, as the JSON file has it.
 
     Raises:
@@ -151,7 +133,7 @@ def _make_data_set(folder: Path, arguments: argparse.Namespace) -> None:
     ).build()
 
 
-def _print(report: Report) -> None:
+def _print(report: common.Report) -> None:
     print(common.machine_line(report["machine"]))
     print(report["data"])
     rows = [

@@ -13,15 +13,12 @@ and what is measured is processor time, from which follows how many cores keep a
 
 import argparse
 import csv
-import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -38,7 +35,6 @@ from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.protocols import split_activities
 from mv2mae_jax.data.randaugment import OPERATIONS
 from mv2mae_jax.data.records import Activity, Index, RecordSource, load_index, parse_record
-from mv2mae_jax.errors import InputError
 from tfds_builders.manifest import Row
 from tfds_builders.manifest_data.layout import read_csv
 from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
@@ -47,27 +43,14 @@ from tfds_builders.ntu import layout
 Sample = tuple[int, Activity]  # its number and what it is of
 Videos = dict[tuple[str, str], tuple[Path, Row]]  # of each activity and view
 Seconds = dict[str, list[float]]  # for one pair or clip: every measurement of each stage
-Report = dict[str, Any]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures and prints; returns the exit code."""
-    arguments = _arguments(argv)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            if arguments.data_dir is None:
-                _make_data_set(Path(folder), arguments)
-            report = measure(arguments)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    _print(report)
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return 0
+    return common.run(_arguments(argv), _make_data_set, measure, _print)
 
 
-def measure(arguments: argparse.Namespace) -> Report:
+def measure(arguments: argparse.Namespace) -> common.Report:
     """Everything, as the JSON file has it.
 
     Raises:
@@ -320,7 +303,7 @@ def _make_data_set(folder: Path, arguments: argparse.Namespace) -> None:
     ).build()
 
 
-def _print(report: Report) -> None:
+def _print(report: common.Report) -> None:
     print(common.machine_line(report["machine"]))
     print(report["data"])
     _print_table(report["seconds_per_pair"], ["", "ms a pair", "least", "most", "pairs/s"])
