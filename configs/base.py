@@ -106,7 +106,7 @@ def get_config() -> ml_collections.ConfigDict:
     objective.temperature = 60.0  # tau of the motion weights (Figure 4); inf: every token alike
     objective.softmax_over = "all"  # all tokens (Algorithm 1) | masked tokens alone
     objective.weight_scale = "mean_one"  # mean_one: tau -> inf gives Eq. 1 | literal: Eq. 2 as read
-    objective.cross_view = 1.0  # lambda of Eq. 3; 0: no cross-view decoder (Table 9)
+    objective.cross_view = 1.0  # lambda of Eq. 3; 0: no cross-view decoder
 
     config.batch_size = 1024  # activities (fine-tuning: videos) a step, over all devices
     config.accumulation = 1  # micro-batches a step is split into, to fit the memory
@@ -206,17 +206,14 @@ METHODS = ("mv2mae", "single_view", "videomae")
 def set_method(config: ml_collections.ConfigDict, method: str) -> None:
     """Pre-training by the paper's method (as `config` is), or by one it is compared with.
 
-    `single_view`: every view by itself (Table 9). Activities are passed over twice, one view
-    each time, in batches twice as large: as many clips and steps as with pairs, at the same rate.
+    `single_view`: one view of an activity at a time (Table 9), and two crops and masks of it
+    instead of two views: as many clips a step, and as many steps, at the same rate.
     `videomae`: with tube masks of 90 % and no motion weights besides (Tables 1 to 3).
     """
     if method == "mv2mae":
         return
     config.data.num_views = 1
-    config.batch_size *= 2
-    config.epochs *= 2
-    config.optimizer.warmup_epochs *= 2
-    config.optimizer.reference_batch *= 2
+    config.data.repeats = 2
     if method == "videomae":
         config.masking.kind = "tube"
         config.masking.ratio = 0.9

@@ -7,7 +7,7 @@
 
 Variants: pretrain, finetune, evaluate, probe; method=mv2mae (default), videomae or single_view.
 Paper: 96.5 top-1 (xsub), VideoMAE 93.4.
-Cost: 15 M pairs of pre-training, 54 M clips of fine-tuning: at 320 TFLOP/s 1.1 and 3.8 hours.
+Cost: 15 M pairs of pre-training, 54 M clips of fine-tuning: at 320 TFLOP/s 1.0 and 3.8 hours.
 """
 
 from ml_collections import ConfigDict

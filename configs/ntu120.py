@@ -4,7 +4,7 @@ Variants: pretrain, finetune, evaluate, probe; protocol=xsub (default) or xset; 
 (default), videomae or single_view.
 Paper: 85.3 (xsub) and 87.1 (xset) top-1; VideoMAE 79.7 and 82.4; of xsub, all views together
 87.9, a single clip and crop 77.3.
-Cost: 34 M (xset 29 M) pairs of pre-training, 46 M (39 M) clips of fine-tuning: at 320 TFLOP/s 2.4
+Cost: 34 M (xset 29 M) pairs of pre-training, 46 M (39 M) clips of fine-tuning: at 320 TFLOP/s 2.3
 (2.0) and 3.2 (2.8) hours.
 """
 

@@ -4,7 +4,7 @@
     python -m mv2mae_jax.main --config=configs/pku_mmd2.py --workdir=runs/pku_mmd2 \
         --config.finetune.init_from=runs/ntu120
 
-Variants: finetune (default), pretrain, evaluate, probe; protocol=xsub (default).
+Variants: finetune (default), evaluate, probe; protocol=xsub (default).
 Paper: 60.1 top-1 (xsub).
 Cost: about 4 M clips of 82 GFLOP, if as large a share of the 6,945 videos trains as of their
 recordings (775 of 1,009).
@@ -18,13 +18,10 @@ from configs import base
 def get_config(variant: str = "finetune") -> ConfigDict:
     """Transfer from NTU."""
     task, options = base.parse_variant(
-        variant, tasks=("finetune", "pretrain", "evaluate", "probe"), protocol=("xsub",)
+        variant, tasks=("finetune", "evaluate", "probe"), protocol=("xsub",)
     )
     config = base.get_config()
-    if task == "pretrain":
-        config.batch_size = 64
-    else:
-        base.set_transfer(config)
+    base.set_transfer(config)
     config.task = task
     config.data.dataset = "pku_mmd2"
     config.data.protocol = options["protocol"]

@@ -13,7 +13,7 @@ from configs import base
 
 def get_config(variant: str = "pretrain") -> ConfigDict:
     """A small encoder on 8 frames of 64 pixels, two of the four cameras at a time."""
-    task, _ = base.parse_variant(variant)
+    task, _ = base.parse_variant(variant, tasks=("pretrain",))
     config = base.get_config()
     config.task = task
     config.data.dataset = "pose2sim"

@@ -26,6 +26,7 @@ CHOICES = {
     "objective.softmax_over": ("all", "masked"),
     "objective.targets": ("normalized", "pixels"),
     "objective.weight_scale": ("mean_one", "literal"),
+    "task": ("pretrain", "finetune", "evaluate", "probe"),
 }
 AT_LEAST_ONE = (
     "accumulation",
@@ -112,10 +113,10 @@ def check(config: ConfigDict) -> None:
             f"config.objective.temperature={config.objective.temperature}; it is positive (inf for "
             "no weighting)"
         )
-    if config.batch_size % config.accumulation:
+    if config.batch_size * config.data.repeats % config.accumulation:
         raise InputError(
-            f"config.batch_size={config.batch_size} cannot be split into "
-            f"config.accumulation={config.accumulation} equal parts"
+            f"config.batch_size={config.batch_size} x config.data.repeats={config.data.repeats} "
+            f"cannot be split into config.accumulation={config.accumulation} equal parts"
         )
 
 

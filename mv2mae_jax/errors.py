@@ -4,5 +4,5 @@
 class InputError(ValueError):
     """Something given to the program is wrong: one line says what, where and what to do.
 
-    Entry points print the message and exit with 1; no traceback is shown.
+    Entry points print the message and exit with 1 (wrong usage: 2); no traceback is shown.
     """

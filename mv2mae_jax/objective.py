@@ -84,10 +84,11 @@ def motion_weights(
     patch_size: PatchSize = (2, 16, 16),
     temperature: float = 60.0,
     feature: MotionFeature = frame_difference,
+    among: Int[Array, "B M"] | None = None,
 ) -> Float[Array, "B N"]:
     """Weight of every tubelet by how much it moves (Algorithm 1).
 
-    The L2 norm of a motion feature within each tubelet, and a softmax over all tubelets.
+    The L2 norm of a motion feature within each tubelet, and a softmax over the tubelets.
 
     Args:
       clip: in the space in which the feature is taken; the paper's temperature of 60 goes
@@ -96,18 +97,16 @@ def motion_weights(
       temperature: tau; the higher, the more uniform. `inf` weighs every tubelet alike.
       feature: of a clip, any number of channels for every pixel (frame difference, as in the
         paper; motion history; optical flow).
+      among: tokens over which the softmax is taken, the others weigh nothing; None: all.
 
     Returns:
       Weights that sum to 1 over the tubelets of a clip.
     """
-    return jax.nn.softmax(tubelet_motion(clip, patch_size, feature) / temperature, axis=-1)
-
-
-def tubelet_motion(
-    clip: Float[Array, "B T H W C"], patch_size: PatchSize, feature: MotionFeature
-) -> Float[Array, "B N"]:
-    """L2 norm of a motion feature over the pixels of each tubelet."""
-    return jnp.linalg.norm(patchify(feature(clip), patch_size), axis=-1)
+    scores = jnp.linalg.norm(patchify(feature(clip), patch_size), axis=-1) / temperature
+    if among is not None:
+        rows = jnp.arange(len(among))[:, None]
+        scores = jnp.full_like(scores, -jnp.inf).at[rows, among].set(scores[rows, among])
+    return jax.nn.softmax(scores, axis=-1)
 
 
 def reconstruction_loss(

@@ -31,6 +31,7 @@ def test_the_defaults_are_possible():
         ("model.variant", "huge", "tiny, small, base, large"),
         ("evaluation.crops", 3, "1, 5, 10"),
         ("model.drop_path", 1.0, "[0, 1)"),
+        ("task", "train", "pretrain, finetune, evaluate, probe"),
         ("data.train_fraction", 0.0, "(0, 1]"),
         ("data.crop_area", (0.5, 1.5), "at most 1"),
         ("data.crop_aspect", (2.0, 1.0), "a lower and an upper bound"),

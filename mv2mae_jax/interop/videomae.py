@@ -256,7 +256,7 @@ def _read_safetensors(file: Path) -> Tensors:
 
 
 def _not_installed(file: Path) -> InputError:
-    return InputError(f"what reads {file} is not installed: pip install mv2mae_jax[torch]")
+    return InputError(f"what reads {file} is not installed: pip install -e '.[torch]'")
 
 
 def _heads(file: Path, decoder: bool) -> dict[str, int]:

@@ -47,7 +47,7 @@ class MV2MAE(nnx.Module):
     ):
         """Args: as of `Encoder`, and
 
-        cross_view: whether there is a cross-view decoder (Table 9).
+        cross_view: whether there is a cross-view decoder.
         separate_projectors: whether it has a projector and a mask token of its own; Table 12
           lists them with the encoder, as shared.
         """

@@ -33,6 +33,7 @@ STANDARDIZED_CLIPS = 256
 def finetune(config: ConfigDict, workdir: str | Path) -> None:
     """Trains a classifier end to end on the training split, then evaluates it."""
     require_even_batches(config, jax.device_count())
+    loader.split_videos(config, config.data.evaluate_on)  # nothing to test: said before training
     steps_per_epoch = loader.steps_per_epoch(config)
     num_classes = loader.num_classes(config)
     starts = config.finetune.init_from and not has_checkpoint(workdir)
@@ -86,9 +87,9 @@ def initial_parameters(config: ConfigDict) -> Parameters:
     """What fine-tuning starts from: the pre-trained encoder, and the norm before the head.
 
     Raises:
-      InputError: as `load_encoder_parameters`.
+      InputError: as `load_initial`.
     """
-    encoder = load_encoder_parameters(config)
+    encoder = load_initial(config, config.finetune.init_from, encoder_only=True)
     return encoder | (standardizing_norm(config, encoder) if config.finetune.standardize else {})
 
 
@@ -102,16 +103,8 @@ def standardizing_norm(config: ConfigDict, encoder: Parameters) -> Parameters:
     plain = {"norm.scale": jnp.ones(width), "norm.bias": jnp.zeros(width)}
     frozen = FrozenEncoder(config, encoder | plain)
     with loader.finetuning_batches(config, 0, 0, 1) as batches:  # the same in all processes
-        clips = itertools.islice(batches, math.ceil(STANDARDIZED_CLIPS / config.batch_size))
-        pooled = np.concatenate([frozen.encode(batch["clips"]) for batch in clips])
+        steps = math.ceil(STANDARDIZED_CLIPS / (config.batch_size * config.data.repeats))
+        clips = (batch["clips"][:STANDARDIZED_CLIPS] for batch in itertools.islice(batches, steps))
+        pooled = np.concatenate([frozen.encode(part) for part in clips])
     scale = 1 / pooled.std(axis=0)
     return {"norm.scale": scale, "norm.bias": -scale * pooled.mean(axis=0)}
-
-
-def load_encoder_parameters(config: ConfigDict) -> Parameters:
-    """The encoder of `finetune.init_from`.
-
-    Raises:
-      InputError: as `load_initial`.
-    """
-    return load_initial(config, config.finetune.init_from, encoder_only=True)

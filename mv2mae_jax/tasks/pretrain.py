@@ -21,11 +21,11 @@ from mv2mae_jax.objective import (
     frame_difference,
     gather_tokens,
     motion_history,
+    motion_weights,
     normalize_patches,
     normalize_pixels,
     patchify,
     reconstruction_loss,
-    tubelet_motion,
 )
 from mv2mae_jax.training.checkpoints import has_checkpoint
 from mv2mae_jax.training.loop import train
@@ -130,13 +130,15 @@ def token_weights(
       masked: tokens over which the softmax is taken, if not over all; others then have weight 0.
     """
     objective = config.objective
-    pixels, patch_size = in_motion_space(config, clips), tuple(config.model.patch_size)
-    scores = tubelet_motion(pixels, patch_size, motion_feature(config)) / objective.temperature
-    tokens = scores.shape[-1]
-    if objective.softmax_over == "masked":
-        rows, tokens = jnp.arange(len(masked))[:, None], masked.shape[-1]
-        scores = jnp.full_like(scores, -jnp.inf).at[rows, masked].set(scores[rows, masked])
-    weights = jax.nn.softmax(scores, axis=-1)
+    among = masked if objective.softmax_over == "masked" else None
+    weights = motion_weights(
+        in_motion_space(config, clips),
+        tuple(config.model.patch_size),
+        objective.temperature,
+        motion_feature(config),
+        among,
+    )
+    tokens = (weights if among is None else among).shape[-1]
     return weights if objective.weight_scale == "literal" else weights * tokens
 
 

@@ -55,6 +55,12 @@ class Checkpoints:
             )
             self._manager.save(step, args=items)
 
+    def save_besides(self, step: int, state: Any, config: ConfigDict) -> None:
+        """Writes at once, and removes no older checkpoint for it."""
+        self._manager.wait_until_finished()
+        with Checkpoints(self.directory.parent) as unlimited:
+            unlimited.save(step, state, config)
+
     def restore(self, like: Any, *, partial: bool = False) -> Any:
         """The newest state, with the shapes, types and shardings of `like`.
 

@@ -112,6 +112,11 @@ def all_finite(tree: Any) -> Bool[Array, ""]:
     )
 
 
+def forget(workdir: Path) -> None:
+    """A run that has come past its failure is as any other."""
+    (workdir / REPORT).unlink(missing_ok=True)
+
+
 def failure(
     workdir: Path, step: int, tensor: str | None, ids: list[str], metrics: Metrics
 ) -> InputError:

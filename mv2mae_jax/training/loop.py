@@ -85,6 +85,8 @@ def train(
             log.info("continuing %s from step %d of %d", workdir, state.step, total_steps)
         elif initial:
             state = _start_from(state, initial)
+        else:
+            log.info("starting from random values")
         step = int(state.step)
         if step >= total_steps:
             log.info("%s is trained to its last step, %d", workdir, step)
@@ -113,7 +115,7 @@ def train(
         def failure(good: TrainState, metrics: Metrics) -> InputError:
             """What the step after the last good state met; makes its batch again to find out."""
             step = int(good.step)
-            checkpoints.save(step, good, config)
+            checkpoints.save_besides(step, good, config)
             with batches_from(step) as loader:
                 batch = to_devices(next(loader), mesh)
             tensor = health.first_nonfinite(
@@ -163,6 +165,7 @@ def train(
                     writer.write(step, logged)
                 if saves:
                     checkpoints.save(step, state, config)
+                    health.forget(workdir)
             progress.close()
     if stopping and step < total_steps:
         log.info("stopped by SIGTERM; saved at step %d, the same command continues", step)

@@ -19,9 +19,10 @@ class MetricsWriter:
 
     def __init__(self, workdir: str | Path, start_step: int):
         self.path = Path(workdir) / "metrics.jsonl"
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
-        kept = [line for line in lines if line and json.loads(line)["step"] <= start_step]
-        self.path.write_text("".join(line + "\n" for line in kept))
+        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+        whole = (line for line in lines if line.endswith("\n"))  # a kill may cut the last one
+        kept = [line for line in whole if json.loads(line)["step"] <= start_step]
+        self.path.write_text("".join(kept))
         self._file = self.path.open("a", buffering=1)
         self._tensorboard = SummaryWriter(str(workdir), purge_step=start_step + 1)
 

@@ -24,7 +24,7 @@ from mv2mae_jax.interop.initial import load_initial
 from mv2mae_jax.interop.videomae import NAMINGS, name_table, read_weights
 from mv2mae_jax.model import build
 from mv2mae_jax.model.masking import Mask, sample_masks
-from mv2mae_jax.tasks.finetune import load_encoder_parameters
+from mv2mae_jax.tasks.finetune import initial_parameters
 from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.parameters import split
 
@@ -173,7 +173,7 @@ def test_features_and_reconstruction_are_those_of_pytorch(files, pretrained, nam
 @pytest.mark.parametrize("name", ["classifier", "finetuned.pth", "encoder"])
 def test_the_encoder_of_a_classifier(files, classifier, name):
     config = config_like("finetune", files[name])
-    initial = load_encoder_parameters(config)
+    initial = initial_parameters(config)
     definition, random = split(build.encoder(config, nnx.Rngs(0)))
     parameters = {name: initial[f"encoder.{name}"] for name in random}
     assert len(parameters) == len(initial)
@@ -185,7 +185,7 @@ def test_the_encoder_of_a_classifier(files, classifier, name):
 
 def test_one_line_tells_what_was_taken(files, capsys):
     config = config_like("finetune", files["finetuned.pth"])
-    load_encoder_parameters(config)
+    initial_parameters(config)
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("62 of 66 tensors taken from")  # 4 blocks of 15, and the embedding
     assert line.endswith("nothing here reads them: head (2), norm (2)")
@@ -336,7 +336,7 @@ def test_what_does_not_fit_is_one_line(files, pretrained, tmp_path, name, change
 def test_decoders_of_another_size_do_not_matter_to_fine_tuning(tmp_path):
     options = dict(decoder_hidden_size=32, decoder_intermediate_size=128, use_mean_pooling=False)
     huggingface(VideoMAEForPreTraining, **options).save_pretrained(tmp_path)
-    assert load_encoder_parameters(config_like("finetune", tmp_path))
+    assert initial_parameters(config_like("finetune", tmp_path))
     with pytest.raises(InputError, match=r"decoder_width 32.*no variant"):
         load_initial(config_like("pretrain", tmp_path), tmp_path)
 

@@ -140,6 +140,7 @@ def test_a_run_that_diverges_says_so_and_goes_on_from_before(mannequin_dir: Path
     lines = [json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 5, 9]
     assert lines[-1]["loss"] < lines[0]["loss"]
+    assert not (workdir / "nonfinite.json").exists()
 
 
 def test_after_a_step_that_is_not_finite_the_cure_may_be_set_and_nothing_else(tmp_path: Path):
