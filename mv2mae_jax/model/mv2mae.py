@@ -61,10 +61,11 @@ class MV2MAE(nnx.Module):
         self.projector = linear(variant.width, variant.decoder_width, use_bias=False, rngs=rngs)
         self.mask_token = mask_token(variant.decoder_width, rngs=rngs)
         self.self_view_decoder = SelfViewDecoder(variant, pixels, remat=remat, rngs=rngs)
-        self.has_cross_view, self.separate_projectors = cross_view, separate_projectors
+        self.has_cross_view = cross_view
+        self.separate_projectors = cross_view and separate_projectors
         if cross_view:
             self.cross_view_decoder = CrossViewDecoder(variant, pixels, remat=remat, rngs=rngs)
-        if cross_view and separate_projectors:
+        if self.separate_projectors:
             self.cross_view_projector = linear(
                 variant.width, variant.decoder_width, use_bias=False, rngs=rngs
             )
@@ -80,13 +81,13 @@ class MV2MAE(nnx.Module):
         batch, views, _, _ = patches.shape
         mask = jax.tree.map(merge_views, mask)
         visible, num_visible = self.encode(merge_views(patches), mask), mask.visible.shape[1]
-        tokens = self.tokens(visible, mask, self.projector, self.mask_token)
-        self_view = self.self_view_decoder(tokens, num_visible)
+        self_tokens, cross_tokens = self.decoder_tokens(visible, mask)
+        self_view = self.self_view_decoder(self_tokens, num_visible)
         self_view = rearrange(self_view, "(b v) m p -> b v m p", b=batch)
         if views == 1 or not self.has_cross_view:
             return Reconstruction(self_view, None)
-        tokens, memory = self.cross_view_inputs(visible, mask, views)
-        cross_view = self.cross_view_decoder(tokens, memory, num_visible)
+        memory = self.memory(cross_tokens[:, :num_visible], views)
+        cross_view = self.cross_view_decoder(cross_tokens, memory, num_visible)
         return Reconstruction(self_view, rearrange(cross_view, "(b v) m p -> b v m p", b=batch))
 
     def cross_attention(
@@ -99,7 +100,9 @@ class MV2MAE(nnx.Module):
         batch, views, _, _ = patches.shape
         mask = jax.tree.map(merge_views, mask)
         visible = self.encode(merge_views(patches), mask)
-        maps = self.cross_view_decoder.attention(*self.cross_view_inputs(visible, mask, views))
+        _, tokens = self.decoder_tokens(visible, mask)
+        memory = self.memory(tokens[:, : mask.visible.shape[1]], views)
+        maps = self.cross_view_decoder.attention(tokens, memory)
         return rearrange(maps, "(b v) l h n k -> b v l h n k", b=batch)
 
     def encode(self, patches: Float[Array, "B N P"], mask: Mask) -> Float[Array, "B K E"]:
@@ -107,15 +110,15 @@ class MV2MAE(nnx.Module):
         visible = self.encoder(gather_tokens(patches, mask.visible), mask.visible)
         return self.encoder_norm(visible)
 
-    def cross_view_inputs(
-        self, visible: Float[Array, "BV K E"], mask: Mask, views: int
-    ) -> tuple[Float[Array, "BV N D"], Float[Array, "BV sK D"]]:
-        """What the cross-view decoder reads of each view, and its memory of the others."""
-        own = (self.projector, self.mask_token)
-        if self.separate_projectors:
-            own = (self.cross_view_projector, self.cross_view_mask_token)
-        tokens = self.tokens(visible, mask, *own)
-        return tokens, self.memory(tokens[:, : mask.visible.shape[1]], views)
+    def decoder_tokens(
+        self, visible: Float[Array, "B K E"], mask: Mask
+    ) -> tuple[Float[Array, "B N D"], Float[Array, "B N D"]]:
+        """What the self-view and the cross-view decoder read of each view."""
+        tokens = self.tokens(visible, mask, self.projector, self.mask_token)
+        if not self.separate_projectors:
+            return tokens, tokens
+        own = self.cross_view_projector, self.cross_view_mask_token
+        return tokens, self.tokens(visible, mask, *own)
 
     def tokens(
         self,

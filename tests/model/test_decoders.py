@@ -126,7 +126,8 @@ def test_attention_maps_are_those_of_the_blocks_in_turn(model):
     mask = sample_masks(jax.random.split(jax.random.key(0), BATCH * 3), "random", 0.6, GRID)
     maps = bound.cross_attention(patches, jax.tree.map(lambda x: x.reshape(BATCH, 3, -1), mask))
     visible = bound.encode(patches.reshape(-1, *patches.shape[2:]), mask)
-    tokens, memory = bound.cross_view_inputs(visible, mask, 3)
+    _, tokens = bound.decoder_tokens(visible, mask)
+    memory = bound.memory(tokens[:, : mask.visible.shape[1]], 3)
     for number, block in enumerate(bound.cross_view_decoder.blocks):
         expected = block.attention_to(tokens, memory)
         np.testing.assert_allclose(maps[1, 2, number], expected[3 + 2], rtol=1e-5, atol=1e-6)
