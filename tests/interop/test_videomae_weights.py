@@ -24,9 +24,8 @@ from mv2mae_jax.interop.initial import load_initial
 from mv2mae_jax.interop.videomae import NAMINGS, name_table, read_weights
 from mv2mae_jax.model import build
 from mv2mae_jax.model.masking import Mask, sample_masks
-from mv2mae_jax.tasks.finetune import initial_parameters
 from mv2mae_jax.training.checkpoints import Checkpoints
-from mv2mae_jax.training.parameters import split
+from mv2mae_jax.training.parameters import Parameters, split
 
 FRAMES, SIZE = 4, 32
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -44,6 +43,11 @@ SIZES = dict(  # of the variant `mini`
     decoder_intermediate_size=256,
     layer_norm_eps=1e-6,
 )
+
+
+def encoder_of(config: ConfigDict) -> Parameters:
+    """What fine-tuning starts from."""
+    return load_initial(config, config.finetune.init_from, encoder_only=True)
 
 
 def huggingface(model_class: type, **options) -> torch.nn.Module:
@@ -173,7 +177,7 @@ def test_features_and_reconstruction_are_those_of_pytorch(files, pretrained, nam
 @pytest.mark.parametrize("name", ["classifier", "finetuned.pth", "encoder"])
 def test_the_encoder_of_a_classifier(files, classifier, name):
     config = config_like("finetune", files[name])
-    initial = initial_parameters(config)
+    initial = encoder_of(config)
     definition, random = split(build.encoder(config, nnx.Rngs(0)))
     parameters = {name: initial[f"encoder.{name}"] for name in random}
     assert len(parameters) == len(initial)
@@ -185,7 +189,7 @@ def test_the_encoder_of_a_classifier(files, classifier, name):
 
 def test_one_line_tells_what_was_taken(files, capsys):
     config = config_like("finetune", files["finetuned.pth"])
-    initial_parameters(config)
+    encoder_of(config)
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("62 of 66 tensors taken from")  # 4 blocks of 15, and the embedding
     assert line.endswith("nothing here reads them: head (2), norm (2)")
@@ -336,7 +340,7 @@ def test_what_does_not_fit_is_one_line(files, pretrained, tmp_path, name, change
 def test_decoders_of_another_size_do_not_matter_to_fine_tuning(tmp_path):
     options = dict(decoder_hidden_size=32, decoder_intermediate_size=128, use_mean_pooling=False)
     huggingface(VideoMAEForPreTraining, **options).save_pretrained(tmp_path)
-    assert initial_parameters(config_like("finetune", tmp_path))
+    assert encoder_of(config_like("finetune", tmp_path))
     with pytest.raises(InputError, match=r"decoder_width 32.*no variant"):
         load_initial(config_like("pretrain", tmp_path), tmp_path)
 
