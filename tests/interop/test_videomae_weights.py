@@ -348,7 +348,7 @@ def test_decoders_of_another_size_do_not_matter_to_fine_tuning(tmp_path):
 @pytest.mark.parametrize(("name", "module"), [("mcg.pth", "torch"), ("huggingface", "safetensors")])
 def test_without_the_extra(files, monkeypatch, name, module):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(InputError, match=r"pip install mv2mae_jax\[torch\]"):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[torch\]'"):
         read_weights(files[name])
 
 
