@@ -47,6 +47,18 @@ def parse_variant(
     return task, defaults | options
 
 
+def number(options: dict[str, str], name: str) -> float:
+    """The value of an option that is a number.
+
+    Raises:
+      InputError: it is none.
+    """
+    try:
+        return float(options[name])
+    except ValueError:
+        raise InputError(f"{name}={options[name]} is not a number") from None
+
+
 def get_config() -> ml_collections.ConfigDict:
     """The pre-training setting of Table 15 (NTU-60), on ViT-S/16."""
     config = ml_collections.ConfigDict()

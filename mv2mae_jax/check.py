@@ -58,14 +58,20 @@ AT_LEAST_ZERO = (
     "objective.cross_view",
     "objective.motion_threshold",
     "optimizer.clip_norm",
+    "optimizer.base_learning_rate",
+    "optimizer.min_learning_rate",
+    "optimizer.warmup_epochs",
+    "optimizer.weight_decay",
     "probe.every_epochs",
+    "seed",
 )
 SHARES = (
     "ema_decay",
     "finetune.label_smoothing",
-    "finetune.random_erasing",
     "masking.ratio",
     "model.drop_path",
+    "optimizer.b1",
+    "optimizer.b2",
 )
 
 
@@ -79,6 +85,7 @@ def check(config: ConfigDict) -> None:
         if _get(config, field) not in choices:
             allowed = ", ".join(map(str, choices))
             raise InputError(f"config.{field}={_get(config, field)}; it is one of {allowed}")
+    _check_finite(config)
     for field in AT_LEAST_ONE:
         if _get(config, field) < 1:
             raise InputError(f"config.{field}={_get(config, field)}; it is at least 1")
@@ -99,6 +106,21 @@ def check(config: ConfigDict) -> None:
                 f"config.{field}={tuple(bounds)}; it is a lower and an upper bound, above 0"
                 + (f" and at most {most:g}" if most < math.inf else "")
             )
+    scales = config.data.crop_scales
+    if not scales or not all(0 < scale <= 1 for scale in scales):
+        raise InputError(
+            f"config.data.crop_scales={tuple(scales)}; they are in (0, 1], one or more"
+        )
+    if not 0 <= config.finetune.random_erasing <= 1:
+        raise InputError(
+            f"config.finetune.random_erasing={config.finetune.random_erasing}; it is in [0, 1]"
+        )
+    depth = VARIANTS[config.model.variant].depth
+    if not -1 <= config.finetune.trainable_blocks <= depth:
+        raise InputError(
+            f"config.finetune.trainable_blocks={config.finetune.trainable_blocks}, but the encoder "
+            f"has {depth} blocks; it is 0 to {depth}, or -1 for the whole encoder"
+        )
     if not 0 < config.data.train_fraction <= 1:
         raise InputError(
             f"config.data.train_fraction={config.data.train_fraction}; it is in (0, 1]"
@@ -118,6 +140,18 @@ def check(config: ConfigDict) -> None:
             f"config.batch_size={config.batch_size} x config.data.repeats={config.data.repeats} "
             f"cannot be split into config.accumulation={config.accumulation} equal parts"
         )
+
+
+def _check_finite(config: ConfigDict, above: str = "config") -> None:
+    """Every number is one, and only the temperature may be infinite."""
+    for name, value in config.items():
+        field = f"{above}.{name}"
+        if isinstance(value, ConfigDict):
+            _check_finite(value, field)
+            continue
+        unweighted = field == "config.objective.temperature" and value == math.inf
+        if isinstance(value, float) and not math.isfinite(value) and not unweighted:
+            raise InputError(f"{field}={value}; it is a finite number")
 
 
 def _check_tubelets(config: ConfigDict) -> None:

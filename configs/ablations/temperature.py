@@ -22,5 +22,5 @@ def get_config(variant: str = "pretrain") -> ConfigDict:
     task, options = base.parse_variant(variant, tasks=("pretrain",), temperature="60")
     config = ntu120.get_config(task)
     base.shorten(config, 1200)
-    config.objective.temperature = float(options["temperature"])
+    config.objective.temperature = base.number(options, "temperature")
     return config

@@ -285,7 +285,7 @@ def draw_pretraining(
     """
     rng = np.random.default_rng((seed, number))
     views = sampling.choose_views(
-        rng, activity.views, data.num_views, data.target_view, data.source_views
+        rng, activity.views, data.num_views, data.target_view, source_views(data)
     )
     shortest = min(activity.views[view] for view in views)
     times = sampling.random_clip(rng, shortest, data.num_frames, data.stride)
@@ -481,12 +481,15 @@ def _split(config: ConfigDict, index: Index, split: str) -> list[Activity]:
 def _with_enough_views(config: ConfigDict, activities: Sequence[Activity]) -> list[Activity]:
     """The activities of which a pre-training sample can be made."""
     data = config.data
+    known = {view for activity in activities for view in activity.views}
+    if unknown := {data.target_view, *source_views(data)} - known - {""}:
+        raise InputError(
+            f"config.data.target_view or source_views: {', '.join(sorted(unknown))} is no training "
+            f"view of protocol {data.protocol}, which has {', '.join(sorted(known))}"
+        )
     counts = [_usable_views(data, activity) for activity in activities]
     if max(counts) < data.num_views:
-        chosen = ""
-        if data.target_view:
-            sources = ", ".join(data.source_views) or "any"
-            chosen = f" with target view {data.target_view} and source views {sources}"
+        chosen = f" with target view {data.target_view}" if data.target_view else ""
         raise InputError(
             f"data.num_views={data.num_views} but activities of protocol {data.protocol} have at "
             f"most {max(counts)} training views{chosen}; set config.data.num_views={max(counts)}"
@@ -500,8 +503,13 @@ def _usable_views(data: ConfigDict, activity: Activity) -> int:
         return len(activity.views)
     if data.target_view not in activity.views:
         return 0
-    sources = set(activity.views) - {data.target_view}
-    return 1 + len(sources & set(data.source_views) if data.source_views else sources)
+    others = set(activity.views) - {data.target_view}
+    return 1 + len(others & source_views(data) if data.source_views else others)
+
+
+def source_views(data: ConfigDict) -> set[str]:
+    """Names in `data.source_views`; on the command line `(2, 3)` are numbers."""
+    return {str(view) for view in data.source_views}
 
 
 def _videos(activities: Sequence[Activity]) -> list[Video]:

@@ -267,7 +267,7 @@ def _heads(file: Path, decoder: bool) -> dict[str, int]:
         if decoder:
             heads["decoder_heads"] = stored["decoder_num_attention_heads"]
         activation = stored.get("hidden_act", "gelu")
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{file} is missing or is not a VideoMAE's ({type(error).__name__}: {error})"
         ) from error

@@ -27,16 +27,19 @@ def evaluate(config: ConfigDict, workdir: str | Path) -> None:
     probabilities of every video, `confusion.png` which classes are taken for which.
 
     Raises:
-      InputError: no classifier in `workdir`, or one that was trained under another protocol.
+      InputError: no classifier in `workdir`, or one of another data set or protocol.
     """
     parameters, trained = load_parameters(workdir)
     if "head.kernel" not in parameters:
         raise InputError(f"{workdir} holds no classifier; evaluate the --workdir of a fine-tuning")
-    if trained.data.protocol != config.data.protocol:
-        raise InputError(
-            f"{workdir} was trained under protocol {trained.data.protocol}, testing it under "
-            f"{config.data.protocol} would mix training and test data; set config.data.protocol"
-        )
+    for field in ("dataset", "protocol"):
+        theirs, ours = trained.data[field], config.data[field]
+        if theirs != ours:
+            raise InputError(
+                f"{workdir} was trained with data.{field}={theirs}, testing it with {ours} is "
+                "another experiment, or would mix training and test data; set "
+                f"config.data.{field}={theirs}"
+            )
     config = as_trained(config, trained)
     clips, crops = config.evaluation.clips, config.evaluation.crops
     single_clip = predict(config, parameters, clips=1, crops=1)

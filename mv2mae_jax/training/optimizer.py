@@ -5,7 +5,6 @@ import re
 import optax
 from ml_collections import ConfigDict
 
-from mv2mae_jax.errors import InputError
 from mv2mae_jax.training.parameters import Parameters
 
 
@@ -86,19 +85,11 @@ def trainable_parameters(parameters: Parameters, last_blocks: int) -> Parameters
     Args:
       parameters: of a classifier.
       last_blocks: how many; 0 is a frozen encoder, -1 leaves nothing out, the embedding included.
-
-    Raises:
-      InputError: the encoder has fewer blocks.
     """
     if last_blocks == -1:
         return parameters
     blocks = _encoder_blocks(parameters)
     depth = 1 + max(blocks.values())
-    if not 0 <= last_blocks <= depth:
-        raise InputError(
-            f"config.finetune.trainable_blocks={last_blocks}, but the encoder has {depth} blocks; "
-            f"it is 0 to {depth}, or -1 for the whole encoder"
-        )
     return {
         name: value
         for name, value in parameters.items()

@@ -7,6 +7,7 @@ python -m mv2mae_jax.visualize attention --workdir DIR --out attention.png
 
 import argparse
 import sys
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -31,7 +32,8 @@ from mv2mae_jax.visualize.reconstruct import overlay, reconstruct
 
 Rows = dict[str, Float[np.ndarray, "T H W C"]]
 
-NOTE_HEIGHT = 0.5  # inches
+NOTE_LINE = 0.17  # inches
+NOTE_LETTERS = 15  # an inch
 TEMPERATURE_FACTORS = (0.2, 1.0, 5.0)  # times the temperature of the run
 
 
@@ -62,7 +64,11 @@ def draw(
     samples: int = 2,
 ) -> None:
     """Draws `motion`, `reconstruction` or `attention` for some training activities of a run."""
+    if samples < 1 or not str(out).endswith(".png"):
+        raise InputError(f"--samples={samples} --out={out}; they are 1 or more, and a .png file")
     parameters, config = load_parameters(workdir)
+    if "head.kernel" in parameters:
+        raise InputError(f"{workdir} is of a fine-tuning; name the --workdir of a pre-training")
     config.data.data_dir = data_dir or config.data.data_dir
     config.batch_size = samples
     with loader.pretraining_batches(config) as batches:
@@ -74,7 +80,7 @@ def draw(
         sections = attention_rows(config, parameters, clips)
         note = (
             "where the cross-view decoder looks to predict the marked tubelet, the masked one that "
-            "moves most;\nbrightness: mean over heads and blocks; masked source tubelets are dark"
+            "moves most; brightness: mean over heads and blocks; masked source tubelets are dark"
         )
     else:
         sections = reconstruction_rows(config, parameters, clips)
@@ -82,7 +88,7 @@ def draw(
             f"{config.masking.ratio:.0%} masked (grey); predictions are shown in masked places only"
         )
         if config.objective.targets == "normalized":
-            note += ";\nmean and contrast of each are guessed from visible tubelets"
+            note += "; mean and contrast of each are guessed from visible tubelets"
     save(sections, config.model.patch_size[0], note, out)
     print(f"{picture} drawn to {out}")
 
@@ -147,10 +153,10 @@ def save(sections: list[Rows], frame_step: int, note: str, out: str | Path) -> N
     """One row of frames for each entry, one frame of every tubelet."""
     rows = [row for section in sections for row in section.items()]
     columns = len(rows[0][1][::frame_step])
-    height = 1.4 * len(rows) + NOTE_HEIGHT
-    figure, axes = plt.subplots(
-        len(rows), columns, figsize=(1.4 * columns + 1, height), squeeze=False
-    )
+    width = 1.4 * columns + 1
+    note = "\n".join(textwrap.wrap(note, int(NOTE_LETTERS * width)))
+    height = 1.4 * len(rows) + NOTE_LINE * (2 + note.count("\n"))
+    figure, axes = plt.subplots(len(rows), columns, figsize=(width, height), squeeze=False)
     for line, (label, frames) in zip(axes, rows, strict=True):
         for axis, frame in zip(line, frames[::frame_step], strict=True):
             axis.imshow(np.clip(frame, 0, 1))
@@ -158,9 +164,12 @@ def save(sections: list[Rows], frame_step: int, note: str, out: str | Path) -> N
             axis.set_yticks([])
         line[0].set_ylabel(label, rotation=0, ha="right", va="center")
     figure.suptitle(note, fontsize=9)
-    figure.tight_layout(rect=(0, 0, 1, 1 - NOTE_HEIGHT / height))
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=110)
+    figure.tight_layout(rect=(0, 0, 1, 1.4 * len(rows) / height))
+    try:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out, dpi=110)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written ({error})") from error
     plt.close(figure)
 
 

@@ -397,11 +397,7 @@ def test_class_names(config):
     ("field", "value", "message"),
     [
         ("data.num_views", 4, r"num_views=4 but .* at most 3 training views; set .*num_views=3"),
-        (
-            "data.target_view",
-            "9",
-            r"at most 0 training views with target view 9 and source views any",
-        ),
+        ("data.target_view", "9", r"target_view or source_views: 9 is no training view"),
         ("batch_size", 40, r"batch_size=40 but .* only 13 training samples"),
         ("data.crops", "same", r"data.crops is 'same'"),
         ("data.protocol", "xset", r"no protocol 'xset'"),
@@ -443,3 +439,10 @@ def test_a_damaged_frame_is_named(config, workers, tmp_path):
     ):
         for _ in range(20):
             next(batches)
+
+
+def test_chosen_views_may_be_numbers_as_on_the_command_line(config):
+    config.data.target_view, config.data.source_views = "2", (3,)
+    (batch,) = take(loader.pretraining_batches(config), 1)
+    views = {tuple(shown(clip)[1] for clip in sample) for sample in batch["clips"]}
+    assert views == {("2", "3")}

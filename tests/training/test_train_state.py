@@ -11,7 +11,6 @@ import pytest
 from flax import nnx
 
 from configs.mannequin import get_config
-from mv2mae_jax.errors import InputError
 from mv2mae_jax.model import build
 from mv2mae_jax.tasks.finetune import classification_loss
 from mv2mae_jax.training.checkpoints import Checkpoints, load_parameters
@@ -174,10 +173,3 @@ def test_frozen_parameters_stay_and_cost_no_backward_pass(
     trains = ("encoder." if blocks == -1 else "encoder.blocks.3.", "norm.", "head.")
     trains = trains[blocks == 0 :]
     assert changed == {name for name in before if name.startswith(trains)}
-
-
-@pytest.mark.parametrize("blocks", [5, -2])
-def test_more_trainable_blocks_than_there_are(finetuning, blocks: int):
-    make, _ = finetuning
-    with pytest.raises(InputError, match=f"trainable_blocks={blocks}, but the encoder has 4"):
-        make(blocks)
