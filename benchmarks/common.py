@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ml_collections import ConfigDict
+
+from configs.base import get_config
 from mv2mae_jax.errors import InputError
 
 Report = dict[str, Any]
@@ -42,6 +45,16 @@ def run(
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def config(arguments: argparse.Namespace) -> ConfigDict:
+    """The paper's, on the data set that the arguments name."""
+    config = get_config()
+    config.data.data_dir = str(arguments.data_dir)
+    config.data.dataset = arguments.dataset
+    config.data.protocol = arguments.protocol
+    config.data.threads = arguments.threads
+    return config
 
 
 def machine() -> dict[str, Any]:

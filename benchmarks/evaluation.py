@@ -26,10 +26,10 @@ from tabulate import tabulate
 
 from benchmarks import common
 from benchmarks.videos import write_video
-from configs.base import get_config
 from mv2mae_jax.data import augment, loader, sampling
 from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.records import RecordSource, load_index
+from mv2mae_jax.data.samples import Video
 from mv2mae_jax.evaluation.crops import crop_places
 from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
 
@@ -49,11 +49,7 @@ def measure(arguments: argparse.Namespace) -> common.Report:
       InputError: the data set cannot be used.
     """
     machine = common.machine()
-    config = get_config()
-    config.data.data_dir = str(arguments.data_dir)
-    config.data.dataset = arguments.dataset
-    config.data.protocol = arguments.protocol
-    config.data.threads = arguments.threads
+    config = common.config(arguments)
     config.evaluation.batch_size = arguments.batch_size
     seconds: dict[str, list[float]] = {}
     for _ in range(arguments.rounds):
@@ -76,7 +72,7 @@ def measure(arguments: argparse.Namespace) -> common.Report:
 def view_alone(
     config: ConfigDict,
     records: RecordSource,
-    video: loader.Video,
+    video: Video,
     view: int,
     clips: int,
     crops: int,

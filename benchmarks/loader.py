@@ -29,12 +29,13 @@ from tabulate import tabulate
 
 from benchmarks import common
 from benchmarks.videos import write_video
-from configs.base import get_config, set_finetuning
+from configs.base import set_finetuning
 from mv2mae_jax.data import loader
 from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.protocols import split_activities
 from mv2mae_jax.data.randaugment import OPERATIONS
 from mv2mae_jax.data.records import Activity, Index, RecordSource, load_index, parse_record
+from mv2mae_jax.data.samples import PretrainingDraw, augmented, draw_pretraining
 from tfds_builders.manifest import Row
 from tfds_builders.manifest_data.layout import read_csv
 from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
@@ -57,11 +58,7 @@ def measure(arguments: argparse.Namespace) -> common.Report:
       InputError: the data set or its source videos cannot be used.
     """
     machine = common.machine()
-    config = get_config()
-    config.data.data_dir = str(arguments.data_dir)
-    config.data.dataset = arguments.dataset
-    config.data.protocol = arguments.protocol
-    config.data.threads = arguments.threads
+    config = common.config(arguments)
     config.batch_size = arguments.batch_size
     index = load_index(arguments.data_dir, arguments.dataset)
     activities = [
@@ -249,16 +246,16 @@ def _decode_video(
     return np.stack([wanted[int(time)] for time in times])
 
 
-def _draw(config: ConfigDict, sample: Sample) -> loader.PretrainingDraw:
-    return loader.draw_pretraining(config.data, config.seed, *sample)
+def _draw(config: ConfigDict, sample: Sample) -> PretrainingDraw:
+    return draw_pretraining(config.data, config.seed, *sample)
 
 
 def _crop(
-    config: ConfigDict, clips: Sequence[UInt8[np.ndarray, "T _ _ 3"]], draw: loader.PretrainingDraw
+    config: ConfigDict, clips: Sequence[UInt8[np.ndarray, "T _ _ 3"]], draw: PretrainingDraw
 ) -> UInt8[np.ndarray, "1 V T H W 3"]:
     (augmentations,) = draw.augmentations
     pairs = zip(clips, augmentations, strict=True)
-    return np.stack([loader.augmented(*pair, config.data.image_size) for pair in pairs])[None]
+    return np.stack([augmented(*pair, config.data.image_size) for pair in pairs])[None]
 
 
 def _batches(config: ConfigDict, samples: Sequence[Sample]) -> list[Sequence[Sample]]:

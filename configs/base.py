@@ -203,13 +203,23 @@ def shorten(config: ml_collections.ConfigDict, epochs: int) -> None:
     config.epochs = epochs
 
 
-def set_transfer(config: ml_collections.ConfigDict) -> None:
+def get_transfer_config(
+    variant: str, dataset: str, protocols: tuple[str, ...]
+) -> ml_collections.ConfigDict:
     """Fine-tuning on a small data set (Tables 4 to 6), for which the paper gives no setting.
 
     NTU-120's, in small batches: a thousand videos would make one step of 1,024 a pass.
     """
+    task, options = parse_variant(
+        variant, tasks=("finetune", "evaluate", "probe"), protocol=protocols
+    )
+    config = get_config()
     set_long_finetuning(config)
+    config.task = task
     config.batch_size = 64
+    config.data.dataset = dataset
+    config.data.protocol = options["protocol"]
+    return config
 
 
 METHODS = ("mv2mae", "single_view", "videomae")

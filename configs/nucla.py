@@ -16,12 +16,4 @@ from configs import base
 
 def get_config(variant: str = "finetune") -> ConfigDict:
     """Transfer from NTU."""
-    task, options = base.parse_variant(
-        variant, tasks=("finetune", "evaluate", "probe"), protocol=("xview", "xsub")
-    )
-    config = base.get_config()
-    base.set_transfer(config)
-    config.task = task
-    config.data.dataset = "nucla"
-    config.data.protocol = options["protocol"]
-    return config
+    return base.get_transfer_config(variant, "nucla", protocols=("xview", "xsub"))

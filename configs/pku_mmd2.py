@@ -17,12 +17,4 @@ from configs import base
 
 def get_config(variant: str = "finetune") -> ConfigDict:
     """Transfer from NTU."""
-    task, options = base.parse_variant(
-        variant, tasks=("finetune", "evaluate", "probe"), protocol=("xsub",)
-    )
-    config = base.get_config()
-    base.set_transfer(config)
-    config.task = task
-    config.data.dataset = "pku_mmd2"
-    config.data.protocol = options["protocol"]
-    return config
+    return base.get_transfer_config(variant, "pku_mmd2", protocols=("xsub",))

@@ -15,19 +15,24 @@ import math
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import cv2
 import grain
 import numpy as np
 from absl import flags
-from jaxtyping import Int, UInt8
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from mv2mae_jax.data import augment, randaugment, sampling
-from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.protocols import protocol_classes, split_activities
-from mv2mae_jax.data.records import Activity, Index, Record, RecordSource, load_index
+from mv2mae_jax.data.records import Activity, Index, RecordSource, load_index
+from mv2mae_jax.data.samples import (
+    Video,
+    evaluation_sample,
+    evaluation_video,
+    finetuning_sample,
+    pretraining_sample,
+    source_views,
+)
 from mv2mae_jax.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -36,34 +41,6 @@ Batch = dict[str, np.ndarray]
 Item = TypeVar("Item")  # what a sample is made of: an activity or a video
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-
-
-class Video(NamedTuple):
-    """One view of an activity."""
-
-    activity: Activity
-    view: str
-
-
-class Augmentation(NamedTuple):
-    """What is drawn for a clip, in the order in which it is applied."""
-
-    operations: tuple[randaugment.Operation, ...]
-    crop: augment.CropDraw | augment.ResizedCropDraw
-
-
-class PretrainingDraw(NamedTuple):
-    """The random choices of a pre-training sample.
-
-    Attributes:
-      views: names, the target first.
-      times: frames of the clip, the same in all views.
-      augmentations: of each view, R times.
-    """
-
-    views: list[str]
-    times: Int[np.ndarray, " T"]
-    augmentations: list[list[Augmentation]]
 
 
 class Batches(Iterator[Batch]):
@@ -121,7 +98,7 @@ def pretraining_batches(
             config.data.num_views,
         )
     make_sample = partial(
-        _pretraining_sample, FrozenConfigDict(config.data), config.seed, RecordSource(index)
+        pretraining_sample, FrozenConfigDict(config.data), config.seed, RecordSource(index)
     )
     return _training_batches(config, usable, make_sample, start_step, process_index, process_count)
 
@@ -147,7 +124,7 @@ def finetuning_batches(
     index = load_index(config.data.data_dir, config.data.dataset)
     videos = _videos(_split(config, index, "train"))
     make_sample = partial(
-        _finetuning_sample, FrozenConfigDict(config.data), config.seed, RecordSource(index)
+        finetuning_sample, FrozenConfigDict(config.data), config.seed, RecordSource(index)
     )
     return _training_batches(config, videos, make_sample, start_step, process_index, process_count)
 
@@ -187,7 +164,7 @@ def evaluation_batches(
     index = load_index(config.data.data_dir, config.data.dataset)
     videos = split_videos(config, split) if isinstance(split, str) else split
     make_sample = partial(
-        _evaluation_sample, FrozenConfigDict(config.data), clips, crops, RecordSource(index)
+        evaluation_sample, FrozenConfigDict(config.data), clips, crops, RecordSource(index)
     )
     samples = grain.MapDataset.source(videos).map_with_index(make_sample)
     batch_size = math.ceil(config.evaluation.batch_size / (process_count * devices)) * devices
@@ -230,10 +207,7 @@ def num_samples(config: ConfigDict) -> int:
     Raises:
       InputError: the data set or its training split cannot be used as configured.
     """
-    index = load_index(config.data.data_dir, config.data.dataset)
-    if config.task == "pretrain":
-        return len(_with_enough_views(config, _split(config, index, "train")))
-    return len(_videos(_split(config, index, "train")))
+    return len(_training_items(config))
 
 
 def steps_per_epoch(config: ConfigDict) -> int:
@@ -261,104 +235,13 @@ def batch_ids(config: ConfigDict, step: int) -> list[str]:
     Raises:
       InputError: as for `num_samples`.
     """
-    activities = _split(config, load_index(config.data.data_dir, config.data.dataset), "train")
-    numbers = range(step * config.batch_size, (step + 1) * config.batch_size)
-    if config.task == "pretrain":
-        order = training_order(config, _with_enough_views(config, activities))
-        return [order[number].id for number in numbers]
-    videos = training_order(config, _videos(activities))
-    return [f"{videos[number].activity.id}:{videos[number].view}" for number in numbers]
-
-
-def draw_pretraining(
-    data: ConfigDict, seed: int, number: int, activity: Activity
-) -> PretrainingDraw:
-    """All that is random in pre-training sample `number`.
-
-    Views and times are drawn once, augmentations R times.
-
-    Args:
-      data: `config.data`.
-      seed: `config.seed`.
-      number: of the sample, from the start of training.
-      activity: that the sample is of.
-    """
-    rng = np.random.default_rng((seed, number))
-    views = sampling.choose_views(
-        rng, activity.views, data.num_views, data.target_view, source_views(data)
+    order = training_order(config, _training_items(config))
+    items = (
+        order[number] for number in range(step * config.batch_size, (step + 1) * config.batch_size)
     )
-    shortest = min(activity.views[view] for view in views)
-    times = sampling.random_clip(rng, shortest, data.num_frames, data.stride)
-    augmentations = [_draw_views(data, rng) for _ in range(data.repeats)]
-    return PretrainingDraw(views, times, augmentations)
-
-
-def augmented(
-    clip: UInt8[np.ndarray, "T H W 3"], draw: Augmentation, size: int
-) -> UInt8[np.ndarray, "T size size 3"]:
-    """A training clip as drawn: RandAugment of the stored frames, crop and flip."""
-    clip = randaugment.randaugment(clip, draw.operations)
-    return augment.random_crop(clip, draw.crop, size)
-
-
-def _pretraining_sample(
-    data: FrozenConfigDict, seed: int, records: RecordSource, number: int, activity: Activity
-) -> Batch:
-    views, times, augmentations = draw_pretraining(data, seed, number, activity)
-    record = records[activity.position]
-    decoded = [_decode(record, view, times) for view in views]
-    clips = [
-        [augmented(clip, draw, data.image_size) for clip, draw in zip(decoded, draws, strict=True)]
-        for draws in augmentations
+    return [
+        f"{item.activity.id}:{item.view}" if isinstance(item, Video) else item.id for item in items
     ]
-    return {"clips": np.array(clips), "index": _running_index(number, data.repeats)}
-
-
-def _finetuning_sample(
-    data: FrozenConfigDict, seed: int, records: RecordSource, number: int, video: Video
-) -> Batch:
-    """Sample `number`: one draw of times, R draws of augmentations."""
-    activity, view = video
-    rng = np.random.default_rng((seed, number))
-    times = sampling.random_clip(rng, activity.views[view], data.num_frames, data.stride)
-    decoded = _decode(records[activity.position], view, times)
-    draws = [_draw_augmentation(data, rng) for _ in range(data.repeats)]
-    clips = [augmented(decoded, draw, data.image_size) for draw in draws]
-    return {
-        "clips": np.stack(clips),
-        "label": np.full(data.repeats, activity.label, np.int32),
-        "index": _running_index(number, data.repeats),
-    }
-
-
-def _evaluation_sample(
-    data: FrozenConfigDict,
-    clips: int,
-    crops: int,
-    records: RecordSource,
-    number: int,
-    video: Video,
-) -> Batch:
-    """All clips of video `number`; each of its frames is decoded once."""
-    activity, view = video
-    times = sampling.spaced_clips(activity.views[view], data.num_frames, data.stride, clips)
-    frames = _decode(records[activity.position], view, times.ravel())
-    frames = augment.fit_for_crops(frames, data.image_size, crops)
-    frames = frames.reshape(1, *times.shape, *frames.shape[1:])
-    return _evaluation_video(frames, activity.label, activity.position, number)
-
-
-def _evaluation_video(
-    clips: UInt8[np.ndarray, "1 K T h w 3"], label: int, activity: int, video: int
-) -> Batch:
-    """A video as `evaluation_batches` gives it; one without a number is blank."""
-    return {
-        "clips": clips,
-        "label": np.array([label], np.int32),
-        "activity": np.array([activity], np.int32),
-        "video": np.array([video], np.int32),
-        "valid": np.array([video >= 0]),
-    }
 
 
 def _batches_of_one_size(batch_size: int, videos: Iterator[Batch]) -> Iterator[Batch]:
@@ -370,39 +253,8 @@ def _batches_of_one_size(batch_size: int, videos: Iterator[Batch]) -> Iterator[B
         if len(group) == batch_size:
             yield _concatenate(waiting.pop(video["clips"].shape))
     for shape, group in waiting.items():
-        blank = _evaluation_video(np.zeros(shape, np.uint8), -1, -1, -1)
+        blank = evaluation_video(np.zeros(shape, np.uint8), -1, -1, -1)
         yield _concatenate([*group, *[blank] * (batch_size - len(group))])
-
-
-def _decode(
-    record: Record, view: str, times: Int[np.ndarray, " T"]
-) -> UInt8[np.ndarray, "T h w 3"]:
-    try:
-        return decode_frames(record.views[view], times)
-    except ValueError as error:
-        raise InputError(
-            f"view {view} of activity {record.id} cannot be decoded ({error}); delete the data set "
-            "and build it again"
-        ) from error
-
-
-def _draw_views(data: ConfigDict, rng: np.random.Generator) -> list[Augmentation]:
-    """An augmentation for each view: one draw for each, or the same for all."""
-    num_draws = data.num_views if data.crops == "independent" else 1
-    draws = [_draw_augmentation(data, rng) for _ in range(num_draws)]
-    return draws * (data.num_views // num_draws)
-
-
-def _draw_augmentation(data: ConfigDict, rng: np.random.Generator) -> Augmentation:
-    operations = randaugment.draw_operations(rng, **data.randaug)
-    if data.crop == "random_resized":
-        crop = augment.draw_resized_crop(rng, data.crop_area, data.crop_aspect, data.flip)
-        return Augmentation(operations, crop)
-    return Augmentation(operations, augment.draw_crop(rng, data.crop_scales, data.flip))
-
-
-def _running_index(number: int, repeats: int) -> Int[np.ndarray, " R"]:
-    return np.arange(number * repeats, (number + 1) * repeats, dtype=np.int32)
 
 
 def _training_batches(
@@ -478,6 +330,15 @@ def _split(config: ConfigDict, index: Index, split: str) -> list[Activity]:
     )
 
 
+def _training_items(config: ConfigDict) -> Sequence[Activity | Video]:
+    """What samples are made of: activities in pre-training, otherwise videos."""
+    index = load_index(config.data.data_dir, config.data.dataset)
+    activities = _split(config, index, "train")
+    return (
+        _with_enough_views(config, activities) if config.task == "pretrain" else _videos(activities)
+    )
+
+
 def _with_enough_views(config: ConfigDict, activities: Sequence[Activity]) -> list[Activity]:
     """The activities of which a pre-training sample can be made."""
     data = config.data
@@ -505,11 +366,6 @@ def _usable_views(data: ConfigDict, activity: Activity) -> int:
         return 0
     others = set(activity.views) - {data.target_view}
     return 1 + len(others & source_views(data) if data.source_views else others)
-
-
-def source_views(data: ConfigDict) -> set[str]:
-    """Names in `data.source_views`; on the command line `(2, 3)` are numbers."""
-    return {str(view) for view in data.source_views}
 
 
 def _videos(activities: Sequence[Activity]) -> list[Video]:

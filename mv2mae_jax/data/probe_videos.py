@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from mv2mae_jax.data.loader import Video, split_videos
+from mv2mae_jax.data.loader import split_videos
 from mv2mae_jax.data.protocols import hashed
+from mv2mae_jax.data.samples import Video
 
 
 class ProbeVideos(NamedTuple):

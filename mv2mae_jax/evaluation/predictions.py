@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from mv2mae_jax.data import loader
+from mv2mae_jax.data.samples import Video
 from mv2mae_jax.evaluation.crops import over_crops
 from mv2mae_jax.model import build
 from mv2mae_jax.training.parameters import Parameters, split
@@ -24,7 +25,7 @@ from mv2mae_jax.training.sharding import batch_sharding, local_mesh
 class Predictions(NamedTuple):
     """Class probabilities of all videos of a split, in the order of the index."""
 
-    videos: list[loader.Video]
+    videos: list[Video]
     probabilities: Float[np.ndarray, "V K"]
 
     @property

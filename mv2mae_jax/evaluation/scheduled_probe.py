@@ -10,8 +10,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mv2mae_jax.data.loader import Video, evaluation_batches
+from mv2mae_jax.data.loader import evaluation_batches
 from mv2mae_jax.data.probe_videos import ProbeVideos, training_videos
+from mv2mae_jax.data.samples import Video
 from mv2mae_jax.evaluation.features import Clips, FrozenEncoder
 from mv2mae_jax.evaluation.probes import TokenFeatures, probe_accuracies
 from mv2mae_jax.training.parameters import Parameters

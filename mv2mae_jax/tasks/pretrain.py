@@ -23,8 +23,6 @@ from mv2mae_jax.objective import (
     motion_history,
     motion_weights,
     normalize_patches,
-    normalize_pixels,
-    patchify,
     reconstruction_loss,
 )
 from mv2mae_jax.training.checkpoints import has_checkpoint
@@ -75,8 +73,8 @@ def pretraining_loss(
       weights are spread over, and the share of them that the mask hides.
     """
     batch_size, views = batch["clips"].shape[:2]
-    clips = normalize_pixels(merge_views(batch["clips"]), config.data.mean, config.data.std)
-    patches = patchify(clips, tuple(config.model.patch_size))
+    clips = build.normalized(config, merge_views(batch["clips"]))
+    patches = build.patches(config, clips)
     mask = draw_masks(config, keys, views)
     masked = merge_views(mask.masked)
     target = reconstruction_target(config, gather_tokens(patches, masked))

@@ -15,13 +15,13 @@ def learning_rate(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
     do not count.
     """
     scale = config.batch_size / config.optimizer.reference_batch
-    warmup_steps = round(config.optimizer.warmup_epochs * steps_per_epoch)
+    warmup_steps, total_steps = _steps(config, steps_per_epoch)
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0,
         peak_value=config.optimizer.base_learning_rate * scale,
         warmup_steps=warmup_steps,
         # A run that is shorter than its warm-up ends within it.
-        decay_steps=max(config.epochs * steps_per_epoch, warmup_steps + 1),
+        decay_steps=max(total_steps, warmup_steps + 1),
         end_value=config.optimizer.min_learning_rate * scale,
     )
 
@@ -30,8 +30,7 @@ def describe(config: ConfigDict, steps_per_epoch: int, unit: str) -> str:
     """What the rules on learning rate and accumulation make of a config, in a line."""
     optimizer, size, parts = config.optimizer, config.batch_size, config.accumulation
     base, reference = optimizer.base_learning_rate, optimizer.reference_batch
-    total = config.epochs * steps_per_epoch
-    warmup = min(round(optimizer.warmup_epochs * steps_per_epoch), total)
+    warmup, total = _steps(config, steps_per_epoch)
     samples = f"{size:,} {unit}"
     if config.data.repeats > 1:
         samples += f" x {config.data.repeats} repeats"
@@ -39,8 +38,14 @@ def describe(config: ConfigDict, steps_per_epoch: int, unit: str) -> str:
         samples += f" in {parts} micro-batches of {size * config.data.repeats // parts:,}"
     return (
         f"learning rate {base * size / reference:.6g} = {base:g} x {size} / {reference}; "
-        f"warm-up {warmup:,} of {total:,} steps; a step is {samples}"
+        f"warm-up {min(warmup, total):,} of {total:,} steps; a step is {samples}"
     )
+
+
+def _steps(config: ConfigDict, steps_per_epoch: int) -> tuple[int, int]:
+    """Of the warm-up, and in all."""
+    warmup = round(config.optimizer.warmup_epochs * steps_per_epoch)
+    return warmup, config.epochs * steps_per_epoch
 
 
 def adamw(

@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from mv2mae_jax.data import loader
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.model import build
-from mv2mae_jax.objective import effective_patches, motion_weights, normalize_pixels
+from mv2mae_jax.objective import effective_patches, motion_weights
 from mv2mae_jax.tasks.pretrain import in_motion_space, motion_feature
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.parameters import Parameters
@@ -97,7 +97,7 @@ def motion_rows(config: ConfigDict, clip: UInt8[np.ndarray, "T H W C"]) -> Rows:
     """The clip, and the clip weighted at several temperatures (Figure 2)."""
     patch_size, grid = tuple(config.model.patch_size), build.grid_of(config)
     frames = clip / 255.0
-    normalized = normalize_pixels(jnp.asarray(clip)[None], config.data.mean, config.data.std)
+    normalized = build.normalized(config, jnp.asarray(clip)[None])
     pixels, feature = in_motion_space(config, normalized), motion_feature(config)
     rows = {"input": frames}
     for factor in TEMPERATURE_FACTORS:

@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.model import build
 from mv2mae_jax.model.positions import Grid
-from mv2mae_jax.objective import normalize_pixels
 from mv2mae_jax.tasks.pretrain import token_weights
 from mv2mae_jax.training.parameters import Parameters, split
 from mv2mae_jax.visualize.reconstruct import masked_inputs
@@ -41,7 +40,7 @@ def cross_attention_maps(
     if not model.has_cross_view:
         raise InputError("a run without cross-view decoder has no attention between views to show")
     batch, views, tokens, _ = patches.shape
-    target = normalize_pixels(jnp.asarray(clips[:, 0]), config.data.mean, config.data.std)
+    target = build.normalized(config, jnp.asarray(clips[:, 0]))
     masked = mask.masked[:, 0]
     weights = jnp.take_along_axis(token_weights(config, target, masked), masked, axis=1)
     place = weights.argmax(axis=1)  # among the masked tokens

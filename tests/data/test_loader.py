@@ -27,6 +27,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from mv2mae_jax.data import augment, loader, randaugment
 from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.records import Activity, RecordSource, load_index
+from mv2mae_jax.data.samples import draw_pretraining
 from mv2mae_jax.errors import InputError
 from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
 
@@ -321,7 +322,7 @@ def test_crops_are_drawn_per_view_or_per_activity(config, crops):
     config.data.flip = True
     data = FrozenConfigDict(config.data)
     activity = load_index(config.data.data_dir, "colours").activities[0]
-    draws = [loader.draw_pretraining(data, 0, number, activity) for number in range(100)]
+    draws = [draw_pretraining(data, 0, number, activity) for number in range(100)]
     same = sum(first == second for ((first, second),) in (d.augmentations for d in draws))
     assert same == 100 if crops == "shared" else same < 10
 
@@ -332,7 +333,7 @@ def test_draws_of_earlier_versions_stay(config):
     config.data.repeats = 2
     activity = Activity(0, "a", 0, "", "", {"1": 100, "2": 90, "3": 95})
     config.data.num_frames, config.data.stride = 16, 4
-    views, times, augmentations = loader.draw_pretraining(config.data, 7, 12345, activity)
+    views, times, augmentations = draw_pretraining(config.data, 7, 12345, activity)
     assert views == ["2", "3"] and times[0] == 7
     assert [[tuple(draw.crop) for draw in views] for views in augmentations] == [
         [(1.0, 1.0, (1, 1), True), (0.75, 0.875, (4, 4), True)],
@@ -375,7 +376,7 @@ def test_a_sample_is_its_draw_applied_to_its_frames(config):
     order = loader.training_order(config, usable)
     records = RecordSource(index)
     for number in range(config.batch_size):
-        draw = loader.draw_pretraining(config.data, 0, number, order[number])
+        draw = draw_pretraining(config.data, 0, number, order[number])
         for repeat, draws in enumerate(draw.augmentations):
             for v, (operations, crop) in enumerate(draws):
                 frames = records[order[number].position].views[draw.views[v]]

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.base import get_config
-from mv2mae_jax.data.loader import Video
 from mv2mae_jax.data.probe_videos import balanced, set_aside, training_videos
 from mv2mae_jax.data.records import Activity
+from mv2mae_jax.data.samples import Video
 
 
 def video(number: int, label: int, subject: str, view: str = "1") -> Video:

@@ -1,0 +1,173 @@
+"""What training and testing read of one activity or video: what is drawn for it, and its clips.
+
+Everything random in sample `number` of a training run is a function of (seed, number) alone.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int, UInt8
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from mv2mae_jax.data import augment, randaugment, sampling
+from mv2mae_jax.data.decode import decode_frames
+from mv2mae_jax.data.records import Activity, Record, RecordSource
+from mv2mae_jax.errors import InputError
+
+Sample = dict[str, np.ndarray]  # a batch of the repeats of one activity or video, or of one video
+
+
+class Video(NamedTuple):
+    """One view of an activity."""
+
+    activity: Activity
+    view: str
+
+
+class Augmentation(NamedTuple):
+    """What is drawn for a clip, in the order in which it is applied."""
+
+    operations: tuple[randaugment.Operation, ...]
+    crop: augment.CropDraw | augment.ResizedCropDraw
+
+
+class PretrainingDraw(NamedTuple):
+    """The random choices of a pre-training sample.
+
+    Attributes:
+      views: names, the target first.
+      times: frames of the clip, the same in all views.
+      augmentations: of each view, R times.
+    """
+
+    views: list[str]
+    times: Int[np.ndarray, " T"]
+    augmentations: list[list[Augmentation]]
+
+
+def draw_pretraining(
+    data: ConfigDict, seed: int, number: int, activity: Activity
+) -> PretrainingDraw:
+    """All that is random in pre-training sample `number`.
+
+    Views and times are drawn once, augmentations R times.
+
+    Args:
+      data: `config.data`.
+      seed: `config.seed`.
+      number: of the sample, from the start of training.
+      activity: that the sample is of.
+    """
+    rng = np.random.default_rng((seed, number))
+    views = sampling.choose_views(
+        rng, activity.views, data.num_views, data.target_view, source_views(data)
+    )
+    shortest = min(activity.views[view] for view in views)
+    times = sampling.random_clip(rng, shortest, data.num_frames, data.stride)
+    augmentations = [_draw_views(data, rng) for _ in range(data.repeats)]
+    return PretrainingDraw(views, times, augmentations)
+
+
+def augmented(
+    clip: UInt8[np.ndarray, "T H W 3"], draw: Augmentation, size: int
+) -> UInt8[np.ndarray, "T size size 3"]:
+    """A training clip as drawn: RandAugment of the stored frames, crop and flip."""
+    clip = randaugment.randaugment(clip, draw.operations)
+    return augment.random_crop(clip, draw.crop, size)
+
+
+def pretraining_sample(
+    data: FrozenConfigDict, seed: int, records: RecordSource, number: int, activity: Activity
+) -> Sample:
+    """Sample `number`: clips [R V T H W 3] as drawn, with the running numbers of the repeats."""
+    views, times, augmentations = draw_pretraining(data, seed, number, activity)
+    record = records[activity.position]
+    decoded = [_decode(record, view, times) for view in views]
+    clips = [
+        [augmented(clip, draw, data.image_size) for clip, draw in zip(decoded, draws, strict=True)]
+        for draws in augmentations
+    ]
+    return {"clips": np.array(clips), "index": _running_index(number, data.repeats)}
+
+
+def finetuning_sample(
+    data: FrozenConfigDict, seed: int, records: RecordSource, number: int, video: Video
+) -> Sample:
+    """Sample `number`: one draw of times, R draws of augmentations; clips [R T H W 3]."""
+    activity, view = video
+    rng = np.random.default_rng((seed, number))
+    times = sampling.random_clip(rng, activity.views[view], data.num_frames, data.stride)
+    decoded = _decode(records[activity.position], view, times)
+    draws = [_draw_augmentation(data, rng) for _ in range(data.repeats)]
+    clips = [augmented(decoded, draw, data.image_size) for draw in draws]
+    return {
+        "clips": np.stack(clips),
+        "label": np.full(data.repeats, activity.label, np.int32),
+        "index": _running_index(number, data.repeats),
+    }
+
+
+def evaluation_sample(
+    data: FrozenConfigDict,
+    clips: int,
+    crops: int,
+    records: RecordSource,
+    number: int,
+    video: Video,
+) -> Sample:
+    """All clips of video `number`; each of its frames is decoded once."""
+    activity, view = video
+    times = sampling.spaced_clips(activity.views[view], data.num_frames, data.stride, clips)
+    frames = _decode(records[activity.position], view, times.ravel())
+    frames = augment.fit_for_crops(frames, data.image_size, crops)
+    frames = frames.reshape(1, *times.shape, *frames.shape[1:])
+    return evaluation_video(frames, activity.label, activity.position, number)
+
+
+def evaluation_video(
+    clips: UInt8[np.ndarray, "1 K T h w 3"], label: int, activity: int, video: int
+) -> Sample:
+    """A video as `evaluation_batches` gives it; one without a number is blank."""
+    return {
+        "clips": clips,
+        "label": np.array([label], np.int32),
+        "activity": np.array([activity], np.int32),
+        "video": np.array([video], np.int32),
+        "valid": np.array([video >= 0]),
+    }
+
+
+def _decode(
+    record: Record, view: str, times: Int[np.ndarray, " T"]
+) -> UInt8[np.ndarray, "T h w 3"]:
+    try:
+        return decode_frames(record.views[view], times)
+    except ValueError as error:
+        raise InputError(
+            f"view {view} of activity {record.id} cannot be decoded ({error}); delete the data set "
+            "and build it again"
+        ) from error
+
+
+def _draw_views(data: ConfigDict, rng: np.random.Generator) -> list[Augmentation]:
+    """An augmentation for each view: one draw for each, or the same for all."""
+    num_draws = data.num_views if data.crops == "independent" else 1
+    draws = [_draw_augmentation(data, rng) for _ in range(num_draws)]
+    return draws * (data.num_views // num_draws)
+
+
+def _draw_augmentation(data: ConfigDict, rng: np.random.Generator) -> Augmentation:
+    operations = randaugment.draw_operations(rng, **data.randaug)
+    if data.crop == "random_resized":
+        crop = augment.draw_resized_crop(rng, data.crop_area, data.crop_aspect, data.flip)
+        return Augmentation(operations, crop)
+    return Augmentation(operations, augment.draw_crop(rng, data.crop_scales, data.flip))
+
+
+def _running_index(number: int, repeats: int) -> Int[np.ndarray, " R"]:
+    return np.arange(number * repeats, (number + 1) * repeats, dtype=np.int32)
+
+
+def source_views(data: ConfigDict) -> set[str]:
+    """Names in `data.source_views`; on the command line `(2, 3)` are numbers."""
+    return {str(view) for view in data.source_views}
