@@ -95,7 +95,8 @@ def check(config: ConfigDict) -> None:
     for field in AT_LEAST_ZERO:
         if _get(config, field) < 0:
             raise InputError(f"config.{field}={_get(config, field)}; it is 0 or more")
-    _check_tubelets(config)
+    check_tubelets(config)
+    _check_masked(config)
     for field in SHARES:
         if not 0 <= _get(config, field) < 1:
             raise InputError(f"config.{field}={_get(config, field)}; it is in [0, 1)")
@@ -154,7 +155,12 @@ def _check_finite(config: ConfigDict, above: str = "config") -> None:
             raise InputError(f"{field}={value}; it is a finite number")
 
 
-def _check_tubelets(config: ConfigDict) -> None:
+def check_tubelets(config: ConfigDict) -> None:
+    """A clip can be cut into tubelets.
+
+    Raises:
+      InputError: names the field that does not fit.
+    """
     data, patch = config.data, config.model.patch_size
     sides = (
         ("data.num_frames", data.num_frames, patch[0]),
@@ -167,7 +173,11 @@ def _check_tubelets(config: ConfigDict) -> None:
                 f"config.{field}={size} is not a multiple of the tubelet's {part} "
                 f"(config.model.patch_size={tuple(patch)})"
             )
-    grid = tubelet_grid(data.num_frames, data.image_size, patch)
+
+
+def _check_masked(config: ConfigDict) -> None:
+    data = config.data
+    grid = tubelet_grid(data.num_frames, data.image_size, config.model.patch_size)
     tokens, masked = grid[0] * grid[1] * grid[2], 0
     if 0 <= config.masking.ratio < 1:
         masked = num_masked(config.masking.kind, config.masking.ratio, grid)

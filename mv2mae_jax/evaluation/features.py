@@ -10,11 +10,14 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
+from mv2mae_jax.check import check_tubelets
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.interop.models import load_model
 from mv2mae_jax.model import build
 from mv2mae_jax.model.layers import LayerNorm
-from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.parameters import Parameters, split
+
+CLIPS_AT_ONCE = 16
 
 Clips = UInt8[np.ndarray, "B T H W C"]
 
@@ -23,7 +26,7 @@ class FrozenEncoder:
     """An encoder with fixed parameters, from bytes to features.
 
     The norm after the last block is the one that the encoder was trained with: of pre-training,
-    or of a classifier.
+    or of a classifier. An encoder that came without either has none.
     """
 
     def __init__(self, config: ConfigDict, parameters: Parameters):
@@ -31,13 +34,14 @@ class FrozenEncoder:
         self.config = config
         self.clip_shape = (data.num_frames, data.image_size, data.image_size, 3)
         self._parameters = parameters
-        prefix = "encoder_norm" if "encoder_norm.scale" in parameters else "norm"
+        prefix = next((x for x in ("encoder_norm", "norm") if f"{x}.scale" in parameters), None)
+        width = parameters["encoder.embed.bias"].shape[0]
         encoder, _ = split(build.encoder(config, nnx.Rngs(0)))
-        norm, _ = split(LayerNorm(parameters[f"{prefix}.scale"].shape[0], rngs=nnx.Rngs(0)))
+        norm, _ = split(LayerNorm(width, rngs=nnx.Rngs(0)))
 
         def tokens(parameters: Parameters, clips: Array, pool: bool) -> Array:
             encode = encoder.bind(_below("encoder", parameters))
-            normalize = norm.bind(_below(prefix, parameters))
+            normalize = norm.bind(_below(prefix, parameters)) if prefix else lambda x: x
             x = encode(build.clip_patches(config, clips)).astype(jnp.float32)
             if not pool:
                 return normalize(x)
@@ -53,38 +57,66 @@ class FrozenEncoder:
         return other
 
     def tokens(self, clips: Clips) -> Float[np.ndarray, "B N D"]:
-        """Features of every tubelet of a clip.
+        """Features of every tubelet of a clip, in the order (t h w).
 
         Raises:
-          InputError: the clips have not the shape or type that the encoder was trained with.
+          InputError: the clips have not the shape or type that the encoder takes.
         """
-        return np.asarray(self._apply(self._parameters, self._checked(clips), False))
+        return self._in_parts(clips, pool=False)
 
     def encode(self, clips: Clips) -> Float[np.ndarray, "B D"]:
         """One feature vector a clip: the mean over its tubelets.
 
         Raises:
-          InputError: the clips have not the shape or type that the encoder was trained with.
+          InputError: the clips have not the shape or type that the encoder takes.
         """
-        return np.asarray(self._apply(self._parameters, self._checked(clips), True))
+        return self._in_parts(clips, pool=True)
+
+    def _in_parts(self, clips: Clips, pool: bool) -> Float[np.ndarray, "B *N D"]:
+        """Many clips take no more memory of the device than CLIPS_AT_ONCE; one shape for all."""
+        clips = self._checked(clips)
+        parts = []
+        for start in range(0, len(clips), CLIPS_AT_ONCE):
+            part = clips[start : start + CLIPS_AT_ONCE]
+            missing = CLIPS_AT_ONCE - len(part) if start else 0
+            filled = np.pad(part, [(0, missing), *[(0, 0)] * 4])
+            parts.append(np.asarray(self._apply(self._parameters, filled, pool))[: len(part)])
+        return np.concatenate(parts)
 
     def _checked(self, clips: Clips) -> Clips:
         clips = np.asarray(clips)
-        if clips.dtype != np.uint8 or clips.shape[1:] != self.clip_shape:
-            raise InputError(
-                f"the encoder takes uint8 clips of shape (B, {', '.join(map(str, self.clip_shape))}"
-                f"), not {clips.dtype} of shape {clips.shape}"
-            )
-        return clips
+        if clips.dtype == np.uint8 and clips.shape[1:] == self.clip_shape and len(clips):
+            return clips
+        shape = ", ".join(map(str, self.clip_shape))
+        found = f"{clips.dtype} of shape {clips.shape}"
+        if clips.dtype != np.uint8 and np.issubdtype(clips.dtype, np.number) and clips.size:
+            found += f" with values from {clips.min():g} to {clips.max():g}"
+        raise InputError(
+            f"the encoder takes one or more clips of bytes, uint8 from 0 to 255, of shape "
+            f"(B, {shape}): frames, height, width, RGB; not {found}"
+        )
 
 
-def load_encoder(path: str | Path) -> FrozenEncoder:
-    """The encoder of a pre-training or fine-tuning work directory.
+def load_encoder(
+    path: str | Path, *, num_frames: int | None = None, image_size: int | None = None
+) -> FrozenEncoder:
+    """The encoder of a run, of an export, or of VideoMAE's released weights.
+
+    Args:
+      path: a work directory; a folder that `mv2mae_jax.convert export` wrote, or Hugging Face's; a
+        `.pth`, `.pt`, `.bin` or `.safetensors` file.
+      num_frames: of the clips it will be given; None: as in training, as far as `path` says so,
+        otherwise 16, as of all released weights.
+      image_size: their height and width; None: as in training, otherwise 224.
 
     Raises:
-      InputError: there is no checkpoint.
+      InputError: nothing can be read there, it is another encoder than this package's, or clips of
+        such a size cannot be cut into its tubelets.
     """
-    parameters, config = load_parameters(path)
+    parameters, config, *_ = load_model(path)
+    config.data.num_frames = num_frames or config.data.num_frames
+    config.data.image_size = image_size or config.data.image_size
+    check_tubelets(config)
     return FrozenEncoder(config, parameters)
 
 

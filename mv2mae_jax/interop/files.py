@@ -8,19 +8,24 @@ cross-view decoder, the config of the run and the names of the classes.
 import argparse
 import importlib.util
 import json
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from configs.base import get_config
+from mv2mae_jax.check import check
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop.names import Tensors
 
 TORCH_FILES = (".pth", ".pt", ".bin")
 CHECKPOINT = "checkpoint.pth"  # of an export to MCG-NJU's programs
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin", CHECKPOINT)
+OPTIONS_FILE = "config.json"  # Hugging Face's
 CROSS_VIEW_FILE = "cross_view_decoder.safetensors"
 CROSS_VIEW_KEY = "cross_view_decoder"
 ORIGIN_FILE = "mv2mae.json"
@@ -55,7 +60,7 @@ class Stored(NamedTuple):
 def read_stored(path: str | Path) -> Stored:
     """Reads a `.pth`, `.pt`, `.bin` or `.safetensors` file, or a folder with one.
 
-    Nothing but plain weights is ever unpickled.
+    Nothing but plain weights is ever unpickled. PyTorch is imported for its own files only.
 
     Raises:
       InputError: there is no such file; what reads it is not installed; it is damaged, or holds
@@ -63,9 +68,9 @@ def read_stored(path: str | Path) -> Stored:
     """
     path = Path(path)
     file = _weights_file(path)
-    require_torch(file)
-    origin: Origin | None = None
+    require("torch" if file.suffix in TORCH_FILES else "safetensors", file)
     options: dict[str, Any] = {}
+    origin = None
     if file.suffix in TORCH_FILES:
         content = _read_torch(file)
         tensors = _arrays(_nested(_nested(content, "model"), "module"))
@@ -78,10 +83,28 @@ def read_stored(path: str | Path) -> Stored:
         if (path / CROSS_VIEW_FILE).exists():
             tensors |= _read_safetensors(path / CROSS_VIEW_FILE)
         if (path / ORIGIN_FILE).exists():
-            origin = _origin((path / ORIGIN_FILE).read_text(errors="replace"), path)
-        if (path / "config.json").exists():
-            options = _json((path / "config.json").read_text(errors="replace"), path / "config.json")
+            origin = _origin(_text(path / ORIGIN_FILE), path / ORIGIN_FILE)
+        if (path / OPTIONS_FILE).exists():
+            options = _json(_text(path / OPTIONS_FILE), path / OPTIONS_FILE)
     return Stored(tensors, options, origin)
+
+
+@contextmanager
+def new_folder(out: str | Path) -> Iterator[Path]:
+    """A folder to write into, which is called `out` when all is written, and else disappears.
+
+    Raises:
+      InputError: there is something of that name, which nothing here overwrites.
+    """
+    path = Path(out)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path} is there already; choose another --out")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+        partial = Path(folder) / "partial"  # a directory with the usual permissions
+        partial.mkdir()
+        yield partial
+        partial.replace(path)
 
 
 def write_safetensors(file: Path, tensors: Tensors) -> None:
@@ -104,13 +127,14 @@ def write_torch(file: Path, content: Mapping[str, Any]) -> None:
     torch.save(as_torch(content), file)
 
 
-def require_torch(what: str | Path) -> None:
-    """Raises:
-    InputError: PyTorch, transformers or safetensors, which `what` needs, are not installed.
+def require(package: str, what: str | Path) -> None:
+    """Says what is not installed before anything needs it.
+
+    Raises:
+      InputError: the package is not there.
     """
-    for package in ("torch", "transformers", "safetensors"):
-        if importlib.util.find_spec(package) is None:
-            raise InputError(f"{what} needs {package}, not installed: pip install -e '.[torch]'")
+    if importlib.util.find_spec(package) is None:
+        raise InputError(f"{what} needs {package}, not installed: pip install -e '.[torch]'")
 
 
 def _weights_file(path: Path) -> Path:
@@ -149,16 +173,16 @@ def _read_torch(file: Path) -> dict[str, Any]:
 
 def _read_safetensors(file: Path) -> Tensors:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file  # NumPy has no bfloat16
+    from safetensors.flax import load_file  # NumPy's has no bfloat16
 
     try:
-        return _arrays(load_file(file))
+        return {name: np.asarray(value, np.float32) for name, value in load_file(file).items()}
     except (SafetensorError, OSError) as error:
         raise InputError(f"{file} is damaged ({error})") from error
 
 
 def _nested(content: dict[str, Any], key: str) -> dict[str, Any]:
-    """What is below the key; the content itself if there is nothing."""
+    """What is below the key, or the content itself if nothing is."""
     return content[key] if isinstance(content.get(key), dict) else content
 
 
@@ -174,13 +198,20 @@ def _arrays(content: Any) -> Tensors:
     }
 
 
-def _origin(text: str, path: Path) -> Origin:
-    stored = _json(text, path / ORIGIN_FILE)
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace")
+
+
+def _origin(text: str, where: Path) -> Origin:
+    stored = _json(text, where)
+    config = get_config()
     try:
-        return Origin(ConfigDict(stored["config"]), tuple(map(str, stored["classes"])))
-    except (KeyError, TypeError, ValueError) as error:
+        config.update(ConfigDict(stored["config"]))
+        check(config)
+        return Origin(config, tuple(map(str, stored["classes"])))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path} says of its origin what is not an export's ({type(error).__name__}: {error})"
+            f"{where} does not say its origin as exports do ({type(error).__name__}: {error})"
         ) from error
 
 

@@ -41,7 +41,9 @@ def _joint_attention(ours: str, theirs: str) -> dict[tuple[str, ...], str]:
     return {
         (f"{ours}.query.bias",): f"{theirs}.q_bias",
         (f"{ours}.value.bias",): f"{theirs}.v_bias",
-        tuple(f"{ours}.{part}.kernel" for part in ("query", "key", "value")): f"{theirs}.qkv.weight",
+        tuple(
+            f"{ours}.{part}.kernel" for part in ("query", "key", "value")
+        ): f"{theirs}.qkv.weight",
     }
 
 
@@ -179,9 +181,7 @@ def from_tensors(tensors: Tensors, table: Mapping[str, tuple[str, ...]]) -> Tens
         if value.ndim == 0 or value.shape[0] % len(names):
             raise InputError(f"{theirs} of shape {value.shape} is not a VideoMAE's")
         parts = np.split(value, len(names))
-        parameters |= {
-            ours: _in_our_layout(ours, x) for ours, x in zip(names, parts, strict=True)
-        }
+        parameters |= {ours: _in_our_layout(ours, x) for ours, x in zip(names, parts, strict=True)}
     return parameters
 
 

@@ -25,7 +25,7 @@ from mv2mae_jax.training.optimizer import trainable_parameters
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.training.sharding import make_mesh, require_even_batches
 from mv2mae_jax.training.step import DeviceBatch, Metrics
-from mv2mae_jax.training.workdir import open_workdir
+from mv2mae_jax.training.workdir import open_workdir, write_classes
 
 STANDARDIZED_CLIPS = 256
 
@@ -35,14 +35,16 @@ def finetune(config: ConfigDict, workdir: str | Path) -> None:
     require_even_batches(config, jax.device_count())
     loader.split_videos(config, config.data.evaluate_on)  # nothing to test: said before training
     steps_per_epoch = loader.steps_per_epoch(config)
-    num_classes = loader.num_classes(config)
+    classes = loader.class_names(config)
     starts = config.finetune.init_from and not has_checkpoint(workdir)
     initial = initial_parameters(config) if starts else None
     mesh = make_mesh(config.mesh.fsdp)
+    workdir = open_workdir(workdir, config)
+    write_classes(workdir, classes)
     train(
         config,
-        open_workdir(workdir, config),
-        make_model=lambda rngs: build.classifier(config, num_classes, rngs),
+        workdir,
+        make_model=lambda rngs: build.classifier(config, len(classes), rngs),
         loss=partial(classification_loss, config),
         batches=loader.finetuning_batches,
         steps_per_epoch=steps_per_epoch,

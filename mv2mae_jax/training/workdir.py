@@ -1,4 +1,4 @@
-"""A run's work directory: the config it was started with, and an overview of its parameters."""
+"""A run's work directory: its config, the names of its classes, and what its parameters are."""
 
 import json
 from pathlib import Path
@@ -33,6 +33,9 @@ FREE_FIELDS = (
 # Further fields that may differ after a step that was not finite: the cure.
 CURES = ("optimizer.", "model.dtype")
 
+CLASSES = "classes.json"
+IMPORT_REPORT = "import.json"  # of weights from elsewhere, which no run here has trained
+
 
 def open_workdir(workdir: str | Path, config: ConfigDict) -> Path:
     """Makes the directory and writes `config.json`, or checks the config against the one there.
@@ -41,18 +44,22 @@ def open_workdir(workdir: str | Path, config: ConfigDict) -> Path:
     activities may be changed.
 
     Raises:
-      InputError: a run with another config is in this directory.
+      InputError: a run with another config is in this directory, or imported weights are.
     """
     path = Path(workdir)
     path.mkdir(parents=True, exist_ok=True)
+    if (path / IMPORT_REPORT).exists():
+        raise InputError(
+            f"{path} holds imported weights; start from them in a --workdir of its own, with "
+            f"--config.{config.task}.init_from={path}"
+        )
     file = path / "config.json"
-    now = config.to_json()
     if file.exists():
         before = _flat(json.loads(file.read_text()))
         free = FREE_FIELDS + (CURES if (path / REPORT).exists() else ())
         changed = {
             f"{key}: {before.get(key)} there, {value} now"
-            for key, value in _flat(json.loads(now)).items()
+            for key, value in _flat(json.loads(config.to_json())).items()
             if not key.startswith(free) and before.get(key) != value
         }
         if changed:
@@ -60,8 +67,25 @@ def open_workdir(workdir: str | Path, config: ConfigDict) -> Path:
                 f"{path} holds a run with another config ({'; '.join(sorted(changed))}); choose "
                 "another --workdir, or the same config to continue it"
             )
-    file.write_text(json.dumps(json.loads(now), indent=2) + "\n")
+    write_config(path, config)
     return path
+
+
+def write_config(workdir: Path, config: ConfigDict) -> None:
+    """Writes `config.json`."""
+    text = json.dumps(json.loads(config.to_json()), indent=2)
+    (workdir / "config.json").write_text(text + "\n")
+
+
+def write_classes(workdir: Path, names: tuple[str, ...]) -> None:
+    """Names the classes that labels count, so that they go where the classifier goes."""
+    (workdir / CLASSES).write_text(json.dumps(names, indent=2) + "\n", encoding="utf-8")
+
+
+def read_classes(workdir: str | Path) -> tuple[str, ...]:
+    """The names of a classifier's classes; none if they are not there."""
+    file = Path(workdir) / CLASSES
+    return tuple(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else ()
 
 
 def write_parameter_overview(workdir: Path, parameters: Parameters) -> None:

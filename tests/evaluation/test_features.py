@@ -8,7 +8,7 @@ from flax import nnx
 import mv2mae_jax
 from configs.mannequin import get_config
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.evaluation.features import FrozenEncoder
+from mv2mae_jax.evaluation.features import CLIPS_AT_ONCE, FrozenEncoder
 from mv2mae_jax.model import build
 from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.parameters import split
@@ -48,14 +48,38 @@ def test_a_pretrained_encoder_from_its_work_directory(tmp_path):
     np.testing.assert_allclose(encoder.encode(CLIPS), tokens.mean(axis=1), atol=1e-5)
 
 
-@pytest.mark.parametrize("clips", [CLIPS.astype(np.float32), CLIPS[:, :2], CLIPS[0]])
-def test_other_clips_are_refused(clips: np.ndarray):
+@pytest.mark.parametrize(
+    ("clips", "found"),
+    [
+        (CLIPS / np.float32(255), "float32 of shape .* with values from 0 to 1"),
+        (CLIPS.astype(np.int64), "int64 of shape .* from 0 to 255"),
+        (CLIPS[:, :2], r"uint8 of shape \(3, 2, 16, 16, 3\)"),
+        (CLIPS[0], r"uint8 of shape \(4, 16, 16, 3\)"),
+        (CLIPS[:0], r"uint8 of shape \(0, 4"),
+    ],
+)
+def test_other_clips_are_refused(clips: np.ndarray, found: str):
     config = small_config()
     _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
-    with pytest.raises(InputError, match=r"uint8 clips of shape \(B, 4, 16, 16, 3\)"):
+    with pytest.raises(
+        InputError, match=rf"uint8 from 0 to 255, of shape \(B, 4, 16, 16, 3\).*not {found}"
+    ):
         FrozenEncoder(config, parameters).encode(clips)
 
 
+def test_any_number_of_clips_gives_the_same_features():
+    """More than fit on the device at once, and a last part that is not full."""
+    config = small_config()
+    _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
+    encoder = FrozenEncoder(config, parameters)
+    many = np.random.default_rng(1).integers(
+        0, 256, (CLIPS_AT_ONCE + 3, *CLIPS.shape[1:]), np.uint8
+    )
+    alone = np.concatenate([encoder.encode(clip[None]) for clip in many])
+    np.testing.assert_allclose(encoder.encode(many), alone, atol=1e-6)
+    assert encoder.tokens(many).shape == (CLIPS_AT_ONCE + 3, 8, 128)
+
+
 def test_no_checkpoint_is_one_line(tmp_path):
-    with pytest.raises(InputError, match="no checkpoints"):
+    with pytest.raises(InputError, match="neither checkpoints, as a work directory"):
         mv2mae_jax.load_encoder(tmp_path)

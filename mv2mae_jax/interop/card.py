@@ -1,0 +1,128 @@
+"""The model card of an export: what it is, how it was trained, its results, how to load it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+from tabulate import tabulate
+
+from mv2mae_jax.interop.files import CHECKPOINT, CROSS_VIEW_FILE, CROSS_VIEW_KEY, Origin
+from mv2mae_jax.model.variants import VARIANTS
+
+ABOUT = """\
+A {kind}, trained after *MV2MAE: Self-Supervised Video Pre-Training with Motion-Aware Multi-View
+Masked Autoencoders* ([paper](https://openreview.net/forum?id=nqt35xJywK))."""
+
+LICENCE = """\
+Not chosen yet: whoever publishes these weights names one, here and in the first lines of this
+file. The terms of the data that they were trained on may bind it."""
+
+LOADING = {
+    "huggingface": f"""\
+`from_pretrained` of `VideoMAEForPreTraining` loads an encoder with its self-view decoder, of
+`VideoMAEModel` what was exported with `--encoder-only`, of `VideoMAEForVideoClassification` a
+classifier. To fine-tune an encoder, add `use_mean_pooling=True` and `num_labels`. `pixel_values`
+are float clips [B, T, C, H, W], normalised as `preprocessor_config.json` says. The cross-view
+decoder, for which transformers has no class, is in `{CROSS_VIEW_FILE}`. Norms here have an eps of
+1e-6; for `fc_norm` and `decoder.norm` transformers takes 1e-5, whatever its config says.""",
+    "videomae": f"""\
+VideoMAE's fine-tuning program takes it as `--finetune {CHECKPOINT}`. Its tensors stand under
+`model`; the cross-view decoder, which that program does not know, under `{CROSS_VIEW_KEY}`.""",
+    "pytorch": """\
+`mv2mae_jax.interop.pytorch.load` makes a PyTorch module of this folder.""",
+    "onnx": """\
+It takes uint8 clips [B, T, H, W, 3], 0 to 255, RGB, and normalises them itself.""",
+}
+
+
+def model_card(origin: Origin, form: str, num_classes: int, results: Mapping[str, Any]) -> str:
+    """The text of an export's README.md.
+
+    Args:
+      origin: the run's config and the names of its classes.
+      form: the format, a key of `LOADING`.
+      num_classes: of the classifier; 0 if there is none.
+      results: what `results.json` and `probe.json` of the run say; may be empty.
+    """
+    config = origin.config
+    title = f"MV2MAE, ViT-{config.model.variant}, {config.data.dataset or 'imported weights'}"
+    kind = f"classifier of {num_classes} actions" if num_classes else "video encoder"
+    sections = {
+        "Loading": LOADING[form],
+        "Training": _table(_training(config)),
+        "Results": _table(_measured(results)) if results else "",
+        "Classes": _list(origin.classes) if num_classes else "",
+        "Licence": LICENCE,
+    }
+    text = [_front_matter(config, form, num_classes), f"# {title}", ABOUT.format(kind=kind)]
+    text += [f"## {name}\n\n{section}" for name, section in sections.items() if section]
+    return "\n\n".join(text) + "\n"
+
+
+def _front_matter(config: ConfigDict, form: str, num_classes: int) -> str:
+    """What model hubs read."""
+    lines = [
+        "library_name: " + {"huggingface": "transformers"}.get(form, "mv2mae-jax"),
+        *(["pipeline_tag: video-classification"] if num_classes else []),
+        f"tags: {json.dumps(['video', 'mv2mae', 'videomae'])}",
+        *([f"datasets: {json.dumps([config.data.dataset])}"] if config.data.dataset else []),
+        "# license:",
+    ]
+    return "\n".join(("---", *lines, "---"))
+
+
+def _training(config: ConfigDict) -> dict[str, Any]:
+    data, model, variant = config.data, config.model, VARIANTS[config.model.variant]
+    facts = {
+        "input": f"{data.num_frames} frames of {data.image_size} x {data.image_size} pixels, "
+        f"every {data.stride}th frame",
+        "encoder": f"{variant.depth} blocks, width {variant.width}, {variant.heads} heads, "
+        f"tubelets of {' x '.join(map(str, model.patch_size))}, {model.positions} positions",
+    }
+    if not data.dataset:
+        return facts | {"origin": "weights that were imported; how they were trained is not known"}
+    facts |= {
+        "data": f"{data.dataset}, training split of protocol {data.protocol}",
+        "task": config.task,
+        "epochs": config.epochs,
+        "batch": config.batch_size,
+        "base learning rate": config.optimizer.base_learning_rate,
+        "seed": config.seed,
+    }
+    if config.task == "pretrain":
+        return facts | {
+            "views": data.num_views,
+            "mask": f"{config.masking.kind}, {config.masking.ratio:.0%}",
+            "motion weights": f"{config.objective.motion}, temperature "
+            f"{config.objective.temperature:g}",
+        }
+    started = Path(config.finetune.init_from).name  # the folder above is nobody's business
+    return facts | {"started from": started or "random values"}
+
+
+def _measured(results: Mapping[str, Any]) -> dict[str, str]:
+    """Shares, with the counts and intervals they have."""
+    counts, intervals = results.get("count", {}), results.get("interval_95", {})
+    rows = {
+        key: results[key]
+        for key in ("dataset", "protocol", "split", "num_videos")
+        if key in results
+    }
+    for name, value in results.items():
+        if isinstance(value, float):
+            low, high = intervals.get(name, (None, None))
+            rows[name] = f"{value:.1%}"
+            rows[name] += (
+                f" ({low:.1%} to {high:.1%}, of {counts[name]})" if low is not None else ""
+            )
+    return rows
+
+
+def _table(rows: Mapping[str, Any]) -> str:
+    return tabulate(rows.items(), ["", ""], tablefmt="github", disable_numparse=True)
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return "\n".join(f"{number}. {json.dumps(name)}" for number, name in enumerate(names))

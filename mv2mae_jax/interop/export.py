@@ -1,0 +1,220 @@
+"""A run's weights for PyTorch: `python -m mv2mae_jax.convert export`.
+
+Every format holds all parameters. Where the program that it is for has no place for some, which is
+the cross-view decoder, they stand beside its own; what it would compute otherwise is refused.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from mv2mae_jax.errors import InputError
+from mv2mae_jax.interop.card import model_card
+from mv2mae_jax.interop.files import (
+    CHECKPOINT,
+    CROSS_VIEW_FILE,
+    CROSS_VIEW_KEY,
+    ORIGIN_FILE,
+    ORIGIN_KEY,
+    Origin,
+    new_folder,
+    require,
+    write_safetensors,
+    write_torch,
+)
+from mv2mae_jax.interop.names import Tensors, to_tensors
+from mv2mae_jax.model.variants import VARIANTS
+from mv2mae_jax.training.checkpoints import load_parameters
+from mv2mae_jax.training.workdir import read_classes
+
+
+class Export(NamedTuple):
+    """What is exported.
+
+    Attributes:
+      parameters: by our names, float32.
+      origin: the run's config, and the names of a classifier's classes.
+    """
+
+    parameters: Tensors
+    origin: Origin
+
+    @property
+    def patch_size(self) -> tuple[int, int, int]:
+        """Frames, height and width of a tubelet."""
+        return tuple(self.origin.config.model.patch_size)
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the classifier; 0 if there is none."""
+        return self.parameters["head.bias"].size if "head.bias" in self.parameters else 0
+
+
+def export(
+    checkpoint: str | Path, form: str, out: str | Path, *, encoder_only: bool = False
+) -> None:
+    """Writes the newest parameters of a run into a new folder, with a model card.
+
+    Args:
+      checkpoint: the work directory of a pre-training or fine-tuning run.
+      form: one of `FORMATS`.
+      out: the folder.
+      encoder_only: leaves decoders or classifier.
+
+    Raises:
+      InputError: there is no run, the folder is there already, what writes it is not installed, or
+        the format would give other numbers.
+    """
+    require("torch", f"--format={form}")
+    require("transformers", f"--format={form}")
+    parameters, config = load_parameters(checkpoint)
+    left = [
+        x for x in parameters if encoder_only and not x.startswith(("encoder.", "encoder_norm"))
+    ]
+    kept = {name: np.asarray(x) for name, x in parameters.items() if name not in left}
+    exported = Export(kept, Origin(config, read_classes(checkpoint)))
+    _refuse(config, form, checkpoint)
+    with new_folder(out) as folder:
+        FORMATS[form](exported, folder)
+        card = model_card(exported.origin, form, exported.num_classes, _results(checkpoint))
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        files = sorted(path.name for path in folder.iterdir())
+    total = sum(x.size for x in kept.values())
+    print(f"{len(kept)} parameters, {total / 1e6:.2f} M values, to {out}: {', '.join(files)}")
+    if left:
+        print(f"left, as --encoder-only says: {len(left)} parameters from {left[0]} to {left[-1]}")
+    if exported.num_classes and not exported.origin.classes:
+        print(f"the classes have no names: {checkpoint} has no classes.json")
+
+
+def _refuse(config: ConfigDict, form: str, checkpoint: str | Path) -> None:
+    """What the format's classes would compute otherwise."""
+    if form not in ("huggingface", "videomae"):
+        return
+    if config.model.positions != "flattened":
+        raise InputError(
+            f"{checkpoint} was trained with model.positions={config.model.positions}, but the "
+            f"classes of {form} compute flattened positions themselves and would give other "
+            "numbers; use --format=pytorch, or train with --config.model.positions=flattened"
+        )
+    _, height, width = config.model.patch_size
+    if height != width:
+        raise InputError(
+            f"{checkpoint} was trained with tubelets of {height} x {width} pixels, but the classes "
+            f"of {form} know square ones only; use --format=pytorch"
+        )
+
+
+def _write_huggingface(exported: Export, folder: Path) -> None:
+    from transformers import VideoMAEConfig
+
+    config = exported.origin.config
+    tensors = to_tensors(exported.parameters, "huggingface", exported.patch_size)
+    cross_view = _only_cross_view(tensors)
+    own = {name: value for name, value in tensors.items() if name not in cross_view}
+    write_safetensors(folder / "model.safetensors", own)
+    if cross_view:
+        write_safetensors(folder / CROSS_VIEW_FILE, cross_view)
+    VideoMAEConfig(**_huggingface_fields(exported)).save_pretrained(folder)
+    processor = _image_processor(config)
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n")
+    (folder / ORIGIN_FILE).write_text(exported.origin.to_json() + "\n", encoding="utf-8")
+
+
+def _write_videomae(exported: Export, folder: Path) -> None:
+    tensors = _mcg_nju_tensors(exported)
+    cross_view = _only_cross_view(tensors)
+    model = {name: value for name, value in tensors.items() if name not in cross_view}
+    content = {"model": model, ORIGIN_KEY: exported.origin.to_json()}
+    write_torch(folder / CHECKPOINT, content | ({CROSS_VIEW_KEY: cross_view} if cross_view else {}))
+
+
+def _write_pytorch(exported: Export, folder: Path) -> None:
+    write_safetensors(folder / "model.safetensors", _mcg_nju_tensors(exported))
+    (folder / ORIGIN_FILE).write_text(exported.origin.to_json() + "\n", encoding="utf-8")
+
+
+FORMATS: dict[str, Callable[[Export, Path], None]] = {
+    "huggingface": _write_huggingface,
+    "videomae": _write_videomae,
+    "pytorch": _write_pytorch,
+}
+
+
+def _mcg_nju_tensors(exported: Export) -> Tensors:
+    """By MCG-NJU's names; those of its classifiers stand alone, without `encoder.`."""
+    tensors = to_tensors(exported.parameters, "videomae", exported.patch_size)
+    if not exported.num_classes:
+        return tensors
+    return {name.removeprefix("encoder."): value for name, value in tensors.items()}
+
+
+def _only_cross_view(tensors: Tensors) -> Tensors:
+    return {name: value for name, value in tensors.items() if name.startswith("cross_view_")}
+
+
+def _huggingface_fields(exported: Export) -> dict[str, Any]:
+    """Of a VideoMAEConfig."""
+    config = exported.origin.config
+    variant = VARIANTS[config.model.variant]
+    pretrains = "encoder_norm.scale" in exported.parameters
+    fields = {
+        "architectures": [_architecture(exported)],
+        "image_size": config.data.image_size,
+        "num_frames": config.data.num_frames,
+        "tubelet_size": exported.patch_size[0],
+        "patch_size": exported.patch_size[1],
+        "hidden_size": variant.width,
+        "num_hidden_layers": variant.depth,
+        "num_attention_heads": variant.heads,
+        "intermediate_size": 4 * variant.width,
+        "decoder_hidden_size": variant.decoder_width,
+        "decoder_num_hidden_layers": variant.decoder_depth,
+        "decoder_num_attention_heads": variant.decoder_heads,
+        "decoder_intermediate_size": 4 * variant.decoder_width,
+        "layer_norm_eps": 1e-6,
+        "norm_pix_loss": config.objective.targets == "normalized",
+        "use_mean_pooling": not pretrains,
+    }
+    if exported.num_classes:
+        names = exported.origin.classes or [f"LABEL_{n}" for n in range(exported.num_classes)]
+        fields["id2label"] = dict(enumerate(names))
+        fields["label2id"] = {name: number for number, name in enumerate(names)}
+    return fields
+
+
+def _architecture(exported: Export) -> str:
+    if exported.num_classes:
+        return "VideoMAEForVideoClassification"
+    return "VideoMAEForPreTraining" if "mask_token" in exported.parameters else "VideoMAEModel"
+
+
+def _image_processor(config: ConfigDict) -> dict[str, Any]:
+    """What `preprocessor_config.json` says: short side, centre crop, ImageNet-normalised."""
+    size = config.data.image_size
+    return {
+        "image_processor_type": "VideoMAEImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": size},
+        "resample": 2,  # bilinear
+        "do_center_crop": True,
+        "crop_size": {"height": size, "width": size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(config.data.mean),
+        "image_std": list(config.data.std),
+    }
+
+
+def _results(checkpoint: str | Path) -> dict[str, Any]:
+    """What tests and probes found; empty without any."""
+    found: dict[str, Any] = {}
+    for name in ("probe.json", "results.json"):
+        file = Path(checkpoint) / name
+        found |= json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return found

@@ -1,0 +1,70 @@
+"""Weights from elsewhere as a work directory: `python -m mv2mae_jax.convert import`."""
+
+import json
+from pathlib import Path
+
+from etils import epath
+from tabulate import tabulate
+
+from mv2mae_jax.errors import InputError
+from mv2mae_jax.interop.files import new_folder
+from mv2mae_jax.interop.models import Model, Row, load_model
+from mv2mae_jax.training.checkpoints import Checkpoints
+from mv2mae_jax.training.workdir import IMPORT_REPORT, write_classes, write_config
+
+
+def import_weights(source: str | Path, out: str | Path) -> None:
+    """Makes a work directory of weights, and tells what became of every tensor.
+
+    It has a checkpoint of step 0, the config as far as the weights tell it, the names of a
+    classifier's classes, and `import.json`, the report. Runs start from it by `init_from`.
+
+    Raises:
+      InputError: as `load_model`; or `out` is there already.
+    """
+    if (epath.Path(source) / "checkpoints").exists():
+        raise InputError(f"{source} is a work directory already; nothing to import")
+    with new_folder(out) as folder:
+        model = load_model(source)
+        with Checkpoints(folder) as checkpoints:
+            checkpoints.save(0, {"parameters": model.parameters}, model.config)
+        write_config(folder, model.config)
+        if model.classes:
+            write_classes(folder, model.classes)
+        rows = [row._asdict() for row in model.rows]
+        report = {"from": str(source), "tensors": rows}
+        (folder / IMPORT_REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(_table(model.rows))
+    print(_summary(model, source, out), flush=True)
+
+
+def _table(rows: list[Row]) -> str:
+    return tabulate(
+        [
+            (row.tensor, " x ".join(map(str, row.shape)), _place(row))
+            for row in sorted(rows, key=lambda row: bool(row.left))
+        ],
+        ["tensor", "shape", "taken as"],
+        tablefmt="plain",
+        disable_numparse=True,
+    )
+
+
+def _place(row: Row) -> str:
+    return f"left: {row.left}" if row.left else ", ".join(row.parameters)
+
+
+def _summary(model: Model, source: str | Path, out: str | Path) -> str:
+    config = model.config
+    left = sum(bool(row.left) for row in model.rows)
+    if "head.bias" in model.parameters:
+        what = f"a classifier of {len(model.parameters['head.bias'])} classes"
+    else:
+        parts = {name.split(".")[0] for name in model.parameters if "decoder" in name}
+        what = " and ".join(["encoder", *sorted(part.replace("_", " ") for part in parts)])
+    return (
+        f"{len(model.rows) - left} of {len(model.rows)} tensors of {source} taken, {left} left: "
+        f"{what}, {config.model.variant}, tubelets of {tuple(config.model.patch_size)}, "
+        f"{config.data.num_frames} frames of {config.data.image_size} pixels\n"
+        f"start from it with --config.pretrain.init_from={out} or --config.finetune.init_from={out}"
+    )

@@ -1,0 +1,220 @@
+"""A trained model from wherever it is: a work directory, an exported folder, or VideoMAE's weights.
+
+What comes from elsewhere says little about itself. The encoder must be one of our variants, whole,
+or it is refused; decoders and a classifier are taken if they are whole, and what becomes of every
+tensor is told.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from etils import epath
+from flax import nnx
+from ml_collections import ConfigDict
+
+from configs.base import get_config, set_method
+from mv2mae_jax.errors import InputError
+from mv2mae_jax.interop.files import Stored, read_stored
+from mv2mae_jax.interop.names import (
+    NAMINGS,
+    PatchSize,
+    Tensors,
+    depth,
+    from_tensors,
+    in_full,
+    name_table,
+)
+from mv2mae_jax.model import build
+from mv2mae_jax.model.variants import VARIANTS
+from mv2mae_jax.training.checkpoints import load_parameters
+from mv2mae_jax.training.parameters import Parameters, split
+from mv2mae_jax.training.workdir import read_classes
+
+Shape = tuple[int, ...]
+
+# What is taken whole or not at all, by the beginnings of the parameters' names.
+PARTS = {
+    "encoder": ("encoder.",),
+    "final norm": ("encoder_norm.",),
+    "self-view decoder": ("projector.", "mask_token", "self_view_decoder."),
+    "cross-view decoder": ("cross_view_",),
+    "classifier": ("norm.", "head."),
+}
+
+
+class Row(NamedTuple):
+    """What became of one tensor of a file."""
+
+    tensor: str
+    shape: Shape
+    parameters: tuple[str, ...]  # of ours that it holds; none: its name means nothing here
+    left: str  # why it was not taken; empty if it was
+
+
+class Model(NamedTuple):
+    """Parameters, and what they are parameters of.
+
+    Attributes:
+      parameters: by our names, float32.
+      config: of the run that trained them; what is not known of it has our defaults.
+      classes: names of a classifier's classes, as far as they are known.
+      rows: every tensor that was found.
+    """
+
+    parameters: Parameters
+    config: ConfigDict
+    classes: tuple[str, ...]
+    rows: list[Row]
+
+
+def load_model(path: str | Path) -> Model:
+    """The newest model of a run, or the one in a file or folder of weights (`read_stored`).
+
+    Raises:
+      InputError: nothing can be read there, or its encoder is not one of this package's.
+    """
+    if (epath.Path(path) / "checkpoints").exists():
+        trained, config = load_parameters(path)
+        rows = [Row(name, tuple(x.shape), (name,), "") for name, x in trained.items()]
+        return Model(trained, config, read_classes(path), rows)
+    stored = read_stored(path)
+    tensors = {in_full(name): value for name, value in stored.tensors.items()}
+    naming, patch_size = _naming(tensors, path)
+    table = name_table(naming, tensors)
+    parameters = from_tensors(tensors, table)
+    config = (
+        stored.origin.config if stored.origin else _config(stored, parameters, patch_size, path)
+    )
+    problems = _problems(parameters, config, stored.options)
+    if "encoder" in problems:
+        raise InputError(f"{path} has another encoder than this package: {problems['encoder']}")
+    rows = [
+        Row(name, tuple(value.shape), *_fate(table.get(in_full(name), ()), problems))
+        for name, value in stored.tensors.items()
+    ]
+    taken = {
+        name: jnp.asarray(parameters[name])
+        for row in rows
+        if not row.left
+        for name in row.parameters
+    }
+    return Model(taken, config, _classes(stored) if "head.bias" in taken else (), rows)
+
+
+def left_because(rows: list[Row]) -> dict[str, list[str]]:
+    """The tensors that were not taken, by the reason."""
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        if row.left:
+            reasons.setdefault(row.left, []).append(row.tensor)
+    return reasons
+
+
+def _naming(tensors: Tensors, path: str | Path) -> tuple[str, PatchSize]:
+    """Whose names these are, and the frames, height and width of a tubelet."""
+    for naming, names in NAMINGS.items():
+        embed = tensors.get(f"{names.modules['encoder.embed']}.weight")
+        if embed is not None and embed.ndim == 5:
+            return naming, embed.shape[2:]
+    raise InputError(f"{path} holds no VideoMAE encoder, neither MCG-NJU's nor Hugging Face's")
+
+
+def _config(
+    stored: Stored, parameters: Tensors, patch_size: PatchSize, path: str | Path
+) -> ConfigDict:
+    """What can be told of a VideoMAE that was trained elsewhere, in our words."""
+    options = stored.options
+    activation = options.get("hidden_act", "gelu")
+    if activation != "gelu":
+        raise InputError(f"{path} has hidden_act={activation}; only gelu is known here")
+    config = get_config()
+    set_method(config, "videomae")
+    config.model.variant = _variant(parameters, options, path)
+    config.model.patch_size = patch_size
+    # All released weights are for this size; positions are not among them, so others work too.
+    config.data.image_size = _count(options, "image_size", 224, path)
+    config.data.num_frames = _count(options, "num_frames", 16, path)
+    config.data.dataset = config.data.protocol = ""
+    config.task = "finetune" if "head.bias" in parameters else "pretrain"
+    if not options.get("norm_pix_loss", True):
+        config.objective.targets = "pixels"
+    return config
+
+
+def _variant(parameters: Tensors, options: Mapping[str, Any], path: str | Path) -> str:
+    """The variant with this encoder; its heads can be told from Hugging Face's config alone."""
+    sizes = {
+        "width": parameters["encoder.embed.kernel"].shape[1],
+        "depth": depth(parameters, "encoder.blocks"),
+    }
+    if "num_attention_heads" in options:
+        sizes["heads"] = _count(options, "num_attention_heads", 0, path)
+    for name, variant in VARIANTS.items():
+        if all(getattr(variant, field) == size for field, size in sizes.items()):
+            return name
+    theirs = ", ".join(f"{field} {size}" for field, size in sizes.items())
+    raise InputError(
+        f"{path} has an encoder of {theirs}; none of mv2mae_jax/model/variants.py is like that"
+    )
+
+
+def _count(options: Mapping[str, Any], field: str, default: int, path: str | Path) -> int:
+    value = options.get(field, default)
+    if not isinstance(value, int):
+        raise InputError(f"{path}/config.json has {field}={value}; it is a number")
+    return value
+
+
+def _problems(
+    parameters: Tensors, config: ConfigDict, options: Mapping[str, Any]
+) -> dict[str, str]:
+    """What is wrong with those parts that cannot be taken."""
+    wanted = _shapes(parameters, config)
+    problems = {}
+    for part, starts in PARTS.items():
+        expected = {name: shape for name, shape in wanted.items() if name.startswith(starts)}
+        there = {name: x.shape for name, x in parameters.items() if name.startswith(starts)}
+        if missing := sorted(expected.keys() - there.keys()):
+            problems[part] = f"{missing[0]} is not there"
+        elif wrong := sorted(name for name in there if there[name] != expected.get(name)):
+            ours = expected.get(wrong[0], "nothing of that name")
+            problems[part] = f"{wrong[0]} is of shape {there[wrong[0]]}, here {ours}"
+    heads = VARIANTS[config.model.variant].decoder_heads
+    if options.get("decoder_num_attention_heads", heads) != heads:
+        theirs = options["decoder_num_attention_heads"]
+        problems["self-view decoder"] = f"it has {theirs} heads, here {heads}"
+    return problems
+
+
+def _shapes(parameters: Tensors, config: ConfigDict) -> dict[str, Shape]:
+    """Of all that a pre-training model and a classifier of this config have, decoders included."""
+    config = ConfigDict(config)
+    config.data.num_views = 2
+    config.objective.cross_view = 1.0
+    separate = any(name.startswith("cross_view_projector.") for name in parameters)
+    config.model.projector = "separate" if separate else "shared"
+    classes = parameters["head.kernel"].shape[-1] if "head.kernel" in parameters else 1
+    models = (
+        lambda: split(build.pretraining_model(config, nnx.Rngs(0)))[1],
+        lambda: split(build.classifier(config, classes, nnx.Rngs(0)))[1],
+    )
+    shapes = [jax.eval_shape(model) for model in models]
+    return {name: tuple(x.shape) for model in shapes for name, x in model.items()}
+
+
+def _fate(parameters: tuple[str, ...], problems: Mapping[str, str]) -> tuple[tuple[str, ...], str]:
+    """The parameters that a tensor holds, and why it is left, if it is."""
+    if not parameters:
+        return (), "no tensor of a VideoMAE has this name"
+    part = next(part for part, starts in PARTS.items() if parameters[0].startswith(starts))
+    return parameters, f"{part}: {problems[part]}" if part in problems else ""
+
+
+def _classes(stored: Stored) -> tuple[str, ...]:
+    if stored.origin:
+        return stored.origin.classes
+    names = stored.options.get("id2label", {})
+    return tuple(str(names[key]) for key in sorted(names, key=int)) if names else ()
