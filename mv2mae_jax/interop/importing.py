@@ -41,7 +41,11 @@ def import_weights(source: str | Path, out: str | Path) -> None:
 def _table(rows: list[Row]) -> str:
     return tabulate(
         [
-            (row.tensor, " x ".join(map(str, row.shape)), _place(row))
+            (
+                row.tensor.encode("unicode_escape").decode(),
+                " x ".join(map(str, row.shape)),
+                _place(row),
+            )
             for row in sorted(rows, key=lambda row: bool(row.left))
         ],
         ["tensor", "shape", "taken as"],

@@ -43,7 +43,7 @@ def load_initial(config: ConfigDict, path: str | Path, *, encoder_only: bool = F
     report = f"{count} of {len(rows)} tensors taken from {path}"
     report += f"; left, as nothing here reads them: {_counts(unread)}" if unread else ""
     for why, names in left_because(rows).items():
-        report += f"; left, as {why}: {', '.join(names)}"
+        report += f"; left, as {why}: {_counts(names)}"
     report += f"; random, as not there: {_counts(random)}" if random else ""
     print(report, flush=True)
     return taken

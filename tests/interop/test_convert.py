@@ -1,0 +1,280 @@
+"""Weights to PyTorch and back, from real runs on the mannequin."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from transformers import VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
+from transformers.models.videomae.image_processing_pil_videomae import VideoMAEImageProcessorPil
+from videomae_models import CLIPS, as_mcg_nju, huggingface, pixel_values
+
+import mv2mae_jax
+from mv2mae_jax import convert
+from mv2mae_jax.interop.models import load_model
+from mv2mae_jax.training.checkpoints import Checkpoints
+
+FORMATS = ("huggingface", "videomae", "pytorch")
+ACTIONS = "bow clap drink jump kick pull sit down squat stand up throw walk in place wave"
+SMALL = (
+    *("--config.data.image_size=32", "--config.data.num_frames=4", "--config.batch_size=4"),
+    *("--config.model.patch_size=(2,16,16)", "--config.model.positions=flattened"),
+    *("--config.epochs=1", "--config.optimizer.warmup_epochs=0.0", "--config.evaluation.clips=1"),
+)
+
+
+def main(task: str, data: Path, workdir: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    words = (f"--config=configs/mannequin.py:{task}", f"--workdir={workdir}")
+    data_dir = f"--config.data.data_dir={data}"
+    return subprocess.run(
+        [sys.executable, "-m", "mv2mae_jax.main", *words, data_dir, *SMALL, *options],
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(mannequin_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pre-training run, and a fine-tuning run that starts from it."""
+    folder = tmp_path_factory.mktemp("runs")
+    initial = f"--config.finetune.init_from={folder / 'pretrain'}"
+    for task, options in (
+        ("pretrain", ("--config.model.projector=separate", "--config.probe.every_epochs=0.0")),
+        ("finetune", ("--config.model.dtype=float32", initial)),
+    ):
+        result = main(task, mannequin_dir, folder / task, *options)
+        assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs the command in this process: its exit code, and what it printed."""
+
+    def run(direction: str, source: Path, out: Path, *options: str) -> tuple[int, str]:
+        name = {"export": "--checkpoint", "import": "--from"}[direction]
+        words = ["convert", direction, name, str(source), "--out", str(out), *options]
+        monkeypatch.setattr(sys, "argv", words)
+        capsys.readouterr()
+        code = convert.main()
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return run
+
+
+def from_pretrained(model_class: type, folder: Path) -> torch.nn.Module:
+    """What transformers makes of a folder, which has all that it needs and nothing else."""
+    model, info = model_class.from_pretrained(folder, output_loading_info=True)
+    assert not any(info.values()), info
+    return model.eval()
+
+
+def same(ours, theirs, tolerance: float = 1e-4) -> None:
+    np.testing.assert_allclose(ours, theirs.detach(), atol=tolerance, rtol=0)
+
+
+def test_by_the_real_command(runs, tmp_path):
+    words = [sys.executable, "-m", "mv2mae_jax.convert"]
+    for direction, source, out in (
+        ("export", f"--checkpoint={runs / 'pretrain'}", tmp_path / "exported"),
+        ("import", f"--from={tmp_path / 'exported'}", tmp_path / "imported"),
+    ):
+        options = ["--format=pytorch"] if direction == "export" else []
+        line = [*words, direction, source, f"--out={out}", *options]
+        done = subprocess.run(line, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "imported" / "checkpoints").is_dir()
+
+
+def test_a_pretraining_run_for_hugging_face(runs, run, tmp_path):
+    code, printed = run("export", runs / "pretrain", tmp_path / "out", "--format=huggingface")
+    assert code == 0, printed
+    whole = from_pretrained(VideoMAEForPreTraining, tmp_path / "out")
+    assert not whole.config.use_mean_pooling
+    assert whole.config.norm_pix_loss is False  # the mannequin's targets are pixels
+    tokens = mv2mae_jax.load_encoder(runs / "pretrain").tokens(CLIPS)
+    same(tokens, whole.videomae(pixel_values()).last_hidden_state)
+    cross_view = load_file(tmp_path / "out" / "cross_view_decoder.safetensors")
+    assert all(name.startswith("cross_view_") for name in cross_view)
+    ours = load_model(runs / "pretrain").parameters
+    kernel = ours["cross_view_decoder.blocks.0.block.mlp.up.kernel"]
+    np.testing.assert_array_equal(
+        kernel.T, cross_view["cross_view_decoder.blocks.0.mlp.fc1.weight"]
+    )
+
+    options = ("--format=huggingface", "--encoder-only")
+    code, printed = run("export", runs / "pretrain", tmp_path / "encoder", *options)
+    assert code == 0
+    assert f"left, as --encoder-only says: {len(ours) - 64} parameters" in printed
+    encoder = from_pretrained(VideoMAEModel, tmp_path / "encoder")
+    same(tokens, encoder(pixel_values()).last_hidden_state)
+    assert not (tmp_path / "encoder" / "cross_view_decoder.safetensors").exists()
+
+
+def test_a_classifier_for_hugging_face(runs, run, tmp_path):
+    code, printed = run("export", runs / "finetune", tmp_path / "out", "--format=huggingface")
+    assert code == 0, printed
+    theirs = from_pretrained(VideoMAEForVideoClassification, tmp_path / "out")
+    assert " ".join(sorted(theirs.config.id2label.values())) == ACTIONS
+    assert theirs.config.label2id["wave"] == json.loads(
+        (runs / "finetune" / "classes.json").read_text()
+    ).index("wave")
+    logits = theirs(pixel_values()).logits
+    head = load_model(runs / "finetune").parameters
+    features = mv2mae_jax.load_encoder(runs / "finetune").encode(CLIPS)
+    same(features @ head["head.kernel"] + head["head.bias"], logits)
+    card = (tmp_path / "out" / "README.md").read_text()
+    results = json.loads((runs / "finetune" / "results.json").read_text())
+    assert f"{results['top1_multi_view']:.1%}" in card
+    for fact in ("mannequin", "xview", "flattened", "started from", '"sit down"', "# license:"):
+        assert fact in card
+    assert str(runs) not in card
+
+
+def test_the_preprocessor_is_our_normalisation(runs, run, tmp_path):
+    assert run("export", runs / "finetune", tmp_path / "out", "--format=huggingface")[0] == 0
+    processor = VideoMAEImageProcessorPil.from_pretrained(tmp_path / "out")
+    frames = [Image.fromarray(frame) for frame in CLIPS[0]]
+    same(processor(frames, return_tensors="np")["pixel_values"][0], pixel_values()[0], 1e-5)
+    large = [frame.resize((80, 64)) for frame in frames]
+    assert processor(large, return_tensors="np")["pixel_values"].shape == (1, 4, 3, 32, 32)
+
+
+@pytest.mark.parametrize("task", ["pretrain", "finetune"])
+def test_mcg_njus_names(runs, run, tmp_path, task):
+    """What is below `model` is what its program would have saved of the same model."""
+    model_class = {
+        "pretrain": VideoMAEForPreTraining,
+        "finetune": VideoMAEForVideoClassification,
+    }[task]
+    for form in ("huggingface", "videomae"):
+        assert run("export", runs / task, tmp_path / form, f"--format={form}")[0] == 0
+    expected = as_mcg_nju(from_pretrained(model_class, tmp_path / "huggingface"))
+    content = torch.load(tmp_path / "videomae" / "checkpoint.pth", weights_only=True)
+    assert content["model"].keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(content["model"][name], value), name
+    assert ("cross_view_decoder" in content) == (task == "pretrain")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("task", ["pretrain", "finetune"])
+def test_the_round_trip_changes_nothing(runs, run, tmp_path, task, form):
+    """All parameters, the cross-view decoder's too, the config and the classes."""
+    assert run("export", runs / task, tmp_path / "out", f"--format={form}")[0] == 0
+    code, printed = run("import", tmp_path / "out", tmp_path / "back")
+    assert code == 0, printed
+    before, after = load_model(runs / task), load_model(tmp_path / "back")
+    assert after.parameters.keys() == before.parameters.keys()
+    for name, value in before.parameters.items():
+        np.testing.assert_array_equal(after.parameters[name], value, err_msg=name)
+    assert json.loads(after.config.to_json()) == json.loads(before.config.to_json())
+    assert after.classes == before.classes
+    tensors = json.loads((tmp_path / "back" / "import.json").read_text())["tensors"]
+    assert not any(row["left"] for row in tensors)
+    assert all(row["tensor"] in printed for row in tensors)
+
+
+def test_load_encoder_reads_them_all(runs, run, tmp_path):
+    expected = mv2mae_jax.load_encoder(runs / "pretrain").encode(CLIPS)
+    for form in FORMATS:
+        assert run("export", runs / "pretrain", tmp_path / form, f"--format={form}")[0] == 0
+    for path in (*FORMATS, "videomae/checkpoint.pth"):
+        features = mv2mae_jax.load_encoder(tmp_path / path).encode(CLIPS)
+        np.testing.assert_array_equal(features, expected, err_msg=path)
+
+
+def test_a_run_starts_from_imported_weights_at_another_size(run, mannequin_dir, tmp_path):
+    """Hugging Face's pre-trained encoder, fine-tuned on more and larger frames, and tested."""
+    theirs = huggingface(VideoMAEForPreTraining, use_mean_pooling=False)
+    theirs.save_pretrained(tmp_path / "theirs")
+    code, printed = run("import", tmp_path / "theirs", tmp_path / "imported")
+    assert code == 0, printed
+    sizes = ("--config.data.image_size=48", "--config.data.num_frames=8")
+    initial = f"--config.finetune.init_from={tmp_path / 'imported'}"
+    result = main("finetune", mannequin_dir, tmp_path / "run", *sizes, initial)
+    assert result.returncode == 0, result.stderr
+    assert "62 of 85 tensors taken" in result.stdout
+    encoder = mv2mae_jax.load_encoder(tmp_path / "run")
+    assert encoder.clip_shape == (8, 48, 48, 3)
+    # A run goes nowhere but into a directory of its own.
+    result = main("pretrain", mannequin_dir, tmp_path / "imported")
+    assert result.returncode == 1
+    assert (
+        f"start from them in a --workdir of its own, with --config.pretrain.init_from={tmp_path}"
+        in (result.stderr)
+    )
+
+
+def test_a_classifier_that_came_back_is_tested_alike(runs, run, mannequin_dir, tmp_path):
+    assert run("export", runs / "finetune", tmp_path / "out", "--format=videomae")[0] == 0
+    assert run("import", tmp_path / "out", tmp_path / "back")[0] == 0
+    result = main("evaluate", mannequin_dir, tmp_path / "back")
+    assert result.returncode == 0, result.stderr
+    before, after = (
+        json.loads((folder / "results.json").read_text())
+        for folder in (runs / "finetune", tmp_path / "back")
+    )
+    assert after == before
+
+
+def test_the_report_tells_what_was_left_and_why(run, tmp_path):
+    theirs = huggingface(
+        VideoMAEForPreTraining, use_mean_pooling=False, decoder_num_hidden_layers=2
+    )
+    tensors = {
+        **as_mcg_nju(theirs),
+        "ema.decay": torch.tensor(0.5),
+        "\x1b[2Jodd": torch.zeros(2, 3),
+    }
+    torch.save({"model": tensors}, tmp_path / "theirs.pth")
+    code, printed = run("import", tmp_path / "theirs.pth", tmp_path / "out")
+    assert code == 0, printed
+    rows = {line.split("  ")[0]: line for line in printed.splitlines()}
+    assert rows.keys() >= tensors.keys() - {"\x1b[2Jodd"}
+    assert rows["encoder.norm.weight"].split()[1:] == ["128", "encoder_norm.scale"]
+    assert rows["encoder.blocks.0.attn.qkv.weight"].split()[1:4] == ["384", "x", "128"]
+    assert "left: no tensor of a VideoMAE has this name" in rows["ema.decay"]
+    assert "left: self-view decoder: " in rows["mask_token"]
+    assert "\x1b" not in printed
+    left = sum("left: " in line for line in rows.values())
+    assert f"{len(tensors) - left} of {len(tensors)} tensors" in printed
+    assert not any("decoder" in name for name in load_model(tmp_path / "out").parameters)
+
+
+def test_what_the_formats_cannot_express_is_refused(runs, run, tmp_path):
+    parameters, config, *_ = load_model(runs / "pretrain")
+    config.model.positions = "separable"
+    with Checkpoints(tmp_path / "separable") as checkpoints:
+        checkpoints.save(1, {"parameters": parameters}, config)
+    for form in ("huggingface", "videomae"):
+        code, printed = run("export", tmp_path / "separable", tmp_path / "out", f"--format={form}")
+        assert code == 1
+        assert "model.positions=separable" in printed and "--format=pytorch" in printed
+        assert not (tmp_path / "out").exists()
+    assert run("export", tmp_path / "separable", tmp_path / "out", "--format=pytorch")[0] == 0
+    code, printed = run("export", runs / "pretrain", tmp_path / "out", "--format=pytorch")
+    assert code == 1 and "is there already; choose another --out" in printed
+
+
+@pytest.mark.parametrize(
+    ("direction", "source", "message"),
+    [
+        ("export", "nowhere", "has no checkpoints"),
+        ("import", "nowhere", "no such file or folder"),
+        ("import", "pretrain", "is a work directory already"),
+    ],
+)
+def test_wrong_sources(runs, run, tmp_path, direction, source, message):
+    options = ("--format=huggingface",) if direction == "export" else ()
+    code, printed = run(direction, runs / source, tmp_path / "out", *options)
+    assert code == 1
+    assert message in printed
+    assert printed.startswith("error: ") and printed.count("\n") == 1
+    assert not (tmp_path / "out").exists() and not list(tmp_path.iterdir())
