@@ -243,7 +243,7 @@ def test_the_report_tells_what_was_left_and_why(run, tmp_path):
     assert "left: no tensor of a VideoMAE has this name" in rows["ema.decay"]
     assert "left: self-view decoder: " in rows["mask_token"]
     assert "\x1b" not in printed
-    left = sum("left: " in line for line in rows.values())
+    left = sum("  left: " in line for line in rows.values())
     assert f"{len(tensors) - left} of {len(tensors)} tensors" in printed
     assert not any("decoder" in name for name in load_model(tmp_path / "out").parameters)
 
