@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 from ml_collections import ConfigDict
 
 from configs.base import get_config
-from mv2mae_jax.check import check
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop.names import Tensors
 
@@ -28,6 +28,16 @@ FOLDER_FILES = ("model.safetensors", "pytorch_model.bin", CHECKPOINT)
 OPTIONS_FILE = "config.json"  # Hugging Face's
 CROSS_VIEW_FILE = "cross_view_decoder.safetensors"
 CROSS_VIEW_KEY = "cross_view_decoder"
+DTYPES = {  # of safetensors
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "I64": np.int64,
+    "I32": np.int32,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
 ORIGIN_FILE = "mv2mae.json"
 ORIGIN_KEY = "mv2mae"
 
@@ -172,13 +182,20 @@ def _read_torch(file: Path) -> dict[str, Any]:
 
 
 def _read_safetensors(file: Path) -> Tensors:
-    from safetensors import SafetensorError
-    from safetensors.flax import load_file  # NumPy's has no bfloat16
+    # The package's readers for NumPy know no bfloat16; PyTorch's and jax's bring these along.
+    from safetensors import SafetensorError, deserialize
 
     try:
-        return {name: np.asarray(value, np.float32) for name, value in load_file(file).items()}
+        stored = deserialize(file.read_bytes())
     except (SafetensorError, OSError) as error:
         raise InputError(f"{file} is damaged ({error})") from error
+    tensors = {}
+    for name, tensor in stored:
+        if tensor["dtype"] not in DTYPES:
+            raise InputError(f"{file} has {name} in {tensor['dtype']}; save it in float32")
+        flat = np.frombuffer(tensor["data"], DTYPES[tensor["dtype"]])
+        tensors[name] = flat.reshape(tensor["shape"]).astype(np.float32)
+    return tensors
 
 
 def _nested(content: dict[str, Any], key: str) -> dict[str, Any]:
@@ -207,7 +224,6 @@ def _origin(text: str, where: Path) -> Origin:
     config = get_config()
     try:
         config.update(ConfigDict(stored["config"]))
-        check(config)
         return Origin(config, tuple(map(str, stored["classes"])))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(

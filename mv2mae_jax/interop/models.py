@@ -16,6 +16,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from configs.base import get_config, set_method
+from mv2mae_jax.check import check
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop.files import Stored, read_stored
 from mv2mae_jax.interop.names import (
@@ -85,9 +86,11 @@ def load_model(path: str | Path) -> Model:
     naming, patch_size = _naming(tensors, path)
     table = name_table(naming, tensors)
     parameters = from_tensors(tensors, table)
-    config = (
-        stored.origin.config if stored.origin else _config(stored, parameters, patch_size, path)
-    )
+    if stored.origin:
+        config, classes = stored.origin
+    else:
+        config, classes = _config(stored, parameters, patch_size, path), _classes(stored.options)
+    check(config)
     problems = _problems(parameters, config, stored.options)
     if "encoder" in problems:
         raise InputError(f"{path} has another encoder than this package: {problems['encoder']}")
@@ -101,7 +104,7 @@ def load_model(path: str | Path) -> Model:
         if not row.left
         for name in row.parameters
     }
-    return Model(taken, config, _classes(stored) if "head.bias" in taken else (), rows)
+    return Model(taken, config, classes if "head.bias" in taken else (), rows)
 
 
 def left_because(rows: list[Row]) -> dict[str, list[str]]:
@@ -213,8 +216,7 @@ def _fate(parameters: tuple[str, ...], problems: Mapping[str, str]) -> tuple[tup
     return parameters, f"{part}: {problems[part]}" if part in problems else ""
 
 
-def _classes(stored: Stored) -> tuple[str, ...]:
-    if stored.origin:
-        return stored.origin.classes
-    names = stored.options.get("id2label", {})
+def _classes(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names as Hugging Face's config has them."""
+    names = options.get("id2label", {})
     return tuple(str(names[key]) for key in sorted(names, key=int)) if names else ()
