@@ -5,6 +5,9 @@ import re
 import numpy as np
 import torch
 from einops import rearrange
+from transformers import VideoMAEConfig
+
+from mv2mae_jax.model.variants import Variant
 
 RENAMED = (
     (r"^videomae\.embeddings\.patch_embeddings\.projection", "encoder.embed"),
@@ -45,6 +48,33 @@ def _convert(name: str, value: np.ndarray) -> tuple[str, np.ndarray]:
 def gradients(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """The gradients of a module by its own names."""
     return {name: parameter.grad for name, parameter in module.named_parameters()}
+
+
+def random_videomae(
+    model_class: type, variant: Variant, num_frames: int, image_size: int, **options
+) -> torch.nn.Module:
+    """A VideoMAE of Hugging Face's: random values everywhere, MCG-NJU's eps in all norms."""
+    torch.manual_seed(0)
+    config = VideoMAEConfig(
+        image_size=image_size,
+        num_frames=num_frames,
+        hidden_size=variant.width,
+        num_hidden_layers=variant.depth,
+        num_attention_heads=variant.heads,
+        intermediate_size=4 * variant.width,
+        decoder_hidden_size=variant.decoder_width,
+        decoder_num_hidden_layers=variant.decoder_depth,
+        decoder_num_attention_heads=variant.decoder_heads,
+        decoder_intermediate_size=4 * variant.decoder_width,
+        layer_norm_eps=1e-6,
+        **options,
+    )
+    model = model_class(config).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.eps = 1e-6  # two norms ignore the config: decoder.norm and fc_norm
+    randomize(model)
+    return model
 
 
 def randomize(module: torch.nn.Module, seed: int = 0) -> None:

@@ -10,14 +10,10 @@ from comparison import (
     assert_same_parameters,
     from_huggingface,
     gradients,
-    randomize,
+    random_videomae,
 )
 from flax import nnx
-from transformers import (
-    VideoMAEConfig,
-    VideoMAEForPreTraining,
-    VideoMAEForVideoClassification,
-)
+from transformers import VideoMAEForPreTraining, VideoMAEForVideoClassification
 
 from mv2mae_jax import objective
 from mv2mae_jax.model.classifier import Classifier
@@ -36,28 +32,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def huggingface(model_class: type, **options) -> torch.nn.Module:
-    """A random VideoMAE of the sizes above."""
-    torch.manual_seed(0)
-    config = VideoMAEConfig(
-        image_size=SIZE,
-        num_frames=FRAMES,
-        hidden_size=VARIANT.width,
-        num_hidden_layers=VARIANT.depth,
-        num_attention_heads=VARIANT.heads,
-        intermediate_size=4 * VARIANT.width,
-        decoder_hidden_size=VARIANT.decoder_width,
-        decoder_num_hidden_layers=VARIANT.decoder_depth,
-        decoder_num_attention_heads=VARIANT.decoder_heads,
-        decoder_intermediate_size=4 * VARIANT.decoder_width,
-        layer_norm_eps=1e-6,
-        **options,
-    )
-    model = model_class(config).eval()
-    for module in model.modules():
-        if isinstance(module, torch.nn.LayerNorm):
-            module.eps = 1e-6  # two norms ignore the config: decoder.norm and fc_norm
-    randomize(model)
-    return model
+    return random_videomae(model_class, VARIANT, FRAMES, SIZE, **options)
 
 
 @pytest.fixture(scope="module")

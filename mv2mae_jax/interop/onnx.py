@@ -1,0 +1,74 @@
+"""The encoder as ONNX: from bytes to features, for programs that have neither JAX nor PyTorch."""
+
+import importlib.util
+import logging
+import warnings
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, UInt8
+from ml_collections import ConfigDict
+from torch import Tensor, nn
+
+from mv2mae_jax.errors import InputError
+from mv2mae_jax.interop.pytorch import MV2MAE, Classifier, Encoder, Exported
+
+
+class _FromBytes(nn.Module):
+    """Normalises clips itself, so that nobody can get that wrong."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, encoder: Encoder, config: ConfigDict):
+        super().__init__()
+        self.encoder = encoder
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.tensor(config.data[name]))
+
+    def forward(self, clips: UInt8[Tensor, "B T H W C"]) -> tuple[Float[Tensor, "B ..."], ...]:
+        """Features of tubelets and of the clip; a classifier's logits."""
+        normalized = (clips.float() / 255 - self.mean) / self.std
+        encoded = self.encoder.encode(normalized.permute(0, 4, 1, 2, 3))
+        tokens, features = self.encoder.read_out(encoded)
+        if isinstance(self.encoder, Classifier):
+            return tokens, features, self.encoder.head(features)
+        return tokens, features
+
+
+def write_onnx(module: Exported, config: ConfigDict, file: str | Path) -> None:
+    """Writes an encoder for any batch size, in one file.
+
+    Its input is `clips`, uint8 [B T H W 3]; its outputs are `tokens` [B N D] and `features` [B D],
+    those of `FrozenEncoder`, and of a classifier `logits` [B classes] besides; all are float32.
+    Decoders are left out.
+
+    Args:
+      module: of `pytorch.load` or `pytorch.build`.
+      config: of the run.
+      file: to write.
+
+    Raises:
+      InputError: what writes it is not installed.
+    """
+    for package in ("onnx", "onnxscript"):
+        if importlib.util.find_spec(package) is None:
+            raise InputError(f"{file} needs {package}, not installed: pip install -e '.[onnx]'")
+    encoder = module.encoder if isinstance(module, MV2MAE) else module
+    size = config.data.image_size
+    clips = torch.zeros(2, config.data.num_frames, size, size, 3, dtype=torch.uint8)
+    outputs = ["tokens", "features", "logits"]
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # torchvision is not here
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of PyTorch to itself
+        torch.onnx.export(
+            _FromBytes(encoder, config).eval(),
+            (clips,),
+            file,
+            input_names=["clips"],
+            output_names=outputs if isinstance(encoder, Classifier) else outputs[:2],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )
