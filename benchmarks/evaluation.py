@@ -26,7 +26,7 @@ from tabulate import tabulate
 
 from benchmarks import common
 from benchmarks.videos import write_video
-from mv2mae_jax.data import augment, loader, sampling
+from mv2mae_jax.data import augment, loader, sampling, splits
 from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.records import RecordSource, load_index
 from mv2mae_jax.data.samples import Video
@@ -103,7 +103,7 @@ def _loader(config: ConfigDict, clips: int, crops: int, at_least: int) -> float:
 def _views_alone(config: ConfigDict, clips: int, crops: int, count: int) -> float:
     """Seconds for all views of a video, each made by itself."""
     records = RecordSource(load_index(config.data.data_dir, config.data.dataset))
-    videos = loader.split_videos(config, SPLIT)[:count]
+    videos = splits.split_videos(config, SPLIT)[:count]
     start = time.perf_counter()
     with ThreadPoolExecutor(config.data.threads) as threads:
         for video in videos:

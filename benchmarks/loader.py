@@ -32,6 +32,7 @@ from benchmarks.videos import write_video
 from configs.base import set_finetuning
 from mv2mae_jax.data import loader
 from mv2mae_jax.data.decode import decode_frames
+from mv2mae_jax.data.process import tune_process
 from mv2mae_jax.data.protocols import split_activities
 from mv2mae_jax.data.randaugment import OPERATIONS
 from mv2mae_jax.data.records import Activity, Index, RecordSource, load_index, parse_record
@@ -108,7 +109,7 @@ def _stages(config: ConfigDict, index: Index, samples: Sequence[Sample]) -> Seco
         pair = (time.perf_counter() - start) / config.batch_size
         seconds.setdefault(f"{stage}, 1 thread", []).append(pair)
 
-    loader.tune_process()
+    tune_process()
     for batch in _batches(config, samples):
         with timed("draw"):
             draws = [_draw(config, sample) for sample in batch]

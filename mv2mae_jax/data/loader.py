@@ -9,22 +9,19 @@ An epoch is one pass over the activities (fine-tuning: the videos) in a new orde
 incomplete batch is dropped.
 """
 
-import ctypes
 import logging
 import math
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
-import cv2
 import grain
 import numpy as np
 from absl import flags
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from mv2mae_jax.data.protocols import protocol_classes, split_activities
-from mv2mae_jax.data.records import Activity, Index, RecordSource, load_index
+from mv2mae_jax.data.process import tune_process
+from mv2mae_jax.data.records import Activity, RecordSource, load_index
 from mv2mae_jax.data.samples import (
     Video,
     evaluation_sample,
@@ -33,14 +30,13 @@ from mv2mae_jax.data.samples import (
     pretraining_sample,
     source_views,
 )
+from mv2mae_jax.data.splits import split_of, split_videos, videos_of
 from mv2mae_jax.errors import InputError
 
 log = logging.getLogger(__name__)
 
 Batch = dict[str, np.ndarray]
 Item = TypeVar("Item")  # what a sample is made of: an activity or a video
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
 class Batches(Iterator[Batch]):
@@ -88,7 +84,7 @@ def pretraining_batches(
       InputError: the data cannot give such batches.
     """
     index = load_index(config.data.data_dir, config.data.dataset)
-    activities = _split(config, index, "train")
+    activities = split_of(config, index, "train")
     usable = _with_enough_views(config, activities)
     if len(usable) < len(activities):
         log.warning(
@@ -122,7 +118,7 @@ def finetuning_batches(
       InputError: the data cannot give such batches.
     """
     index = load_index(config.data.data_dir, config.data.dataset)
-    videos = _videos(_split(config, index, "train"))
+    videos = videos_of(split_of(config, index, "train"))
     make_sample = partial(
         finetuning_sample, FrozenConfigDict(config.data), config.seed, RecordSource(index)
     )
@@ -170,35 +166,6 @@ def evaluation_batches(
     batch_size = math.ceil(config.evaluation.batch_size / (process_count * devices)) * devices
     dataset = _made_in_order(config, samples[process_index::process_count], batch_size)
     return Batches(dataset, partial(_batches_of_one_size, batch_size))
-
-
-def split_videos(config: ConfigDict, split: str) -> list[Video]:
-    """The videos of a split, in the order of the index; labels count the protocol's classes.
-
-    Raises:
-      InputError: the data set or its split cannot be used as configured.
-    """
-    index = load_index(config.data.data_dir, config.data.dataset)
-    return _videos(_split(config, index, split))
-
-
-def class_names(config: ConfigDict) -> tuple[str, ...]:
-    """Names of the classes that the configured protocol tells apart; labels count them from 0.
-
-    Raises:
-      InputError: the data set has not been built, or its index cannot be read.
-    """
-    index = load_index(config.data.data_dir, config.data.dataset)
-    return protocol_classes(index, config.data.protocol)
-
-
-def num_classes(config: ConfigDict) -> int:
-    """Number of classes that the configured protocol tells apart.
-
-    Raises:
-      InputError: as for `class_names`.
-    """
-    return len(class_names(config))
 
 
 def num_samples(config: ConfigDict) -> int:
@@ -303,39 +270,14 @@ def _concatenate(samples: Sequence[Batch]) -> Batch:
     return {key: np.concatenate([sample[key] for sample in samples]) for key in samples[0]}
 
 
-def tune_process(*worker: int) -> None:
-    """Settings of a process that loads data.
-
-    Records are large and short-lived: glibc would return their memory to the system and fetch it
-    again for each. Crops are small: OpenCV's own threads would only contend with ours.
-    """
-    del worker
-    cv2.setNumThreads(0)
-    if platform.libc_ver()[0] == "glibc":
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, 1 << 25)
-        mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
-
-
-def _split(config: ConfigDict, index: Index, split: str) -> list[Activity]:
-    data = config.data
-    return split_activities(
-        index,
-        data.protocol,
-        split,
-        test_views=data.test_views,
-        test_subjects=data.test_subjects,
-        validation_subjects=data.validation_subjects,
-        train_fraction=data.train_fraction,
-    )
-
-
 def _training_items(config: ConfigDict) -> Sequence[Activity | Video]:
     """What samples are made of: activities in pre-training, otherwise videos."""
     index = load_index(config.data.data_dir, config.data.dataset)
-    activities = _split(config, index, "train")
+    activities = split_of(config, index, "train")
     return (
-        _with_enough_views(config, activities) if config.task == "pretrain" else _videos(activities)
+        _with_enough_views(config, activities)
+        if config.task == "pretrain"
+        else videos_of(activities)
     )
 
 
@@ -366,10 +308,6 @@ def _usable_views(data: ConfigDict, activity: Activity) -> int:
         return 0
     others = set(activity.views) - {data.target_view}
     return 1 + len(others & source_views(data) if data.source_views else others)
-
-
-def _videos(activities: Sequence[Activity]) -> list[Video]:
-    return [Video(activity, view) for activity in activities for view in sorted(activity.views)]
 
 
 def _whole_batches(config: ConfigDict, samples: int) -> int:

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from mv2mae_jax.data.loader import split_videos
 from mv2mae_jax.data.protocols import hashed
 from mv2mae_jax.data.samples import Video
+from mv2mae_jax.data.splits import split_videos
 
 
 class ProbeVideos(NamedTuple):

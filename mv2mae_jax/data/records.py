@@ -5,18 +5,25 @@ DATA_DIR/<dataset>/<version>/*.array_record-*     one record per activity, all i
 """
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from grain.sources import ArrayRecordDataSource
+# Grain has this class too, but brings jax along.
+from array_record.python.array_record_data_source import ArrayRecordDataSource
 from tensorflow_datasets.proto import tf_example_pb2
 
 from mv2mae_jax.errors import InputError
 
 # Data sets with a builder of their own; the rest are manifests.
 BUILDERS = ("ntu", "etri", "synadl", "nucla", "pku_mmd2", "rocog_v2", "mannequin")
+
+# Processes that have opened records: this one and, if it was forked, those before it. ArrayRecord's
+# library starts a thread for good, whose locks a fork inherits without it: the child would hang or
+# crash.
+_opened_in: set[int] = set()
 
 
 @dataclass(frozen=True)
@@ -72,8 +79,16 @@ class RecordSource:
         """Opens the shards.
 
         Raises:
-          InputError: the shards do not hold as many records as the index lists.
+          InputError: the shards do not hold as many records as the index lists; this process was
+            forked off one that had opened records.
         """
+        if _opened_in - {os.getpid()}:
+            raise InputError(
+                "records were opened before this process was forked, after which they cannot be "
+                "read in it; start the processes first, or spawn them (in a DataLoader: "
+                "multiprocessing_context='spawn')"
+            )
+        _opened_in.add(os.getpid())
         paths = [str(path) for path in shards(index.folder)]
         self._records = ArrayRecordDataSource(paths) if paths else ()
         if len(self._records) != len(index.activities):

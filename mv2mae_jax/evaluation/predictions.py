@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mv2mae_jax.data import loader
+from mv2mae_jax.data import loader, splits
 from mv2mae_jax.data.samples import Video
 from mv2mae_jax.evaluation.crops import over_crops
 from mv2mae_jax.model import build
@@ -55,7 +55,7 @@ def predict(config: ConfigDict, parameters: Parameters, *, clips: int, crops: in
     Each process computes its share of the videos on its own devices; all return all of them.
     """
     split_name = config.data.evaluate_on
-    videos = loader.split_videos(config, split_name)
+    videos = splits.split_videos(config, split_name)
     process, processes = jax.process_index(), jax.process_count()
     mesh = local_mesh()
     parameters = jax.device_put(parameters, NamedSharding(mesh, PartitionSpec()))

@@ -18,6 +18,7 @@ from mv2mae_jax.interop.files import (
     CHECKPOINT,
     CROSS_VIEW_FILE,
     CROSS_VIEW_KEY,
+    ONNX_FILE,
     ORIGIN_FILE,
     ORIGIN_KEY,
     Origin,
@@ -138,10 +139,19 @@ def _write_pytorch(exported: Export, folder: Path) -> None:
     (folder / ORIGIN_FILE).write_text(exported.origin.to_json() + "\n", encoding="utf-8")
 
 
+def _write_onnx(exported: Export, folder: Path) -> None:
+    from mv2mae_jax.interop import onnx, pytorch
+
+    config = exported.origin.config
+    module = pytorch.build(config, _mcg_nju_tensors(exported))
+    onnx.write_onnx(module, config, folder / ONNX_FILE)
+
+
 FORMATS: dict[str, Callable[[Export, Path], None]] = {
     "huggingface": _write_huggingface,
     "videomae": _write_videomae,
     "pytorch": _write_pytorch,
+    "onnx": _write_onnx,
 }
 
 

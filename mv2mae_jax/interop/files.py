@@ -24,6 +24,7 @@ from mv2mae_jax.interop.names import Tensors
 
 TORCH_FILES = (".pth", ".pt", ".bin")
 CHECKPOINT = "checkpoint.pth"  # of an export to MCG-NJU's programs
+ONNX_FILE = "encoder.onnx"
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin", CHECKPOINT)
 OPTIONS_FILE = "config.json"  # Hugging Face's
 CROSS_VIEW_FILE = "cross_view_decoder.safetensors"

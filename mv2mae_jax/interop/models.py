@@ -5,6 +5,7 @@ or it is refused; decoders and a classifier are taken if they are whole, and wha
 tensor is told.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,6 +84,9 @@ def load_model(path: str | Path) -> Model:
         return Model(trained, config, read_classes(path), rows)
     stored = read_stored(path)
     tensors = {in_full(name): value for name, value in stored.tensors.items()}
+    if len(tensors) < len(stored.tensors):
+        twice = Counter(map(in_full, stored.tensors)).most_common(1)[0][0]
+        raise InputError(f"{path} has two tensors that are {twice}; save one model's state_dict")
     naming, patch_size = _naming(tensors, path)
     table = name_table(naming, tensors)
     parameters = from_tensors(tensors, table)

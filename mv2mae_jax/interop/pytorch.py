@@ -175,13 +175,19 @@ class Encoder(nn.Module):
 
 
 class VisionTransformer(Encoder):
-    """The encoder of pre-training, with its final norm."""
+    """The encoder of pre-training, with its final norm; a classifier's encoder has none."""
 
     def __init__(
-        self, variant: Variant, grid: Grid, patch_size: PatchSize, positions: str = "flattened"
+        self,
+        variant: Variant,
+        grid: Grid,
+        patch_size: PatchSize,
+        positions: str = "flattened",
+        *,
+        final_norm: bool = True,
     ):
         super().__init__(variant, grid, patch_size, positions)
-        self.norm = layer_norm(variant.width)
+        self.norm = layer_norm(variant.width) if final_norm else nn.Identity()
 
     def read_out(
         self, encoded: Float[Tensor, "B N D"]
@@ -374,7 +380,7 @@ def build(config: ConfigDict, tensors: Tensors) -> Exported:
         if "head.weight" in tensors:
             module = Classifier(*arguments, num_classes=len(tensors["head.weight"]))
         else:
-            module = VisionTransformer(*arguments)
+            module = VisionTransformer(*arguments, final_norm="norm.weight" in tensors)
     _check_same(tensors, module.state_dict())
     module.load_state_dict({name: torch.from_numpy(x) for name, x in tensors.items()})
     return module.eval()
@@ -386,7 +392,7 @@ def _arguments(config: ConfigDict) -> tuple[Variant, Grid, PatchSize, str]:
         patch_size = tuple(model.patch_size)
         grid = tubelet_grid(data.num_frames, data.image_size, patch_size)
         return VARIANTS[model.variant], grid, patch_size, model.positions
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise InputError(f"the run's config is not this package's ({error})") from error
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tabulate import tabulate
 
-from mv2mae_jax.data import loader
+from mv2mae_jax.data import splits
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.confusion import draw_confusion
 from mv2mae_jax.evaluation.fusion import fuse_views
@@ -46,7 +46,7 @@ def evaluate(config: ConfigDict, workdir: str | Path) -> None:
     predictions = predict(config, parameters, clips=clips, crops=crops)
     if jax.process_index() > 0:
         return
-    names = loader.class_names(config)
+    names = splits.class_names(config)
     top1 = top1_scores(predictions, single_clip)
     per_class = per_class_scores(predictions, names)
     results = {

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
 from mv2mae_jax import mixing
-from mv2mae_jax.data import loader
+from mv2mae_jax.data import loader, splits
 from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.interop.initial import load_initial
 from mv2mae_jax.model import build
@@ -33,9 +33,9 @@ STANDARDIZED_CLIPS = 256
 def finetune(config: ConfigDict, workdir: str | Path) -> None:
     """Trains a classifier end to end on the training split, then evaluates it."""
     require_even_batches(config, jax.device_count())
-    loader.split_videos(config, config.data.evaluate_on)  # nothing to test: said before training
+    splits.split_videos(config, config.data.evaluate_on)  # nothing to test: said before training
     steps_per_epoch = loader.steps_per_epoch(config)
-    classes = loader.class_names(config)
+    classes = splits.class_names(config)
     starts = config.finetune.init_from and not has_checkpoint(workdir)
     initial = initial_parameters(config) if starts else None
     mesh = make_mesh(config.mesh.fsdp)

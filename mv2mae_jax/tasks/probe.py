@@ -9,8 +9,8 @@ import numpy as np
 from ml_collections import ConfigDict
 from tabulate import tabulate
 
-from mv2mae_jax.data.loader import split_videos
 from mv2mae_jax.data.probe_videos import balanced
+from mv2mae_jax.data.splits import split_videos
 from mv2mae_jax.evaluation.features import FrozenEncoder, random_encoder
 from mv2mae_jax.evaluation.probes import (
     TokenFeatures,

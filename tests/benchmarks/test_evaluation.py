@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.evaluation import view_alone
 from configs.mannequin import get_config
-from mv2mae_jax.data import loader
+from mv2mae_jax.data import loader, splits
 from mv2mae_jax.data.records import RecordSource, load_index
 from mv2mae_jax.evaluation.crops import over_crops
 
@@ -22,7 +22,7 @@ def test_both_ways_make_the_same_views(mannequin_dir):
         batch = next(batches)
     views = over_crops(lambda crop: crop, batch["clips"], 126, 10)
     records = RecordSource(load_index(mannequin_dir, "mannequin"))
-    videos = loader.split_videos(config, "train")
+    videos = splits.split_videos(config, "train")
     for video, view in product(range(2), range(20)):
         alone = view_alone(config, records, videos[video], view, clips=2, crops=10)
         assert np.array_equal(views[view // 10, view % 10, video], alone)

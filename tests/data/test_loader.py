@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from ml_collections import FrozenConfigDict
 from tensorflow_datasets.proto import tf_example_pb2
 
-from mv2mae_jax.data import augment, loader, randaugment
+from mv2mae_jax.data import augment, loader, randaugment, splits
 from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.records import Activity, RecordSource, load_index
 from mv2mae_jax.data.samples import draw_pretraining
@@ -281,7 +281,7 @@ def test_evaluation_sees_every_video_once_and_says_what_is_padding(config):
     assert flat["activity"].tolist() == [n for n, _ in videos] + [-1, -1]
     assert flat["label"].tolist() == [n % 3 for n, _ in videos] + [-1, -1]
     assert flat["video"].tolist() == [*range(40), -1, -1]
-    listed = loader.split_videos(config, "train")
+    listed = splits.split_videos(config, "train")
     assert [(video.activity.position, video.view) for video in listed] == videos
     assert not flat["clips"][40:].any()
     for (activity, view), clips in zip(videos, flat["clips"][:40], strict=True):
@@ -391,7 +391,7 @@ def test_activities_without_enough_views_are_reported(config, caplog):
 
 
 def test_class_names(config):
-    assert loader.class_names(config) == LABELS and loader.num_classes(config) == 3
+    assert splits.class_names(config) == LABELS and splits.num_classes(config) == 3
 
 
 @pytest.mark.parametrize(

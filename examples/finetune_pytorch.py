@@ -1,0 +1,117 @@
+"""Fine-tune a pre-trained encoder in PyTorch, with Hugging Face's VideoMAE.
+
+The whole road, on the embedded data set (pip install -e '.[torch]' first):
+
+    python -m mv2mae_jax.prepare mannequin --raw-dir raw --data-dir data
+    python -m mv2mae_jax.main --config=configs/mannequin.py --workdir=runs/pretrain \
+        --config.data.data_dir=data --config.model.positions=flattened
+    python -m mv2mae_jax.convert export --checkpoint runs/pretrain --format huggingface \
+        --out encoder
+    python examples/finetune_pytorch.py --encoder encoder --config configs/mannequin.py:finetune \
+        --data-dir data --out classifier
+
+Hugging Face's model knows flattened positions only, hence `--config.model.positions=flattened`;
+other configs than the mannequin's pre-train with them anyway.
+"""
+
+import argparse
+import runpy
+import sys
+from pathlib import Path
+
+import torch
+from ml_collections import ConfigDict
+from torch.utils.data import DataLoader
+from transformers import VideoMAEConfig, VideoMAEForVideoClassification
+
+from mv2mae_jax.errors import InputError
+from mv2mae_jax.interop.torch_dataset import VideoDataset
+
+
+def main() -> None:
+    """Trains, tests and saves."""
+    args = parse_arguments()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(0)
+
+    file, _, variant = args.config.partition(":")
+    config = runpy.run_path(file)["get_config"](variant)
+    config.data.data_dir = args.data_dir
+    check_encoder(args.encoder, config)
+
+    train_set, test_set = VideoDataset(config, "train"), VideoDataset(config, "test")
+    options = {"batch_size": args.batch_size, "num_workers": args.workers}
+    train_loader = DataLoader(train_set, shuffle=True, **options)
+    test_loader = DataLoader(test_set, **options)
+
+    names = train_set.class_names
+    model = VideoMAEForVideoClassification.from_pretrained(
+        args.encoder,
+        num_labels=len(names),
+        id2label=dict(enumerate(names)),
+        label2id={name: label for label, name in enumerate(names)},
+        use_mean_pooling=True,
+    )
+    model.to(device)  # type: ignore[arg-type]  # its decorator hides the signature
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, weight_decay=0.05)
+
+    for epoch in range(args.epochs):
+        model.train()
+        total = 0.0
+        for batch in train_loader:
+            batch = {name: tensor.to(device) for name, tensor in batch.items()}
+            loss = model(**batch).loss
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+        print(f"epoch {epoch + 1}: loss {total / len(train_loader):.3f}")
+
+    model.eval()
+    correct = 0
+    with torch.no_grad():
+        for batch in test_loader:
+            logits = model(batch["pixel_values"].to(device)).logits
+            correct += (logits.argmax(dim=1).cpu() == batch["labels"]).sum().item()
+    print(f"top-1 {correct / len(test_set):.1%} of {len(test_set)} test videos")
+    model.save_pretrained(args.out)
+
+
+def check_encoder(folder: Path, config: ConfigDict) -> None:
+    """Clips of the config must be cut into tokens as in pre-training: positions count them."""
+    encoder = VideoMAEConfig.from_pretrained(folder)
+    sizes = (encoder.num_frames, encoder.image_size, encoder.tubelet_size, encoder.patch_size)
+    tubelet, patch, _ = config.model.patch_size
+    wanted = (config.data.num_frames, config.data.image_size, tubelet, patch)
+    if sizes != wanted:
+        raise InputError(
+            "{} takes {} frames of {} pixels in tubelets of {} x {}, ".format(folder, *sizes)
+            + "but the config has {} frames of {} pixels, {} x {}; ".format(*wanted)
+            + "take the config that it was pre-trained with"
+        )
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Fine-tune an exported encoder in PyTorch.")
+    parser.add_argument("--encoder", type=Path, required=True, help="folder made by `export`")
+    parser.add_argument("--config", default="configs/mannequin.py:finetune", help="FILE[:variant]")
+    parser.add_argument("--data-dir", default="data", help="where `prepare` wrote its records")
+    parser.add_argument("--epochs", type=int, default=18)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--learning-rate", type=float, default=7e-4)
+    parser.add_argument("--workers", type=int, default=2, help="processes that load data")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the classifier")
+    args = parser.parse_args()
+    if not Path(args.config.partition(":")[0]).is_file():
+        parser.error(f"--config {args.config}: no such file")
+    if not (args.encoder / "config.json").is_file():
+        parser.error(f"--encoder {args.encoder}: no config.json there")
+    return args
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")
