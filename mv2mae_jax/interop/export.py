@@ -32,6 +32,9 @@ from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.workdir import read_classes
 
+_ENCODER = ("encoder.", "encoder_norm.")
+_ENCODER_AND_HEAD = (*_ENCODER, "norm.", "head.")
+
 
 class Export(NamedTuple):
     """What is exported.
@@ -73,10 +76,9 @@ def export(
     require("torch", f"--format={form}")
     require("transformers", f"--format={form}")
     parameters, config = load_parameters(checkpoint)
-    left = [
-        x for x in parameters if encoder_only and not x.startswith(("encoder.", "encoder_norm"))
-    ]
-    kept = {name: np.asarray(x) for name, x in parameters.items() if name not in left}
+    starts = _ENCODER if encoder_only else _ENCODER_AND_HEAD if form == "onnx" else ("",)
+    kept = {name: np.asarray(x) for name, x in parameters.items() if name.startswith(starts)}
+    left = [name for name in parameters if name not in kept]
     exported = Export(kept, Origin(config, read_classes(checkpoint)))
     _refuse(config, form, checkpoint)
     with new_folder(out) as folder:
@@ -87,7 +89,8 @@ def export(
     total = sum(x.size for x in kept.values())
     print(f"{len(kept)} parameters, {total / 1e6:.2f} M values, to {out}: {', '.join(files)}")
     if left:
-        print(f"left, as --encoder-only says: {len(left)} parameters from {left[0]} to {left[-1]}")
+        why = "--encoder-only" if encoder_only else f"--format={form}"
+        print(f"left by {why}: {len(left)} parameters from {left[0]} to {left[-1]}")
     if exported.num_classes and not exported.origin.classes:
         print(f"the classes have no names: {checkpoint} has no classes.json")
 

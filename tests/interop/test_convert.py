@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
@@ -16,6 +17,7 @@ from videomae_models import CLIPS, as_mcg_nju, huggingface, pixel_values
 
 import mv2mae_jax
 from mv2mae_jax import convert
+from mv2mae_jax.interop import pytorch
 from mv2mae_jax.interop.models import load_model
 from mv2mae_jax.training.checkpoints import Checkpoints
 
@@ -111,7 +113,7 @@ def test_a_pretraining_run_for_hugging_face(runs, run, tmp_path):
     options = ("--format=huggingface", "--encoder-only")
     code, printed = run("export", runs / "pretrain", tmp_path / "encoder", *options)
     assert code == 0
-    assert f"left, as --encoder-only says: {len(ours) - 64} parameters" in printed
+    assert f"left by --encoder-only: {len(ours) - 64} parameters" in printed
     encoder = from_pretrained(VideoMAEModel, tmp_path / "encoder")
     same(tokens, encoder(pixel_values()).last_hidden_state)
     assert not (tmp_path / "encoder" / "cross_view_decoder.safetensors").exists()
@@ -144,6 +146,28 @@ def test_the_preprocessor_is_our_normalisation(runs, run, tmp_path):
     same(processor(frames, return_tensors="np")["pixel_values"][0], pixel_values()[0], 1e-5)
     large = [frame.resize((80, 64)) for frame in frames]
     assert processor(large, return_tensors="np")["pixel_values"].shape == (1, 4, 3, 32, 32)
+
+
+@pytest.mark.parametrize("task", ["pretrain", "finetune"])
+def test_our_own_pytorch_module(runs, run, tmp_path, task):
+    expected = mv2mae_jax.load_encoder(runs / task)
+    clips = pixel_values().transpose(1, 2)  # [B C T H W]
+    assert run("export", runs / task, tmp_path / "whole", "--format=pytorch")[0] == 0
+    same(expected.tokens(CLIPS), pytorch.load(tmp_path / "whole").tokens(clips))
+    options = ("--format=pytorch", "--encoder-only")
+    assert run("export", runs / task, tmp_path / "encoder", *options)[0] == 0
+    ours, theirs = mv2mae_jax.load_encoder(tmp_path / "encoder"), pytorch.load(tmp_path / "encoder")
+    same(ours.tokens(CLIPS), theirs.tokens(clips))
+
+
+def test_onnx(runs, run, tmp_path):
+    code, printed = run("export", runs / "pretrain", tmp_path / "out", "--format=onnx")
+    assert code == 0, printed
+    assert "left by --format=onnx: " in printed
+    session = onnxruntime.InferenceSession(tmp_path / "out" / "encoder.onnx")
+    (features,) = session.run(["features"], {"clips": CLIPS})
+    expected = mv2mae_jax.load_encoder(runs / "pretrain").encode(CLIPS)
+    np.testing.assert_allclose(features, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("task", ["pretrain", "finetune"])

@@ -198,7 +198,7 @@ def test_a_folder_is_loaded_without_jax(exported):
         ("", {"norm.bias": np.zeros(128)}, {}, "norm.bias is unknown among the weights"),
         ("", {"fc_norm.bias": np.zeros(64)}, {}, r"fc_norm.bias has shape \(64,\).* \(128,\)"),
         ("", {}, {"variant": "mighty"}, "config is not this package's.*mighty"),
-        ("", {}, {"patch_size": 7}, "config is not this package's"),
+        ("", {}, {"patch_size": 7}, "does not say its origin.*patch_size"),
         ("", {}, None, f"has no {ORIGIN_FILE}.*convert export --format pytorch"),
     ],
 )

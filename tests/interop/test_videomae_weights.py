@@ -282,6 +282,7 @@ def test_damaged_files(tmp_path, content, suffix):
         ("gelu", {}, "hidden_act=relu"),
         ("list", {}, "config.json is not a JSON object"),
         ("text", {}, "config.json is not JSON"),
+        ("twice.pth", {}, "two tensors that are encoder.norm.bias"),
         ("scalar.pth", {}, r"encoder.norm.weight of shape \(\) is not a VideoMAE's"),
         ("image.pth", {}, "no VideoMAE encoder"),
         ("partial.pth", {}, "another encoder .* encoder.blocks.1.norm1.bias is not there"),
@@ -295,6 +296,7 @@ def test_what_does_not_fit_is_one_line(files, pretrained, tmp_path, name, change
         "partial": {k: x for k, x in state.items() if k != "encoder.blocks.1.norm1.bias"},
         "wide": state | {"encoder.blocks.2.mlp.fc1.weight": torch.zeros(256, 128)},
         "image": state | {"encoder.patch_embed.proj.weight": torch.zeros(128, 3, 16, 16)},
+        "twice": state | {"module.encoder.norm.bias": torch.zeros(128)},
         "scalar": state | {"encoder.norm.weight": torch.tensor(1.0)},
     }.items():
         torch.save(tensors, tmp_path / f"{file}.pth")
