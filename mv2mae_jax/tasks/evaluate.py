@@ -32,6 +32,11 @@ def evaluate(config: ConfigDict, workdir: str | Path) -> None:
     parameters, trained = load_parameters(workdir)
     if "head.kernel" not in parameters:
         raise InputError(f"{workdir} holds no classifier; evaluate the --workdir of a fine-tuning")
+    if not trained.data.dataset:
+        raise InputError(
+            f"{workdir} holds imported weights that do not say which data they were trained on; "
+            "fine-tune from them, and evaluate that run"
+        )
     for field in ("dataset", "protocol"):
         theirs, ours = trained.data[field], config.data[field]
         if theirs != ours:

@@ -67,8 +67,8 @@ def draw(
     if samples < 1 or not str(out).endswith(".png"):
         raise InputError(f"--samples={samples} --out={out}; they are 1 or more, and a .png file")
     parameters, config = load_parameters(workdir)
-    if "head.kernel" in parameters:
-        raise InputError(f"{workdir} is of a fine-tuning; name the --workdir of a pre-training")
+    if "mask_token" not in parameters:
+        raise InputError(f"{workdir} has no decoders; name the --workdir of a pre-training")
     config.data.data_dir = data_dir or config.data.data_dir
     config.batch_size = samples
     with loader.pretraining_batches(config) as batches:

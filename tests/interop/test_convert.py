@@ -16,13 +16,17 @@ from transformers.models.videomae.image_processing_pil_videomae import VideoMAEI
 from videomae_models import CLIPS, as_mcg_nju, huggingface, pixel_values
 
 import mv2mae_jax
+from configs.mannequin import get_config
 from mv2mae_jax import convert
+from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop import pytorch
 from mv2mae_jax.interop.models import load_model
+from mv2mae_jax.tasks.evaluate import evaluate
 from mv2mae_jax.training.checkpoints import Checkpoints
 
 FORMATS = ("huggingface", "videomae", "pytorch")
 ACTIONS = "bow clap drink jump kick pull sit down squat stand up throw walk in place wave"
+LABELS = {0: "run", 1: "sit", 2: "stand"}
 SMALL = (
     *("--config.data.image_size=32", "--config.data.num_frames=4", "--config.batch_size=4"),
     *("--config.model.patch_size=(2,16,16)", "--config.model.positions=flattened"),
@@ -302,3 +306,12 @@ def test_wrong_sources(runs, run, tmp_path, direction, source, message):
     assert message in printed
     assert printed.startswith("error: ") and printed.count("\n") == 1
     assert not (tmp_path / "out").exists() and not list(tmp_path.iterdir())
+
+
+def test_an_imported_classifier_of_unknown_data_is_not_tested(run, tmp_path):
+    theirs = huggingface(VideoMAEForVideoClassification, num_labels=3, id2label=LABELS)
+    theirs.save_pretrained(tmp_path / "theirs")
+    assert run("import", tmp_path / "theirs", tmp_path / "out")[0] == 0
+    assert load_model(tmp_path / "out").classes == ("run", "sit", "stand")
+    with pytest.raises(InputError, match="do not say which data they were trained on"):
+        evaluate(get_config("evaluate"), tmp_path / "out")
