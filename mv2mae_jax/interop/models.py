@@ -95,7 +95,8 @@ def load_model(path: str | Path) -> Model:
     else:
         config, classes = _config(stored, parameters, patch_size, path), _classes(stored.options)
     check(config)
-    problems = _problems(parameters, config, stored.options)
+    unknown = sorted(tensors.keys() - table.keys())
+    problems = _problems(parameters, config, stored.options) | _foreign(unknown)
     if "encoder" in problems:
         raise InputError(f"{path} has another encoder than this package: {problems['encoder']}")
     rows = [
@@ -194,6 +195,20 @@ def _problems(
         theirs = options["decoder_num_attention_heads"]
         problems["self-view decoder"] = f"it has {theirs} heads, here {heads}"
     return problems
+
+
+def _foreign(unknown: list[str]) -> dict[str, str]:
+    """Parts that have more than ours: layer scales, cosine attention or learned positions, say."""
+    beginnings = {
+        "encoder": ("encoder.", "videomae.", "pos_embed"),
+        "self-view decoder": "decoder.",
+    }
+    return {
+        part: f"it has {name}, which ours has not"
+        for part, starts in beginnings.items()
+        for name in unknown
+        if name.startswith(starts)
+    }
 
 
 def _shapes(parameters: Tensors, config: ConfigDict) -> dict[str, Shape]:

@@ -283,6 +283,8 @@ def test_damaged_files(tmp_path, content, suffix):
         ("list", {}, "config.json is not a JSON object"),
         ("text", {}, "config.json is not JSON"),
         ("twice.pth", {}, "two tensors that are encoder.norm.bias"),
+        ("cosine.pth", {}, "it has encoder.blocks.0.attn.scale, which ours has not"),
+        ("learned.pth", {}, "another encoder .* it has pos_embed, which ours has not"),
         ("scalar.pth", {}, r"encoder.norm.weight of shape \(\) is not a VideoMAE's"),
         ("image.pth", {}, "no VideoMAE encoder"),
         ("partial.pth", {}, "another encoder .* encoder.blocks.1.norm1.bias is not there"),
@@ -297,6 +299,8 @@ def test_what_does_not_fit_is_one_line(files, pretrained, tmp_path, name, change
         "wide": state | {"encoder.blocks.2.mlp.fc1.weight": torch.zeros(256, 128)},
         "image": state | {"encoder.patch_embed.proj.weight": torch.zeros(128, 3, 16, 16)},
         "twice": state | {"module.encoder.norm.bias": torch.zeros(128)},
+        "cosine": state | {"encoder.blocks.0.attn.scale": torch.zeros(4, 1, 1)},
+        "learned": state | {"pos_embed": torch.zeros(1, 8, 128)},
         "scalar": state | {"encoder.norm.weight": torch.tensor(1.0)},
     }.items():
         torch.save(tensors, tmp_path / f"{file}.pth")
@@ -319,6 +323,15 @@ def test_what_does_not_fit_is_one_line(files, pretrained, tmp_path, name, change
     with pytest.raises(InputError, match=message) as error:
         load_initial(config, config.pretrain.init_from)
     assert "\n" not in str(error.value)
+
+
+def test_a_decoder_that_has_more_than_ours_is_left(pretrained, tmp_path):
+    scaled = as_mcg_nju(pretrained) | {"decoder.blocks.0.gamma_1": torch.ones(64)}
+    torch.save(scaled, tmp_path / "scaled.pth")
+    model = load_model(tmp_path / "scaled.pth")
+    assert not any(name.startswith(("self_view", "mask", "projector")) for name in model.parameters)
+    (left,) = {row.left for row in model.rows if row.tensor == "decoder.norm.bias"}
+    assert left == "self-view decoder: it has decoder.blocks.0.gamma_1, which ours has not"
 
 
 @pytest.mark.parametrize(
