@@ -199,15 +199,15 @@ def _problems(
 
 def _foreign(unknown: list[str]) -> dict[str, str]:
     """Parts that have more than ours: layer scales, cosine attention or learned positions, say."""
-    beginnings = {
-        "encoder": ("encoder.", "videomae.", "pos_embed"),
-        "self-view decoder": "decoder.",
-    }
+    starts = (
+        ("encoder", ("encoder.", "videomae.", "pos_embed")),
+        ("self-view decoder", ("decoder.",)),
+    )
     return {
         part: f"it has {name}, which ours has not"
-        for part, starts in beginnings.items()
+        for part, beginnings in starts
         for name in unknown
-        if name.startswith(starts)
+        if name.startswith(beginnings)
     }
 
 
