@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from flax import nnx
 from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEForVideoClassification
 
 from configs.mannequin import get_config
 from mv2mae_jax.data.splits import class_names
+from mv2mae_jax.interop.export import export
 from mv2mae_jax.interop.torch_dataset import VideoDataset
+from mv2mae_jax.model import build
+from mv2mae_jax.training.checkpoints import Checkpoints
+from mv2mae_jax.training.parameters import split
 
 SCRIPT = "examples/finetune_pytorch.py"
 SIZES = dict(  # of the mannequin's clips, and a model smaller than its own
@@ -41,8 +46,19 @@ def save_encoder(folder: Path, **sizes: int) -> VideoMAEForPreTraining:
     return model
 
 
+def export_encoder(folder: Path) -> VideoMAEForPreTraining:
+    """As `convert export` makes it, of the mannequin's model with initial values."""
+    config = get_config()
+    config.model.positions = "flattened"
+    _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
+    with Checkpoints(folder / "run") as checkpoints:
+        checkpoints.save(1, {"parameters": parameters}, config)
+    export(folder / "run", "huggingface", folder / "encoder")
+    return VideoMAEForPreTraining.from_pretrained(folder / "encoder")
+
+
 def test_a_classifier_comes_out(mannequin_dir: Path, tmp_path: Path):
-    pretrained = save_encoder(tmp_path / "encoder")
+    pretrained = export_encoder(tmp_path)
     words = [sys.executable, SCRIPT, "--encoder", tmp_path / "encoder", "--epochs=2"]
     words += ["--data-dir", mannequin_dir, "--learning-rate=1e-3", "--out", tmp_path / "out"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
