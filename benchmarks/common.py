@@ -24,6 +24,7 @@ def run(
     make_data_set: Callable[[Path, argparse.Namespace], None],
     measure: Callable[[argparse.Namespace], Report],
     show: Callable[[Report], None],
+    wrong: Callable[[Report], str] = lambda report: "",
 ) -> int:
     """Measures on `--data-dir`, or on a data set made for it; returns the exit code.
 
@@ -32,6 +33,7 @@ def run(
       make_data_set: makes one in a folder and points the arguments to it.
       measure: what goes into the JSON file.
       show: prints it for people.
+      wrong: says why it is not as it must be; empty if it is.
     """
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -44,6 +46,9 @@ def run(
     show(report)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if message := wrong(report):
+        print(f"error: {message}", file=sys.stderr)
+        return 1
     return 0
 
 
