@@ -1,6 +1,8 @@
 """What the benchmarks share: their course, a word about the machine, and a summary of numbers."""
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import platform
@@ -15,6 +17,9 @@ from ml_collections import ConfigDict
 
 from configs.base import get_config
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.interop.export import export
+from mv2mae_jax.training.checkpoints import Checkpoints
+from mv2mae_jax.training.parameters import Parameters
 
 Report = dict[str, Any]
 
@@ -60,6 +65,15 @@ def config(arguments: argparse.Namespace) -> ConfigDict:
     config.data.protocol = arguments.protocol
     config.data.threads = arguments.threads
     return config
+
+
+def export_parameters(config: ConfigDict, parameters: Parameters, folder: Path) -> Path:
+    """Exports parameters for Hugging Face, as those of a run; returns the export's folder."""
+    with Checkpoints(folder / "run") as checkpoints:
+        checkpoints.save(0, {"parameters": parameters}, config)
+    with contextlib.redirect_stdout(io.StringIO()):
+        export(folder / "run", "huggingface", folder / "exported")
+    return folder / "exported"
 
 
 def machine() -> dict[str, Any]:

@@ -5,10 +5,10 @@ python -m benchmarks.finetuning_parity --data-dir DIR --dataset ntu --protocol n
     --checkpoint runs/pretrain
 
 Here: the package's classifier, loss and step. There: Hugging Face's VideoMAEForVideoClassification
-as it is, with PyTorch's AdamW and VideoMAE's parameter groups, on the CPU. Both in float32, with
-Table 16's optimiser and augmentation, without drop path. Hugging Face's last norm has an eps of
-1e-5, ours VideoMAE's 1e-6. Exits with 1 if a loss differs by more than 1e-3, or a logit of the
-trained models by more than 1e-2. Without a data set it makes a small mannequin's.
+as it reads the exported weights, with PyTorch's AdamW and VideoMAE's parameter groups, on the CPU.
+Both in float32, with Table 16's optimiser and augmentation, without drop path. Hugging Face's last
+norm has an eps of 1e-5, ours VideoMAE's 1e-6. Exits with 1 if a loss differs by more than 1e-3, or
+a logit of the trained models by more than 1e-2. Without a data set it makes a small mannequin's.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import itertools
 import math
 import re
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,19 +26,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from einops import rearrange
 from flax import nnx
 from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 from tabulate import tabulate
-from transformers import VideoMAEConfig, VideoMAEForVideoClassification
+from transformers import VideoMAEForVideoClassification
 
 from benchmarks import common
 from configs.base import set_finetuning
 from mv2mae_jax.check import check
 from mv2mae_jax.data import loader, splits
 from mv2mae_jax.interop.initial import load_initial
-from mv2mae_jax.interop.videomae import name_table
 from mv2mae_jax.model import build
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.tasks.finetune import classification_loss
@@ -80,8 +79,9 @@ def measure(arguments: argparse.Namespace) -> common.Report:
         losses, trained = train_with_jax(config, parameters, batches)
         predict = jax.jit(lambda p, clips: definition.bind(p)(build.clip_patches(config, clips)))
         logits = np.asarray(predict(trained, held_out))
-    model = huggingface(config, classes)
-    model.load_state_dict(to_huggingface(parameters, config))
+    with tempfile.TemporaryDirectory() as folder:
+        exported = common.export_parameters(config, parameters, Path(folder))
+        model = VideoMAEForVideoClassification.from_pretrained(exported)
     their_losses = train_with_pytorch(config, model, batches)
     with torch.no_grad():
         their_logits = model.eval()(pixel_values(config, held_out)).logits.numpy()
@@ -186,42 +186,6 @@ def rate(config: ConfigDict, step: int) -> float:
         return peak * step / optimizer.warmup_epochs
     done = (step - optimizer.warmup_epochs) / (config.epochs - optimizer.warmup_epochs)
     return low + (peak - low) * (1 + math.cos(math.pi * done)) / 2
-
-
-def huggingface(config: ConfigDict, classes: int) -> VideoMAEForVideoClassification:
-    """Hugging Face's classifier of a config's sizes, with its own random weights."""
-    variant = VARIANTS[config.model.variant]
-    tubelet_size, *patch_size = config.model.patch_size
-    return VideoMAEForVideoClassification(
-        VideoMAEConfig(
-            image_size=config.data.image_size,
-            num_frames=config.data.num_frames,
-            tubelet_size=tubelet_size,
-            patch_size=patch_size,
-            hidden_size=variant.width,
-            num_hidden_layers=variant.depth,
-            num_attention_heads=variant.heads,
-            intermediate_size=4 * variant.width,
-            layer_norm_eps=1e-6,
-            use_mean_pooling=True,
-            num_labels=classes,  # type: ignore[call-arg]  # a field of all models
-        )
-    )
-
-
-def to_huggingface(parameters: Parameters, config: ConfigDict) -> dict[str, torch.Tensor]:
-    """Our classifier's parameters by Hugging Face's names, in its layout."""
-    frames, height, width = config.model.patch_size
-    sides = {"p0": frames, "p1": height, "p2": width}
-    table = name_table("huggingface", VARIANTS[config.model.variant].depth, 0)
-    state = {}
-    for theirs, (ours,) in table.items():
-        if ours in parameters:
-            value = np.array(parameters[ours]).T
-            if ours == "encoder.embed.kernel":
-                value = rearrange(value, "d (p0 p1 p2 c) -> d c p0 p1 p2", **sides)
-            state[theirs] = torch.from_numpy(np.ascontiguousarray(value))
-    return state
 
 
 def pixel_values(config: ConfigDict, clips: Clips) -> Float[torch.Tensor, "B T C H W"]:

@@ -4,8 +4,8 @@ import json
 import math
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
-import torch
 from flax import nnx
 
 from benchmarks import finetuning_parity as benchmark
@@ -69,14 +69,14 @@ def test_steps_are_pytorchs(words, pretrained, tmp_path, capsys):
 
 def test_what_differs_is_found(words, tmp_path, monkeypatch, capsys):
     """Colours in the other order: the same sizes, other numbers."""
-    right = benchmark.to_huggingface
+    right = benchmark.common.export_parameters
 
-    def mistaken(*arguments) -> dict[str, torch.Tensor]:
-        state = right(*arguments)
-        embedding = "videomae.embeddings.patch_embeddings.projection.weight"
-        return state | {embedding: state[embedding].flip(1)}
+    def mistaken(config, parameters, folder: Path) -> Path:
+        colours = jnp.reshape(parameters["encoder.embed.kernel"], (-1, 3, 128))
+        other = {"encoder.embed.kernel": colours[:, ::-1].reshape(-1, 128)}
+        return right(config, parameters | other, folder)
 
-    monkeypatch.setattr(benchmark, "to_huggingface", mistaken)
+    monkeypatch.setattr(benchmark.common, "export_parameters", mistaken)
     assert benchmark.main(words) == 1
     assert "error: the largest loss difference is" in capsys.readouterr().err
     assert (tmp_path / "parity.json").exists()

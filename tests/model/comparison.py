@@ -5,9 +5,10 @@ import re
 import numpy as np
 import torch
 from einops import rearrange
-from transformers import VideoMAEConfig
+from ml_collections import ConfigDict
+from transformers import VideoMAEConfig, VideoMAEForVideoClassification
 
-from mv2mae_jax.model.variants import Variant
+from mv2mae_jax.model.variants import VARIANTS, Variant
 
 RENAMED = (
     (r"^videomae\.embeddings\.patch_embeddings\.projection", "encoder.embed"),
@@ -98,3 +99,24 @@ def assert_same_parameters(ours: dict, theirs: dict, tolerance: float = 1e-5) ->
         expected = np.asarray(value)
         error = np.abs(np.asarray(ours[name]) - expected).max()
         assert error <= tolerance * np.abs(expected).max(), name
+
+
+def huggingface_classifier(config: ConfigDict, classes: int) -> VideoMAEForVideoClassification:
+    """Hugging Face's classifier of a config's sizes, with its own random weights."""
+    variant = VARIANTS[config.model.variant]
+    tubelet_size, *patch_size = config.model.patch_size
+    return VideoMAEForVideoClassification(
+        VideoMAEConfig(
+            image_size=config.data.image_size,
+            num_frames=config.data.num_frames,
+            tubelet_size=tubelet_size,
+            patch_size=patch_size,
+            hidden_size=variant.width,
+            num_hidden_layers=variant.depth,
+            num_attention_heads=variant.heads,
+            intermediate_size=4 * variant.width,
+            layer_norm_eps=1e-6,
+            use_mean_pooling=True,
+            num_labels=classes,
+        )
+    )

@@ -10,10 +10,9 @@ import pytest
 import torch
 from flax import nnx
 from ml_collections import ConfigDict
-from model.comparison import from_huggingface, randomize
+from model.comparison import from_huggingface, huggingface_classifier, randomize
 
 from benchmarks.finetuning_parity import (
-    huggingface,
     train_with_jax,
     train_with_pytorch,
     videomae_groups,
@@ -29,7 +28,7 @@ CLASSES, STEPS = 60, 5
 def test_rates_and_decays_of_every_parameter():
     """Read off the optimiser's updates: Adam turns a constant gradient into 1."""
     config = ntu60.get_config("finetune")
-    theirs = huggingface(config, CLASSES)
+    theirs = huggingface_classifier(config, CLASSES)
     expected = {}
     for group in videomae_groups(theirs, 0.9, 0.1):
         (ours,) = from_huggingface({group["name"]: group["params"][0]})
@@ -75,7 +74,7 @@ def test_five_steps_equal_pytorchs():
     config.batch_size, config.epochs, config.optimizer.warmup_epochs = 8, STEPS, 2.0
     config.optimizer.base_learning_rate = 0.032  # 1e-3 at this batch
     torch.manual_seed(0)
-    theirs = huggingface(config, CLASSES)
+    theirs = huggingface_classifier(config, CLASSES)
     for module in theirs.modules():
         if isinstance(module, torch.nn.LayerNorm):
             module.eps = 1e-6  # fc_norm ignores the config
