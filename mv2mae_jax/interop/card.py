@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -12,7 +11,7 @@ from mv2mae_jax.interop.files import CHECKPOINT, CROSS_VIEW_FILE, CROSS_VIEW_KEY
 from mv2mae_jax.model.variants import VARIANTS
 
 ABOUT = """\
-A {kind}, trained after *MV2MAE: Self-Supervised Video Pre-Training with Motion-Aware Multi-View
+A {kind} {origin} *MV2MAE: Self-Supervised Video Pre-Training with Motion-Aware Multi-View
 Masked Autoencoders* ([paper](https://openreview.net/forum?id=nqt35xJywK))."""
 
 LICENCE = """\
@@ -49,6 +48,7 @@ def model_card(origin: Origin, form: str, num_classes: int, results: Mapping[str
     config = origin.config
     title = f"MV2MAE, ViT-{config.model.variant}, {config.data.dataset or 'imported weights'}"
     kind = f"classifier of {num_classes} actions" if num_classes else "video encoder"
+    about = "trained after" if config.data.dataset else "from elsewhere, in the terms of"
     sections = {
         "Loading": LOADING[form],
         "Training": _table(_training(config)),
@@ -56,7 +56,11 @@ def model_card(origin: Origin, form: str, num_classes: int, results: Mapping[str
         "Classes": _list(origin.classes) if num_classes else "",
         "Licence": LICENCE,
     }
-    text = [_front_matter(config, form, num_classes), f"# {title}", ABOUT.format(kind=kind)]
+    text = [
+        _front_matter(config, form, num_classes),
+        f"# {title}",
+        ABOUT.format(kind=kind, origin=about),
+    ]
     text += [f"## {name}\n\n{section}" for name, section in sections.items() if section]
     return "\n\n".join(text) + "\n"
 
@@ -98,8 +102,7 @@ def _training(config: ConfigDict) -> dict[str, Any]:
             "motion weights": f"{config.objective.motion}, temperature "
             f"{config.objective.temperature:g}",
         }
-    started = Path(config.finetune.init_from).name  # the folder above is nobody's business
-    return facts | {"started from": started or "random values"}
+    return facts | {"started from": config.finetune.init_from or "random values"}
 
 
 def _measured(results: Mapping[str, Any]) -> dict[str, str]:

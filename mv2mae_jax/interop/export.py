@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
+from configs.base import get_config
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop.card import model_card
 from mv2mae_jax.interop.files import (
@@ -79,7 +80,7 @@ def export(
     starts = _ENCODER if encoder_only else _ENCODER_AND_HEAD if form == "onnx" else ("",)
     kept = {name: np.asarray(x) for name, x in parameters.items() if name.startswith(starts)}
     left = [name for name in parameters if name not in kept]
-    exported = Export(kept, Origin(config, read_classes(checkpoint)))
+    exported = Export(kept, Origin(_without_folders(config), read_classes(checkpoint)))
     _refuse(config, form, checkpoint)
     with new_folder(out) as folder:
         FORMATS[form](exported, folder)
@@ -111,6 +112,15 @@ def _refuse(config: ConfigDict, form: str, checkpoint: str | Path) -> None:
             f"{checkpoint} was trained with tubelets of {height} x {width} pixels, but the classes "
             f"of {form} know square ones only; use --format=pytorch"
         )
+
+
+def _without_folders(config: ConfigDict) -> ConfigDict:
+    """The config without the places of its machine, which are nobody's business elsewhere."""
+    config = ConfigDict(config)
+    config.data.data_dir = get_config().data.data_dir
+    for task in (config.pretrain, config.finetune):
+        task.init_from = Path(task.init_from).name
+    return config
 
 
 def _write_huggingface(exported: Export, folder: Path) -> None:
