@@ -105,8 +105,10 @@ def parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if not Path(args.config.partition(":")[0]).is_file():
         parser.error(f"--config {args.config}: no such file")
-    if not (args.encoder / "config.json").is_file():
-        parser.error(f"--encoder {args.encoder}: no config.json there")
+    if not (args.encoder / "model.safetensors").is_file():
+        parser.error(f"--encoder {args.encoder}: no model.safetensors there")
+    if args.out.exists():
+        parser.error(f"--out {args.out}: is there already")
     return args
 
 

@@ -93,7 +93,8 @@ def test_a_classifier_comes_out(mannequin_dir: Path, tmp_path: Path):
 )
 def test_another_encoder_is_one_line(tmp_path, monkeypatch, mannequin_dir, sizes, says):
     save_encoder(tmp_path / "encoder", **sizes)
-    words = ["--encoder", tmp_path / "encoder", "--data-dir", mannequin_dir, "--out", tmp_path]
+    words = ["--encoder", tmp_path / "encoder", "--data-dir", mannequin_dir]
+    words += ["--out", tmp_path / "out"]
     assert says in failure(monkeypatch, words).code
 
 
@@ -104,8 +105,15 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys):
     assert "no variant" in failure(monkeypatch, [*words, "--config=configs/ntu60.py:nope"]).code
     assert failure(monkeypatch, [*words, "--config=configs/nope.py"]).code == 2
     assert "configs/nope.py: no such file" in capsys.readouterr().err
-    assert failure(monkeypatch, ["--encoder", tmp_path, "--out", tmp_path]).code == 2
-    assert f"{tmp_path}: no config.json there" in capsys.readouterr().err
+    assert failure(monkeypatch, ["--encoder", tmp_path, "--out", tmp_path / "out"]).code == 2
+    assert f"{tmp_path}: no model.safetensors there" in capsys.readouterr().err
+
+
+def test_nothing_is_overwritten(tmp_path, monkeypatch, capsys):
+    save_encoder(tmp_path / "encoder")
+    words = ["--encoder", tmp_path / "encoder", "--out", tmp_path / "encoder"]
+    assert failure(monkeypatch, words).code == 2
+    assert "encoder: is there already" in capsys.readouterr().err
 
 
 def failure(monkeypatch: pytest.MonkeyPatch, words: list) -> SystemExit:

@@ -84,12 +84,15 @@ class FrozenEncoder:
         return np.concatenate(parts)
 
     def _checked(self, clips: Clips) -> Clips:
-        clips = np.asarray(clips)
+        try:
+            clips = np.asarray(clips)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise InputError(f"the encoder takes clips as one array ({error})") from error
         if clips.dtype == np.uint8 and clips.shape[1:] == self.clip_shape and len(clips):
             return clips
         shape = ", ".join(map(str, self.clip_shape))
         found = f"{clips.dtype} of shape {clips.shape}"
-        if clips.dtype != np.uint8 and np.issubdtype(clips.dtype, np.number) and clips.size:
+        if np.issubdtype(clips.dtype, np.floating) and clips.size:
             found += f" with values from {clips.min():g} to {clips.max():g}"
         raise InputError(
             f"the encoder takes one or more clips of bytes, uint8 from 0 to 255, of shape "
@@ -100,7 +103,7 @@ class FrozenEncoder:
 def load_encoder(
     path: str | Path, *, num_frames: int | None = None, image_size: int | None = None
 ) -> FrozenEncoder:
-    """The encoder of a run, of an export, or of VideoMAE's released weights.
+    """The encoder of a run, of an export, or of VideoMAE's released weights, in float32.
 
     Args:
       path: a work directory; a folder that `mv2mae_jax.convert export` wrote, or Hugging Face's; a
@@ -114,8 +117,12 @@ def load_encoder(
         such a size cannot be cut into its tubelets.
     """
     parameters, config, *_ = load_model(path)
-    config.data.num_frames = num_frames or config.data.num_frames
-    config.data.image_size = image_size or config.data.image_size
+    config.model.dtype = "float32"
+    for name, size in (("num_frames", num_frames), ("image_size", image_size)):
+        if size is not None:
+            if not isinstance(size, int | np.integer) or size < 1:
+                raise InputError(f"{name}={size}; it is a whole number, 1 or more")
+            config.data[name] = int(size)
     check_tubelets(config)
     return FrozenEncoder(config, parameters)
 

@@ -7,11 +7,11 @@ from typing import Any
 from ml_collections import ConfigDict
 from tabulate import tabulate
 
-from mv2mae_jax.interop.files import CHECKPOINT, CROSS_VIEW_FILE, CROSS_VIEW_KEY, Origin
+from mv2mae_jax.interop.files import CHECKPOINT_FILE, CROSS_VIEW_FILE, CROSS_VIEW_KEY, Origin
 from mv2mae_jax.model.variants import VARIANTS
 
 ABOUT = """\
-A {kind} {origin} *MV2MAE: Self-Supervised Video Pre-Training with Motion-Aware Multi-View
+A {kind} {trained} *MV2MAE: Self-Supervised Video Pre-Training with Motion-Aware Multi-View
 Masked Autoencoders* ([paper](https://openreview.net/forum?id=nqt35xJywK))."""
 
 LICENCE = """\
@@ -23,12 +23,12 @@ LOADING = {
 `from_pretrained` of `VideoMAEForPreTraining` loads an encoder with its self-view decoder, of
 `VideoMAEModel` what was exported with `--encoder-only`, of `VideoMAEForVideoClassification` a
 classifier. To fine-tune an encoder, add `use_mean_pooling=True` and `num_labels`. `pixel_values`
-are float clips [B, T, C, H, W], normalised as `preprocessor_config.json` says. The cross-view
+are float clips [B, T, C, H, W], normalised as `preprocessor_config.json` says. A cross-view
 decoder, for which transformers has no class, is in `{CROSS_VIEW_FILE}`. Norms here have an eps of
 1e-6; for `fc_norm` and `decoder.norm` transformers takes 1e-5, whatever its config says.""",
     "videomae": f"""\
-VideoMAE's fine-tuning program takes it as `--finetune {CHECKPOINT}`. Its tensors stand under
-`model`; the cross-view decoder, which that program does not know, under `{CROSS_VIEW_KEY}`.""",
+VideoMAE's fine-tuning program takes it as `--finetune {CHECKPOINT_FILE}`. Its tensors stand under
+`model`; a cross-view decoder, which that program does not know, under `{CROSS_VIEW_KEY}`.""",
     "pytorch": """\
 `mv2mae_jax.interop.pytorch.load` makes a PyTorch module of this folder.""",
     "onnx": """\
@@ -48,7 +48,7 @@ def model_card(origin: Origin, form: str, num_classes: int, results: Mapping[str
     config = origin.config
     title = f"MV2MAE, ViT-{config.model.variant}, {config.data.dataset or 'imported weights'}"
     kind = f"classifier of {num_classes} actions" if num_classes else "video encoder"
-    about = "trained after" if config.data.dataset else "from elsewhere, in the terms of"
+    trained = "trained after" if config.data.dataset else "from elsewhere, in the terms of"
     sections = {
         "Loading": LOADING[form],
         "Training": _table(_training(config)),
@@ -56,11 +56,8 @@ def model_card(origin: Origin, form: str, num_classes: int, results: Mapping[str
         "Classes": _list(origin.classes) if num_classes else "",
         "Licence": LICENCE,
     }
-    text = [
-        _front_matter(config, form, num_classes),
-        f"# {title}",
-        ABOUT.format(kind=kind, origin=about),
-    ]
+    about = ABOUT.format(kind=kind, trained=trained)
+    text = [_front_matter(config, form, num_classes), f"# {title}", about]
     text += [f"## {name}\n\n{section}" for name, section in sections.items() if section]
     return "\n\n".join(text) + "\n"
 
@@ -81,7 +78,7 @@ def _training(config: ConfigDict) -> dict[str, Any]:
     data, model, variant = config.data, config.model, VARIANTS[config.model.variant]
     facts = {
         "input": f"{data.num_frames} frames of {data.image_size} x {data.image_size} pixels, "
-        f"every {data.stride}th frame",
+        f"one of every {data.stride}",
         "encoder": f"{variant.depth} blocks, width {variant.width}, {variant.heads} heads, "
         f"tubelets of {' x '.join(map(str, model.patch_size))}, {model.positions} positions",
     }

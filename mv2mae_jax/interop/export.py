@@ -16,22 +16,21 @@ from configs.base import get_config
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop.card import model_card
 from mv2mae_jax.interop.files import (
-    CHECKPOINT,
+    CHECKPOINT_FILE,
     CROSS_VIEW_FILE,
     CROSS_VIEW_KEY,
-    ONNX_FILE,
-    ORIGIN_FILE,
     ORIGIN_KEY,
+    WEIGHTS_FILE,
     Origin,
-    new_folder,
     require,
-    write_safetensors,
-    write_torch,
 )
 from mv2mae_jax.interop.names import Tensors, to_tensors
+from mv2mae_jax.interop.writing import new_folder, write_safetensors, write_torch
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.workdir import read_classes
+
+ONNX_FILE = "encoder.onnx"
 
 _ENCODER = ("encoder.", "encoder_norm.")
 _ENCODER_AND_HEAD = (*_ENCODER, "norm.", "head.")
@@ -58,6 +57,11 @@ class Export(NamedTuple):
         """Classes of the classifier; 0 if there is none."""
         return self.parameters["head.bias"].size if "head.bias" in self.parameters else 0
 
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Of a safetensors file."""
+        return {ORIGIN_KEY: self.origin.to_json()}
+
 
 def export(
     checkpoint: str | Path, form: str, out: str | Path, *, encoder_only: bool = False
@@ -74,17 +78,25 @@ def export(
       InputError: there is no run, the folder is there already, what writes it is not installed, or
         the format would give other numbers.
     """
-    require("torch", f"--format={form}")
-    require("transformers", f"--format={form}")
+    write, packages = FORMATS[form]
+    for package in packages:
+        require(package, f"--format={form}")
     parameters, config = load_parameters(checkpoint)
+    _refuse(config, form, checkpoint)
     starts = _ENCODER if encoder_only else _ENCODER_AND_HEAD if form == "onnx" else ("",)
     kept = {name: np.asarray(x) for name, x in parameters.items() if name.startswith(starts)}
     left = [name for name in parameters if name not in kept]
     exported = Export(kept, Origin(_without_folders(config), read_classes(checkpoint)))
-    _refuse(config, form, checkpoint)
+    names = exported.origin.classes
+    if names and exported.num_classes not in (0, len(names)):
+        raise InputError(
+            f"{checkpoint} has {len(names)} names in classes.json for {exported.num_classes} "
+            "classes; the run's command writes it anew"
+        )
     with new_folder(out) as folder:
-        FORMATS[form](exported, folder)
-        card = model_card(exported.origin, form, exported.num_classes, _results(checkpoint))
+        write(exported, folder)
+        results = {} if encoder_only and left[-1].startswith("head.") else _results(checkpoint)
+        card = model_card(exported.origin, form, exported.num_classes, results)
         (folder / "README.md").write_text(card, encoding="utf-8")
         files = sorted(path.name for path in folder.iterdir())
     total = sum(x.size for x in kept.values())
@@ -92,7 +104,7 @@ def export(
     if left:
         why = "--encoder-only" if encoder_only else f"--format={form}"
         print(f"left by {why}: {len(left)} parameters from {left[0]} to {left[-1]}")
-    if exported.num_classes and not exported.origin.classes:
+    if exported.num_classes and not names:
         print(f"the classes have no names: {checkpoint} has no classes.json")
 
 
@@ -130,26 +142,26 @@ def _write_huggingface(exported: Export, folder: Path) -> None:
     tensors = to_tensors(exported.parameters, "huggingface", exported.patch_size)
     cross_view = _only_cross_view(tensors)
     own = {name: value for name, value in tensors.items() if name not in cross_view}
-    write_safetensors(folder / "model.safetensors", own)
+    write_safetensors(folder / WEIGHTS_FILE, own, exported.metadata)
     if cross_view:
-        write_safetensors(folder / CROSS_VIEW_FILE, cross_view)
+        write_safetensors(folder / CROSS_VIEW_FILE, cross_view, {})
     VideoMAEConfig(**_huggingface_fields(exported)).save_pretrained(folder)
     processor = _image_processor(config)
     (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n")
-    (folder / ORIGIN_FILE).write_text(exported.origin.to_json() + "\n", encoding="utf-8")
 
 
 def _write_videomae(exported: Export, folder: Path) -> None:
     tensors = _mcg_nju_tensors(exported)
     cross_view = _only_cross_view(tensors)
     model = {name: value for name, value in tensors.items() if name not in cross_view}
-    content = {"model": model, ORIGIN_KEY: exported.origin.to_json()}
-    write_torch(folder / CHECKPOINT, content | ({CROSS_VIEW_KEY: cross_view} if cross_view else {}))
+    content: dict[str, Any] = {"model": model, **exported.metadata}
+    write_torch(
+        folder / CHECKPOINT_FILE, content | ({CROSS_VIEW_KEY: cross_view} if cross_view else {})
+    )
 
 
 def _write_pytorch(exported: Export, folder: Path) -> None:
-    write_safetensors(folder / "model.safetensors", _mcg_nju_tensors(exported))
-    (folder / ORIGIN_FILE).write_text(exported.origin.to_json() + "\n", encoding="utf-8")
+    write_safetensors(folder / WEIGHTS_FILE, _mcg_nju_tensors(exported), exported.metadata)
 
 
 def _write_onnx(exported: Export, folder: Path) -> None:
@@ -160,11 +172,18 @@ def _write_onnx(exported: Export, folder: Path) -> None:
     onnx.write_onnx(module, config, folder / ONNX_FILE)
 
 
-FORMATS: dict[str, Callable[[Export, Path], None]] = {
-    "huggingface": _write_huggingface,
-    "videomae": _write_videomae,
-    "pytorch": _write_pytorch,
-    "onnx": _write_onnx,
+class Format(NamedTuple):
+    """How a folder is written, and by which packages."""
+
+    write: Callable[[Export, Path], None]
+    packages: tuple[str, ...]
+
+
+FORMATS = {
+    "huggingface": Format(_write_huggingface, ("torch", "transformers", "safetensors")),
+    "videomae": Format(_write_videomae, ("torch",)),
+    "pytorch": Format(_write_pytorch, ("safetensors",)),
+    "onnx": Format(_write_onnx, ("torch", "onnx", "onnxscript")),
 }
 
 
@@ -239,5 +258,8 @@ def _results(checkpoint: str | Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in ("probe.json", "results.json"):
         file = Path(checkpoint) / name
-        found |= json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        try:
+            found |= json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{file} is damaged ({error}); test the run again") from error
     return found

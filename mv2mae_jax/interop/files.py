@@ -1,4 +1,4 @@
-"""Files of weights: what is in them, and writing them.
+"""Reading files of weights.
 
 MCG-NJU's programs and this package's exports to them are pickles of PyTorch's; Hugging Face's are a
 folder with `config.json` and safetensors. What they cannot say, an export says besides: the
@@ -8,9 +8,8 @@ cross-view decoder, the config of the run and the names of the classes.
 import argparse
 import importlib.util
 import json
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,12 +22,13 @@ from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop.names import Tensors
 
 TORCH_FILES = (".pth", ".pt", ".bin")
-CHECKPOINT = "checkpoint.pth"  # of an export to MCG-NJU's programs
-ONNX_FILE = "encoder.onnx"
-FOLDER_FILES = ("model.safetensors", "pytorch_model.bin", CHECKPOINT)
+WEIGHTS_FILE = "model.safetensors"
+CHECKPOINT_FILE = "checkpoint.pth"  # of an export to MCG-NJU's programs
+FOLDER_FILES = (WEIGHTS_FILE, "pytorch_model.bin", CHECKPOINT_FILE)
 OPTIONS_FILE = "config.json"  # Hugging Face's
 CROSS_VIEW_FILE = "cross_view_decoder.safetensors"
 CROSS_VIEW_KEY = "cross_view_decoder"
+ORIGIN_KEY = "mv2mae"  # in a .pth, and in the metadata of safetensors
 DTYPES = {  # of safetensors
     "F64": np.float64,
     "F32": np.float32,
@@ -39,8 +39,7 @@ DTYPES = {  # of safetensors
     "U8": np.uint8,
     "BOOL": np.bool_,
 }
-ORIGIN_FILE = "mv2mae.json"
-ORIGIN_KEY = "mv2mae"
+FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 class Origin(NamedTuple):
@@ -58,7 +57,7 @@ class Stored(NamedTuple):
     """What a file or folder of weights holds.
 
     Attributes:
-      tensors: by their names there, float32.
+      tensors: by their names there, floating point as float32.
       options: the model's `config.json` of Hugging Face's; empty without one.
       origin: of an export of this package.
     """
@@ -80,62 +79,16 @@ def read_stored(path: str | Path) -> Stored:
     path = Path(path)
     file = _weights_file(path)
     require("torch" if file.suffix in TORCH_FILES else "safetensors", file)
-    options: dict[str, Any] = {}
-    origin = None
-    if file.suffix in TORCH_FILES:
-        content = _read_torch(file)
-        tensors = _arrays(_nested(_nested(content, "model"), "module"))
-        tensors |= _arrays(content.get(CROSS_VIEW_KEY))
-        if isinstance(content.get(ORIGIN_KEY), str):
-            origin = _origin(content[ORIGIN_KEY], path)
-    else:
-        tensors = _read_safetensors(file)
-    if path.is_dir():
+    try:
+        tensors, said = _read_torch(file) if file.suffix in TORCH_FILES else _read_safetensors(file)
         if (path / CROSS_VIEW_FILE).exists():
-            tensors |= _read_safetensors(path / CROSS_VIEW_FILE)
-        if (path / ORIGIN_FILE).exists():
-            origin = _origin(_text(path / ORIGIN_FILE), path / ORIGIN_FILE)
-        if (path / OPTIONS_FILE).exists():
-            options = _json(_text(path / OPTIONS_FILE), path / OPTIONS_FILE)
-    return Stored(tensors, options, origin)
-
-
-@contextmanager
-def new_folder(out: str | Path) -> Iterator[Path]:
-    """A folder to write into, which is called `out` when all is written, and else disappears.
-
-    Raises:
-      InputError: there is something of that name, which nothing here overwrites.
-    """
-    path = Path(out)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError(f"{path} is there already; choose another --out")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
-        partial = Path(folder) / "partial"  # a directory with the usual permissions
-        partial.mkdir()
-        yield partial
-        partial.replace(path)
-
-
-def write_safetensors(file: Path, tensors: Tensors) -> None:
-    """Writes tensors as transformers reads them."""
-    from safetensors.numpy import save_file
-
-    whole = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    save_file(whole, file, metadata={"format": "pt"})
-
-
-def write_torch(file: Path, content: Mapping[str, Any]) -> None:
-    """Writes a pickle of PyTorch's, of plain values and dicts of arrays, which become tensors."""
-    import torch
-
-    def as_torch(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: as_torch(x) for key, x in value.items()}
-        return torch.tensor(value) if isinstance(value, np.ndarray) else value
-
-    torch.save(as_torch(content), file)
+            tensors |= _read_safetensors(path / CROSS_VIEW_FILE)[0]
+        options = path / OPTIONS_FILE
+        text = options.read_text(encoding="utf-8") if path.is_dir() and options.exists() else "{}"
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error})") from error
+    origin = _origin(said, file) if said is not None else None
+    return Stored(dict(sorted(tensors.items())), _json(text, options), origin)
 
 
 def require(package: str, what: str | Path) -> None:
@@ -145,10 +98,13 @@ def require(package: str, what: str | Path) -> None:
       InputError: the package is not there.
     """
     if importlib.util.find_spec(package) is None:
-        raise InputError(f"{what} needs {package}, not installed: pip install -e '.[torch]'")
+        extra = "onnx" if package.startswith("onnx") else "torch"
+        raise InputError(f"{what} needs {package}, not installed: pip install -e '.[{extra}]'")
 
 
 def _weights_file(path: Path) -> Path:
+    if re.match(r"https?:", str(path)):
+        raise InputError(f"{path} is not on this machine; download it first")
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     if path.is_dir():
@@ -167,75 +123,79 @@ def _weights_file(path: Path) -> Path:
     return path
 
 
-def _read_torch(file: Path) -> dict[str, Any]:
+def _read_torch(file: Path) -> tuple[Tensors, str | None]:
+    """The tensors, and what the file says of its origin."""
     import torch
 
     try:
         # MCG-NJU's programs save their command line too: a plain object of numbers and strings.
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
     except Exception as error:  # what is no pickle fails in any way
         raise InputError(
             f"{file} is damaged or holds more than plain weights, which is never unpickled; save "
             "its state_dict alone"
         ) from error
-    return content if isinstance(content, dict) else {}
+    content = content if isinstance(content, Mapping) else {}
+    weights = content
+    for key in ("model", "module", "state_dict"):
+        weights = weights[key] if isinstance(weights.get(key), Mapping) else weights
+    tensors: Tensors = {}
+    for name, value in (*weights.items(), *dict(content.get(CROSS_VIEW_KEY) or {}).items()):
+        if isinstance(value, torch.Tensor):
+            tensors[str(name)] = _from_torch(str(name), value, file)
+    return tensors, content.get(ORIGIN_KEY)
 
 
-def _read_safetensors(file: Path) -> Tensors:
+def _from_torch(name: str, value: Any, file: Path) -> np.ndarray:
+    try:
+        value = value.detach()
+        return (value.float() if value.is_floating_point() else value).numpy()
+    except (TypeError, RuntimeError, NotImplementedError) as error:  # sparse, or without values
+        raise InputError(f"{file} has {name} in a form that is not read ({error})") from error
+
+
+def _read_safetensors(file: Path) -> tuple[Tensors, str | None]:
+    """The tensors, and what the file says of its origin."""
     # The package's readers for NumPy know no bfloat16; PyTorch's and jax's bring these along.
-    from safetensors import SafetensorError, deserialize
+    from safetensors import SafetensorError, deserialize, safe_open
 
     try:
+        with safe_open(file, framework="np") as opened:
+            said = (opened.metadata() or {}).get(ORIGIN_KEY)
         stored = deserialize(file.read_bytes())
-    except (SafetensorError, OSError) as error:
+    except SafetensorError as error:
         raise InputError(f"{file} is damaged ({error})") from error
     tensors = {}
     for name, tensor in stored:
         if tensor["dtype"] not in DTYPES:
             raise InputError(f"{file} has {name} in {tensor['dtype']}; save it in float32")
-        flat = np.frombuffer(tensor["data"], DTYPES[tensor["dtype"]])
-        tensors[name] = flat.reshape(tensor["shape"]).astype(np.float32)
-    return tensors
+        dtype = DTYPES[tensor["dtype"]]
+        value = np.frombuffer(tensor["data"], dtype).reshape(tensor["shape"])
+        tensors[name] = value.astype(np.float32) if tensor["dtype"] in FLOATS else value
+    return tensors, said
 
 
-def _nested(content: dict[str, Any], key: str) -> dict[str, Any]:
-    """What is below the key, or the content itself if nothing is."""
-    return content[key] if isinstance(content.get(key), dict) else content
-
-
-def _arrays(content: Any) -> Tensors:
-    """The tensors among what a file holds, as float32."""
-    import torch
-
-    tensors = content.items() if isinstance(content, dict) else ()
-    return {
-        str(name): value.detach().float().numpy()
-        for name, value in tensors
-        if isinstance(value, torch.Tensor)
-    }
-
-
-def _text(file: Path) -> str:
-    return file.read_text(encoding="utf-8", errors="replace")
-
-
-def _origin(text: str, where: Path) -> Origin:
-    stored = _json(text, where)
-    config = get_config()
+def _origin(text: Any, where: Path) -> Origin:
+    stored = _json(str(text), where)
+    config, classes = get_config(), stored.get("classes")
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise InputError(f"{where} says of its origin what no export does: classes are {classes!r}")
     try:
         config.update(ConfigDict(stored["config"]))
-        return Origin(config, tuple(map(str, stored["classes"])))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{where} does not say its origin as exports do ({type(error).__name__}: {error})"
+            f"{where} says of its origin what no export does ({type(error).__name__}: {error})"
         ) from error
+    return Origin(config, tuple(classes))
 
 
 def _json(text: str, where: Path) -> dict[str, Any]:
     try:
         stored = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is not JSON ({error})") from error
     if not isinstance(stored, dict):
         raise InputError(f"{where} is not a JSON object")

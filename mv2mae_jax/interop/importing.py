@@ -3,12 +3,11 @@
 import json
 from pathlib import Path
 
-from etils import epath
 from tabulate import tabulate
 
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.interop.files import new_folder
 from mv2mae_jax.interop.models import Model, Row, load_model
+from mv2mae_jax.interop.writing import new_folder
 from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.workdir import IMPORT_REPORT, write_classes, write_config
 
@@ -22,10 +21,10 @@ def import_weights(source: str | Path, out: str | Path) -> None:
     Raises:
       InputError: as `load_model`; or `out` is there already.
     """
-    if (epath.Path(source) / "checkpoints").exists():
+    if (Path(source) / "checkpoints").exists():
         raise InputError(f"{source} is a work directory already; nothing to import")
+    model = load_model(source)
     with new_folder(out) as folder:
-        model = load_model(source)
         with Checkpoints(folder) as checkpoints:
             checkpoints.save(0, {"parameters": model.parameters}, model.config)
         write_config(folder, model.config)

@@ -5,6 +5,7 @@ or it is refused; decoders and a classifier are taken if they are whole, and wha
 tensor is told.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from etils import epath
 from flax import nnx
 from ml_collections import ConfigDict
 
@@ -78,27 +78,34 @@ def load_model(path: str | Path) -> Model:
     Raises:
       InputError: nothing can be read there, or its encoder is not one of this package's.
     """
-    if (epath.Path(path) / "checkpoints").exists():
+    if (Path(path) / "checkpoints").exists():
         trained, config = load_parameters(path)
         rows = [Row(name, tuple(x.shape), (name,), "") for name, x in trained.items()]
         return Model(trained, config, read_classes(path), rows)
     stored = read_stored(path)
+    try:
+        return _model(stored)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _model(stored: Stored) -> Model:
     tensors = {in_full(name): value for name, value in stored.tensors.items()}
     if len(tensors) < len(stored.tensors):
         twice = Counter(map(in_full, stored.tensors)).most_common(1)[0][0]
-        raise InputError(f"{path} has two tensors that are {twice}; save one model's state_dict")
-    naming, patch_size = _naming(tensors, path)
+        raise InputError(f"two tensors are {twice}; save one model's state_dict")
+    naming, patch_size = _naming(tensors)
     table = name_table(naming, tensors)
     parameters = from_tensors(tensors, table)
     if stored.origin:
         config, classes = stored.origin
     else:
-        config, classes = _config(stored, parameters, patch_size, path), _classes(stored.options)
-    check(config)
+        config, classes = _config(stored.options, parameters, patch_size), _classes(stored.options)
+    _check(config)
     unknown = sorted(tensors.keys() - table.keys())
     problems = _problems(parameters, config, stored.options) | _foreign(unknown)
     if "encoder" in problems:
-        raise InputError(f"{path} has another encoder than this package: {problems['encoder']}")
+        raise InputError(f"another encoder than this package's: {problems['encoder']}")
     rows = [
         Row(name, tuple(value.shape), *_fate(table.get(in_full(name), ()), problems))
         for name, value in stored.tensors.items()
@@ -109,7 +116,11 @@ def load_model(path: str | Path) -> Model:
         if not row.left
         for name in row.parameters
     }
-    return Model(taken, config, classes if "head.bias" in taken else (), rows)
+    if "head.bias" not in taken:
+        classes = ()
+    elif classes and len(classes) != len(taken["head.bias"]):
+        raise InputError(f"{len(classes)} names for the {len(taken['head.bias'])} classes")
+    return Model(taken, config, classes, rows)
 
 
 def left_because(rows: list[Row]) -> dict[str, list[str]]:
@@ -121,30 +132,45 @@ def left_because(rows: list[Row]) -> dict[str, list[str]]:
     return reasons
 
 
-def _naming(tensors: Tensors, path: str | Path) -> tuple[str, PatchSize]:
+def _naming(tensors: Tensors) -> tuple[str, PatchSize]:
     """Whose names these are, and the frames, height and width of a tubelet."""
     for naming, names in NAMINGS.items():
         embed = tensors.get(f"{names.modules['encoder.embed']}.weight")
         if embed is not None and embed.ndim == 5:
             return naming, embed.shape[2:]
-    raise InputError(f"{path} holds no VideoMAE encoder, neither MCG-NJU's nor Hugging Face's")
+    found = ", ".join(sorted(tensors)[:3]) or "none"
+    raise InputError(
+        f"no VideoMAE encoder, neither MCG-NJU's nor Hugging Face's, is among its tensors: {found}"
+        + (", ..." if len(tensors) > 3 else "")
+    )
 
 
-def _config(
-    stored: Stored, parameters: Tensors, patch_size: PatchSize, path: str | Path
-) -> ConfigDict:
-    """What can be told of a VideoMAE that was trained elsewhere, in our words."""
-    options = stored.options
-    activation = options.get("hidden_act", "gelu")
-    if activation != "gelu":
-        raise InputError(f"{path} has hidden_act={activation}; only gelu is known here")
+def _config(options: Mapping[str, Any], parameters: Tensors, patch_size: PatchSize) -> ConfigDict:
+    """What can be told of a VideoMAE that was trained elsewhere, in our words.
+
+    Raises:
+      InputError: it is none, or not one of our variants, or its options belong to other weights.
+    """
+    width = parameters["encoder.embed.kernel"].shape[1]
+    frames, height, _ = patch_size
+    for field, value in {
+        "model_type": "videomae",
+        "hidden_act": "gelu",
+        "hidden_size": width,
+        "tubelet_size": frames,
+        "patch_size": height,
+    }.items():
+        if options.get(field, value) != value:
+            raise InputError(f"config.json has {field}={options[field]}, its weights {value}")
     config = get_config()
     set_method(config, "videomae")
-    config.model.variant = _variant(parameters, options, path)
+    config.model.variant = _variant(width, parameters, options)
     config.model.patch_size = patch_size
-    # All released weights are for this size; positions are not among them, so others work too.
-    config.data.image_size = _count(options, "image_size", 224, path)
-    config.data.num_frames = _count(options, "num_frames", 16, path)
+    config.model.dtype = "float32"
+    # All released weights are for 16 frames of 224 pixels. Positions are not among them: others
+    # work too.
+    config.data.num_frames = _count(options, "num_frames", 16 // frames * frames)
+    config.data.image_size = _count(options, "image_size", 224 // height * height)
     config.data.dataset = config.data.protocol = ""
     config.task = "finetune" if "head.bias" in parameters else "pretrain"
     if not options.get("norm_pix_loss", True):
@@ -152,28 +178,31 @@ def _config(
     return config
 
 
-def _variant(parameters: Tensors, options: Mapping[str, Any], path: str | Path) -> str:
+def _variant(width: int, parameters: Tensors, options: Mapping[str, Any]) -> str:
     """The variant with this encoder; its heads can be told from Hugging Face's config alone."""
-    sizes = {
-        "width": parameters["encoder.embed.kernel"].shape[1],
-        "depth": depth(parameters, "encoder.blocks"),
-    }
+    sizes = {"width": width, "depth": depth(parameters, "encoder.blocks")}
     if "num_attention_heads" in options:
-        sizes["heads"] = _count(options, "num_attention_heads", 0, path)
+        sizes["heads"] = _count(options, "num_attention_heads", 0)
     for name, variant in VARIANTS.items():
         if all(getattr(variant, field) == size for field, size in sizes.items()):
             return name
     theirs = ", ".join(f"{field} {size}" for field, size in sizes.items())
-    raise InputError(
-        f"{path} has an encoder of {theirs}; none of mv2mae_jax/model/variants.py is like that"
-    )
+    raise InputError(f"an encoder of {theirs}; none of mv2mae_jax/model/variants.py is like that")
 
 
-def _count(options: Mapping[str, Any], field: str, default: int, path: str | Path) -> int:
+def _count(options: Mapping[str, Any], field: str, default: int) -> int:
     value = options.get(field, default)
     if not isinstance(value, int):
-        raise InputError(f"{path}/config.json has {field}={value}; it is a number")
+        raise InputError(f"config.json has {field}={value}; it is a whole number")
     return value
+
+
+def _check(config: ConfigDict) -> None:
+    """As `check`; what comes from elsewhere may have anything for a value."""
+    try:
+        check(config)
+    except (TypeError, AttributeError, ArithmeticError) as error:
+        raise InputError(f"its config is not this package's ({error})") from error
 
 
 def _problems(
@@ -190,6 +219,8 @@ def _problems(
         elif wrong := sorted(name for name in there if there[name] != expected.get(name)):
             ours = expected.get(wrong[0], "nothing of that name")
             problems[part] = f"{wrong[0]} is of shape {there[wrong[0]]}, here {ours}"
+    if "classifier" not in problems and not parameters["head.bias"].size:
+        problems["classifier"] = "it has no classes"
     heads = VARIANTS[config.model.variant].decoder_heads
     if options.get("decoder_num_attention_heads", heads) != heads:
         theirs = options["decoder_num_attention_heads"]
@@ -198,17 +229,14 @@ def _problems(
 
 
 def _foreign(unknown: list[str]) -> dict[str, str]:
-    """Parts that have more than ours: layer scales, cosine attention or learned positions, say."""
-    starts = (
-        ("encoder", ("encoder.", "videomae.", "pos_embed")),
-        ("self-view decoder", ("decoder.",)),
-    )
-    return {
-        part: f"it has {name}, which ours has not"
-        for part, beginnings in starts
-        for name in unknown
-        if name.startswith(beginnings)
-    }
+    """Parts that have more than ours: layer scales, cosine attention, more tokens or positions."""
+    problems = {}
+    for name in unknown:
+        if name.startswith("decoder."):
+            problems["self-view decoder"] = f"it has {name}, which ours has not"
+        elif name.startswith(("encoder.", "videomae.")) or re.search("token|embed|pos_", name):
+            problems["encoder"] = f"it has {name}, which ours has not"
+    return problems
 
 
 def _shapes(parameters: Tensors, config: ConfigDict) -> dict[str, Shape]:
@@ -237,5 +265,9 @@ def _fate(parameters: tuple[str, ...], problems: Mapping[str, str]) -> tuple[tup
 
 def _classes(options: Mapping[str, Any]) -> tuple[str, ...]:
     """Names as Hugging Face's config has them."""
-    names = options.get("id2label", {})
-    return tuple(str(names[key]) for key in sorted(names, key=int)) if names else ()
+    names = options.get("id2label") or {}
+    if not isinstance(names, dict) or names.keys() != {str(n) for n in range(len(names))}:
+        raise InputError("config.json has an id2label that does not number its names from 0")
+    if not all(isinstance(name, str) for name in names.values()):
+        raise InputError("config.json has an id2label with names that are no text")
+    return tuple(names[str(n)] for n in range(len(names)))

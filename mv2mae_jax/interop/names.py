@@ -180,6 +180,10 @@ def from_tensors(tensors: Tensors, table: Mapping[str, tuple[str, ...]]) -> Tens
         value = tensors[theirs]
         if value.ndim == 0 or value.shape[0] % len(names):
             raise InputError(f"{theirs} of shape {value.shape} is not a VideoMAE's")
+        if value.dtype != np.float32:
+            raise InputError(f"{theirs} is {value.dtype}; save it in float32")
+        if not np.isfinite(value).all():
+            raise InputError(f"{theirs} has numbers that are not finite")
         parts = np.split(value, len(names))
         parameters |= {ours: _in_our_layout(ours, x) for ours, x in zip(names, parts, strict=True)}
     return parameters

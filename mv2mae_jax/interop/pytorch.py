@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.interop.files import ORIGIN_FILE, read_stored
+from mv2mae_jax.interop.files import read_stored
 from mv2mae_jax.interop.names import PatchSize, Tensors
 from mv2mae_jax.model.positions import Grid, position_table, tubelet_grid
 from mv2mae_jax.model.variants import VARIANTS, Variant
@@ -346,10 +346,10 @@ def load(folder: str | Path) -> Exported:
       InputError: the folder has no weights, or not such an export's.
     """
     stored = read_stored(folder)
-    if stored.origin is None:
+    if stored.origin is None or stored.options:
         raise InputError(
-            f"{folder} has no {ORIGIN_FILE}, which says what the weights are of; give a folder "
-            "that `convert export --format pytorch` wrote"
+            f"{folder} is not what `convert export --format pytorch` writes; for another model's "
+            "weights, import them and export that"
         )
     try:
         return build(stored.origin.config, stored.tensors)
@@ -391,6 +391,8 @@ def _arguments(config: ConfigDict) -> tuple[Variant, Grid, PatchSize, str]:
         model, data = config.model, config.data
         patch_size = tuple(model.patch_size)
         grid = tubelet_grid(data.num_frames, data.image_size, patch_size)
+        if min(grid) < 1:
+            raise ValueError(f"{data.num_frames} frames of {data.image_size} pixels")
         return VARIANTS[model.variant], grid, patch_size, model.positions
     except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise InputError(f"the run's config is not this package's ({error})") from error

@@ -34,6 +34,7 @@ FREE_FIELDS = (
 CURES = ("optimizer.", "model.dtype")
 
 CLASSES = "classes.json"
+_WRITTEN = "the run's command, started again, writes it anew"
 IMPORT_REPORT = "import.json"  # of weights from elsewhere, which no run here has trained
 
 
@@ -83,9 +84,23 @@ def write_classes(workdir: Path, names: tuple[str, ...]) -> None:
 
 
 def read_classes(workdir: str | Path) -> tuple[str, ...]:
-    """The names of a classifier's classes; none if they are not there."""
+    """The names of a classifier's classes; none if they are not there.
+
+    Raises:
+      InputError: the file is damaged.
+    """
     file = Path(workdir) / CLASSES
-    return tuple(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else ()
+    if not file.exists():
+        return ()
+    try:
+        names = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(
+            f"{file} is damaged ({error}); the run's command writes it anew"
+        ) from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{file} is not a list of names; the run's command writes it anew")
+    return tuple(names)
 
 
 def write_parameter_overview(workdir: Path, parameters: Parameters) -> None:

@@ -52,18 +52,18 @@ def test_a_pretrained_encoder_from_its_work_directory(tmp_path):
     ("clips", "found"),
     [
         (CLIPS / np.float32(255), "float32 of shape .* with values from 0 to 1"),
-        (CLIPS.astype(np.int64), "int64 of shape .* from 0 to 255"),
+        (CLIPS.astype(np.int64), r"int64 of shape \(3, 4"),
         (CLIPS[:, :2], r"uint8 of shape \(3, 2, 16, 16, 3\)"),
         (CLIPS[0], r"uint8 of shape \(4, 16, 16, 3\)"),
+        ([CLIPS[0], CLIPS[0, :2]], ""),
         (CLIPS[:0], r"uint8 of shape \(0, 4"),
     ],
 )
 def test_other_clips_are_refused(clips: np.ndarray, found: str):
     config = small_config()
     _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
-    with pytest.raises(
-        InputError, match=rf"uint8 from 0 to 255, of shape \(B, 4, 16, 16, 3\).*not {found}"
-    ):
+    message = rf"uint8 from 0 to 255, of shape \(B, 4, 16, 16, 3\).*not {found}"
+    with pytest.raises(InputError, match=message if found else "as one array"):
         FrozenEncoder(config, parameters).encode(clips)
 
 
@@ -78,6 +78,25 @@ def test_any_number_of_clips_gives_the_same_features():
     alone = np.concatenate([encoder.encode(clip[None]) for clip in many])
     np.testing.assert_allclose(encoder.encode(many), alone, atol=1e-6)
     assert encoder.tokens(many).shape == (CLIPS_AT_ONCE + 3, 8, 128)
+
+
+def test_the_size_of_clips_is_another_and_a_possible_one(tmp_path):
+    """In float32, whatever the run's activities were."""
+    config = small_config()
+    config.model.dtype = "bfloat16"
+    _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, {"parameters": parameters}, config)
+    larger = mv2mae_jax.load_encoder(tmp_path, num_frames=np.int64(6), image_size=24)
+    assert larger.clip_shape == (6, 24, 24, 3)
+    config.model.dtype = "float32"
+    expected = FrozenEncoder(config, parameters).encode(CLIPS)
+    np.testing.assert_array_equal(mv2mae_jax.load_encoder(tmp_path).encode(CLIPS), expected)
+    for sizes in ({"num_frames": 0}, {"image_size": -8}, {"image_size": "16"}, {"num_frames": 4.0}):
+        with pytest.raises(InputError, match="it is a whole number, 1 or more"):
+            mv2mae_jax.load_encoder(tmp_path, **sizes)
+    with pytest.raises(InputError, match="not a multiple of the tubelet's 8"):
+        mv2mae_jax.load_encoder(tmp_path, image_size=20)
 
 
 def test_no_checkpoint_is_one_line(tmp_path):

@@ -1,6 +1,7 @@
 """Weights to PyTorch and back, from real runs on the mannequin."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -218,7 +219,7 @@ def test_load_encoder_reads_them_all(runs, run, tmp_path):
     expected = mv2mae_jax.load_encoder(runs / "pretrain").encode(CLIPS)
     for form in FORMATS:
         assert run("export", runs / "pretrain", tmp_path / form, f"--format={form}")[0] == 0
-    for path in (*FORMATS, "videomae/checkpoint.pth"):
+    for path in (*FORMATS, "videomae/checkpoint.pth", "pytorch/model.safetensors"):
         features = mv2mae_jax.load_encoder(tmp_path / path).encode(CLIPS)
         np.testing.assert_array_equal(features, expected, err_msg=path)
 
@@ -292,6 +293,11 @@ def test_what_the_formats_cannot_express_is_refused(runs, run, tmp_path):
         assert "model.positions=separable" in printed and "--format=pytorch" in printed
         assert not (tmp_path / "out").exists()
     assert run("export", tmp_path / "separable", tmp_path / "out", "--format=pytorch")[0] == 0
+    expected = mv2mae_jax.load_encoder(tmp_path / "separable").encode(CLIPS)
+    for path in ("out", "out/model.safetensors"):  # a file by itself says its positions too
+        np.testing.assert_array_equal(
+            mv2mae_jax.load_encoder(tmp_path / path).encode(CLIPS), expected
+        )
     code, printed = run("export", runs / "pretrain", tmp_path / "out", "--format=pytorch")
     assert code == 1 and "is there already; choose another --out" in printed
 
@@ -320,3 +326,55 @@ def test_an_imported_classifier_of_unknown_data_is_not_tested(run, tmp_path):
     assert load_model(tmp_path / "out").classes == ("run", "sit", "stand")
     with pytest.raises(InputError, match="do not say which data they were trained on"):
         evaluate(get_config("evaluate"), tmp_path / "out")
+
+
+def test_what_cannot_be_written(runs, run, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for out, message in (
+        ("file", "is there already"),
+        ("file/below", "cannot be written"),
+        ("dangling", "is there already"),
+        ("a" * 300, "cannot be written"),
+    ):
+        code, printed = run("export", runs / "pretrain", tmp_path / out, "--format=pytorch")
+        assert code == 1 and message in printed and printed.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file"]
+
+
+def test_a_full_disk_leaves_nothing(runs, tmp_path):
+    """A limit on the size of files stands for it."""
+    command = f"{sys.executable} -m mv2mae_jax.convert export --checkpoint {runs / 'pretrain'}"
+    for form in ("pytorch", "videomae"):
+        line = f"ulimit -f 500; {command} --format {form} --out {tmp_path / 'out'}"
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'out'} cannot be writ")
+        assert "Traceback" not in done.stderr
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("classes.json", "{broken", "classes.json is damaged"),
+        ("classes.json", "5", "classes.json is not a list of names"),
+        ("classes.json", '["a", "b"]', "2 names in classes.json for 12 classes"),
+        ("results.json", "[1", "results.json is damaged"),
+    ],
+)
+def test_a_damaged_work_directory(runs, run, tmp_path, file, text, message):
+    workdir = tmp_path / "run"
+    shutil.copytree(runs / "finetune", workdir)
+    (workdir / file).write_text(text)
+    code, printed = run("export", workdir, tmp_path / "out", "--format=pytorch")
+    assert code == 1 and message in printed and printed.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_card_is_of_what_is_there(runs, run, tmp_path):
+    options = ("--format=pytorch", "--encoder-only")
+    assert run("export", runs / "finetune", tmp_path / "encoder", *options)[0] == 0
+    card = (tmp_path / "encoder" / "README.md").read_text()
+    assert "A video encoder" in card
+    assert "top1" not in card and "## Classes" not in card

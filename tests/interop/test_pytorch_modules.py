@@ -19,8 +19,9 @@ from configs.base import get_config
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.interop import pytorch
-from mv2mae_jax.interop.files import ORIGIN_FILE, Origin, write_safetensors
+from mv2mae_jax.interop.files import ORIGIN_KEY, Origin, read_stored
 from mv2mae_jax.interop.names import to_tensors
+from mv2mae_jax.interop.writing import write_safetensors
 from mv2mae_jax.model import build
 from mv2mae_jax.model.masking import Mask
 from mv2mae_jax.model.variants import VARIANTS
@@ -170,8 +171,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name.removeprefix("encoder."): value
         for name, value in tensors_of(config, parameters).items()
     }
-    write_safetensors(folder / "model.safetensors", tensors)
-    (folder / ORIGIN_FILE).write_text(Origin(config, tuple("abcde")).to_json())
+    metadata = {ORIGIN_KEY: Origin(config, tuple("abcde")).to_json()}
+    write_safetensors(folder / "model.safetensors", tensors, metadata)
     return folder
 
 
@@ -198,18 +199,19 @@ def test_a_folder_is_loaded_without_jax(exported):
         ("", {"norm.bias": np.zeros(128)}, {}, "norm.bias is unknown among the weights"),
         ("", {"fc_norm.bias": np.zeros(64)}, {}, r"fc_norm.bias has shape \(64,\).* \(128,\)"),
         ("", {}, {"variant": "mighty"}, "config is not this package's.*mighty"),
-        ("", {}, {"patch_size": 7}, "does not say its origin.*patch_size"),
-        ("", {}, None, f"has no {ORIGIN_FILE}.*convert export --format pytorch"),
+        ("", {}, {"patch_size": 7}, "says of its origin what no export does.*patch_size"),
+        ("", {}, None, "is not what `convert export --format pytorch` writes"),
     ],
 )
 def test_what_is_no_export_is_one_line(exported, tmp_path, left, added, fields, message):
     tensors = {name: x.numpy() for name, x in pytorch.load(exported).state_dict().items()}
     tensors = {name: x for name, x in (tensors | added).items() if name != left}
-    write_safetensors(tmp_path / "model.safetensors", tensors)
+    metadata = {}
     if fields is not None:
-        origin = json.loads((exported / ORIGIN_FILE).read_text())
+        origin = json.loads(read_stored(exported).origin.to_json())
         origin["config"]["model"].update(fields)
-        (tmp_path / ORIGIN_FILE).write_text(json.dumps(origin))
+        metadata[ORIGIN_KEY] = json.dumps(origin)
+    write_safetensors(tmp_path / "model.safetensors", tensors, metadata)
     with pytest.raises(InputError, match=message) as error:
         pytorch.load(tmp_path)
     assert str(error.value).startswith(str(tmp_path)) and "\n" not in str(error.value)

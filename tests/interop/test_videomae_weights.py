@@ -4,6 +4,7 @@ import argparse
 import json
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from ml_collections import ConfigDict
 from transformers import VideoMAEForPreTraining, VideoMAEForVideoClassification
 from videomae_models import CLIPS, FRAMES, IMAGENET, SIZE, as_mcg_nju, huggingface, pixel_values
 
+import mv2mae_jax
 from configs.mannequin import get_config
 from mv2mae_jax import objective
 from mv2mae_jax.errors import InputError
@@ -218,7 +220,7 @@ def test_what_wrappers_put_in_front_of_the_names(files, tmp_path, prefix):
     torch.save({"module": wrapped}, tmp_path / "wrapped.pth")
     expected, found = load_model(files["finetuned.pth"]), load_model(tmp_path / "wrapped.pth")
     assert found.parameters.keys() == expected.parameters.keys()
-    assert [row.tensor for row in found.rows] == list(wrapped)
+    assert [row.tensor for row in found.rows] == sorted(wrapped)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -282,9 +284,19 @@ def test_damaged_files(tmp_path, content, suffix):
         ("gelu", {}, "hidden_act=relu"),
         ("list", {}, "config.json is not a JSON object"),
         ("text", {}, "config.json is not JSON"),
-        ("twice.pth", {}, "two tensors that are encoder.norm.bias"),
+        ("twice.pth", {}, "two tensors are encoder.norm.bias"),
         ("cosine.pth", {}, "it has encoder.blocks.0.attn.scale, which ours has not"),
         ("learned.pth", {}, "another encoder .* it has pos_embed, which ours has not"),
+        ("token.pth", {}, "it has cls_token, which ours has not"),
+        ("register.pth", {}, "it has register_tokens, which ours has not"),
+        ("nan.pth", {}, "encoder.norm.bias has numbers that are not finite"),
+        ("int.pth", {}, "encoder.norm.bias is int8; save it in float32"),
+        ("sparse.pth", {}, "encoder.norm.bias in a form that is not read"),
+        ("image_model.pth", {}, "among its tensors: conv1.weight, fc.bias"),
+        ("tubelet", {}, "config.json has tubelet_size=4, its weights 2"),
+        ("clip", {}, "config.json has model_type=clip, its weights videomae"),
+        ("nested", {}, "config.json is not JSON"),
+        ("https://example.org/weights.pth", {}, "is not on this machine; download it first"),
         ("scalar.pth", {}, r"encoder.norm.weight of shape \(\) is not a VideoMAE's"),
         ("image.pth", {}, "no VideoMAE encoder"),
         ("partial.pth", {}, "another encoder .* encoder.blocks.1.norm1.bias is not there"),
@@ -301,6 +313,12 @@ def test_what_does_not_fit_is_one_line(files, pretrained, tmp_path, name, change
         "twice": state | {"module.encoder.norm.bias": torch.zeros(128)},
         "cosine": state | {"encoder.blocks.0.attn.scale": torch.zeros(4, 1, 1)},
         "learned": state | {"pos_embed": torch.zeros(1, 8, 128)},
+        "token": state | {"cls_token": torch.zeros(1, 1, 128)},
+        "register": state | {"register_tokens": torch.zeros(1, 4, 128)},
+        "nan": state | {"encoder.norm.bias": torch.full((128,), torch.nan)},
+        "int": state | {"encoder.norm.bias": torch.zeros(128, dtype=torch.int8)},
+        "sparse": state | {"encoder.norm.bias": torch.zeros(128).to_sparse()},
+        "image_model": {"conv1.weight": torch.zeros(8, 3, 7, 7), "fc.bias": torch.zeros(2)},
         "scalar": state | {"encoder.norm.weight": torch.tensor(1.0)},
     }.items():
         torch.save(tensors, tmp_path / f"{file}.pth")
@@ -309,6 +327,9 @@ def test_what_does_not_fit_is_one_line(files, pretrained, tmp_path, name, change
     for folder, text in {
         "heads": json.dumps(stored | {"num_attention_heads": 8}),
         "words": json.dumps(stored | {"num_attention_heads": "many"}),
+        "tubelet": json.dumps(stored | {"tubelet_size": 4}),
+        "clip": json.dumps(stored | {"model_type": "clip"}),
+        "nested": "[" * 100_000,
         "gelu": json.dumps(stored | {"hidden_act": "relu"}),
         "list": "[]",
         "text": "hello",
@@ -318,11 +339,48 @@ def test_what_does_not_fit_is_one_line(files, pretrained, tmp_path, name, change
             files["huggingface"] / "model.safetensors"
         )
         (tmp_path / folder / "config.json").write_text(text)
-    config = config_like("pretrain", files.get(name, tmp_path / name))
+    source = name if "://" in name else files.get(name, tmp_path / name)
+    config = config_like("pretrain", source)
     config.model.update(change)
     with pytest.raises(InputError, match=message) as error:
         load_initial(config, config.pretrain.init_from)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"0": "a", "1": "b"}, "2 names for the 5 classes"),
+        ({str(2 * n): "x" for n in range(5)}, "does not number its names from 0"),
+        (["a", "b"], "does not number its names from 0"),
+        ({str(n): {"a": n} for n in range(5)}, "names that are no text"),
+    ],
+)
+def test_names_that_are_not_those_of_the_classes(files, tmp_path, names, message):
+    shutil.copytree(files["classifier"], tmp_path / "other")
+    file = tmp_path / "other" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"id2label": names}))
+    with pytest.raises(InputError, match=message):
+        load_model(tmp_path / "other")
+
+
+def test_load_encoder_computes_what_hugging_face_does(files, pretrained):
+    """From a folder that says nothing of a run: in float32, at the size it names."""
+    encoder = mv2mae_jax.load_encoder(files["huggingface"])
+    with torch.no_grad():
+        theirs = pretrained.videomae(pixel_values()).last_hidden_state
+    np.testing.assert_allclose(encoder.tokens(CLIPS), theirs, atol=1e-5 * float(theirs.abs().max()))
+
+
+def test_tubelets_that_the_usual_size_has_not(pretrained, tmp_path):
+    """12 pixels do not divide 224: the caller's size counts, and without one the next below."""
+    state = as_mcg_nju(pretrained)
+    state["encoder.patch_embed.proj.weight"] = torch.zeros(128, 3, 3, 12, 12)
+    del state["decoder.head.weight"], state["decoder.head.bias"]
+    torch.save(state, tmp_path / "odd.pth")
+    assert mv2mae_jax.load_encoder(tmp_path / "odd.pth").clip_shape == (15, 216, 216, 3)
+    encoder = mv2mae_jax.load_encoder(tmp_path / "odd.pth", num_frames=6, image_size=96)
+    assert encoder.clip_shape == (6, 96, 96, 3)
 
 
 def test_a_decoder_that_has_more_than_ours_is_left(pretrained, tmp_path):
