@@ -95,7 +95,8 @@ def export(
         )
     with new_folder(out) as folder:
         write(exported, folder)
-        results = {} if encoder_only and left[-1].startswith("head.") else _results(checkpoint)
+        tested = "head.bias" in left  # what was tested is not in the folder
+        results = {} if tested else _results(checkpoint)
         card = model_card(exported.origin, form, exported.num_classes, results)
         (folder / "README.md").write_text(card, encoding="utf-8")
         files = sorted(path.name for path in folder.iterdir())
