@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax
 from clu import parameter_overview
+from jax.experimental.multihost_utils import sync_global_devices
 from ml_collections import ConfigDict
 
 from mv2mae_jax.errors import InputError
@@ -38,12 +40,24 @@ def open_workdir(workdir: str | Path, config: ConfigDict) -> Path:
     """Makes the directory and writes `config.json`, or checks the config against the one there.
 
     After a step that was not finite (`nonfinite.json` is there), the optimiser and the type of the
-    activities may be changed.
+    activities may be changed. The first process does it, and all others wait until it is done.
 
     Raises:
-      InputError: a run with another config is in this directory.
+      InputError: a run with another config is in this directory, or a process does not see it.
     """
     path = Path(workdir)
+    if jax.process_index() == 0:
+        _write_config(path, config)
+    sync_global_devices("config.json is written")
+    if not (path / "config.json").exists():
+        raise InputError(
+            f"{path} is another directory for process {jax.process_index()} than for the first; "
+            "choose a --workdir on a file system that all share"
+        )
+    return path
+
+
+def _write_config(path: Path, config: ConfigDict) -> None:
     path.mkdir(parents=True, exist_ok=True)
     file = path / "config.json"
     now = config.to_json()
@@ -61,11 +75,12 @@ def open_workdir(workdir: str | Path, config: ConfigDict) -> Path:
                 "another --workdir, or the same config to continue it"
             )
     file.write_text(json.dumps(json.loads(now), indent=2) + "\n")
-    return path
 
 
 def write_parameter_overview(workdir: Path, parameters: Parameters) -> None:
     """Every parameter with its shape to `parameters.txt`; their number by module on the screen."""
+    if jax.process_index() > 0:
+        return
     overview = parameter_overview.get_parameter_overview(parameters, include_stats=False)
     (workdir / "parameters.txt").write_text(overview + "\n")
     sizes: dict[str, int] = {}
