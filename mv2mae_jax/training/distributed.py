@@ -155,6 +155,11 @@ def _join(place: Place | None) -> bool:
     return global_state.num_processes > 1
 
 
+def _tidy() -> None:
+    """Gives back the semaphores of loader processes: Python complains of those that are left."""
+    multiprocessing.util._exit_function()  # type: ignore[attr-defined]
+
+
 def _connect() -> None:
     """Lets devices compute together once, as long as all processes are at the same place.
 
@@ -255,8 +260,8 @@ def _exit(last_words: str) -> NoReturn:
     """Ends this process without waiting for the others, as it would to leave in order."""
     for child in multiprocessing.active_children():  # loader processes
         child.terminate()
-    tidying = threading.Thread(target=multiprocessing.util._exit_function, daemon=True)
-    tidying.start()  # their semaphores would be complained of
+    tidying = threading.Thread(target=_tidy, daemon=True)
+    tidying.start()
     tidying.join(GRACE)
     sys.stdout.flush()
     print(last_words.rstrip(), file=sys.stderr, flush=True)
