@@ -1,8 +1,8 @@
 """Several processes as one run: how they find each other, and how they end together.
 
-All of it goes through jax's coordination service, which lives in the first process. The service
-notices a process that dies without a word (it stops sending heartbeats) and ends the others. What
-a process can say before it ends, an error, it leaves in the service's store, where all listen.
+It goes through jax's coordination service, which lives in the first process. Why a run fails is
+left in the service's store, where all listen: by a process in its last moment, or by the first one
+for another that died without a word (training/lifelines.py).
 """
 
 import multiprocessing.util
@@ -26,6 +26,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from mv2mae_jax.errors import FAILED, InputError, one_line
+from mv2mae_jax.training.lifelines import hold_lifeline, watch_lifelines
 from mv2mae_jax.training.sharding import batch_sharding, make_mesh
 
 SAID_AFTER = 60  # seconds that a process waits for the others until it says so
@@ -33,6 +34,7 @@ GIVEN_UP_AFTER = 300  # and until it ends
 GRACE = 2  # seconds that a process has to end by itself after another has failed
 LONG = 10**6  # seconds; longer than any run
 
+_CONTINUE = "the same command, started again, continues from the newest checkpoint"
 _FAILURE = "mv2mae_jax/failure"  # key: which process failed, and why
 
 
@@ -155,11 +157,6 @@ def _join(place: Place | None) -> bool:
     return global_state.num_processes > 1
 
 
-def _tidy() -> None:
-    """Gives back the semaphores of loader processes: Python complains of those that are left."""
-    multiprocessing.util._exit_function()  # type: ignore[attr-defined]
-
-
 def _connect() -> None:
     """Lets devices compute together once, as long as all processes are at the same place.
 
@@ -197,21 +194,30 @@ def _patience() -> Iterator[None]:
 
 def _waiting() -> str:
     """For whom this process waits, as far as it can know."""
-    address = global_state.coordinator_address
-    process, processes = global_state.process_id, global_state.num_processes
+    address, process = global_state.coordinator_address, global_state.process_id
     if address is None:
         return "waiting for the cluster to say which processes there are"
     if process == 0:
-        return f"process 0 of {processes} waits at {address} for the other {processes - 1}"
-    host, _, port = address.rpartition(":")
+        others = global_state.num_processes - 1
+        return f"{_named(0)} waits at {address} for the other {others}"
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+        socket.create_connection(_host_and_port(), timeout=5).close()
     except OSError as error:
         return (
-            f"process {process} of {processes} waits for the first one, which does not answer at "
-            f"{address} ({one_line(error)})"
+            f"{_named(process)} waits for the first one, which does not answer at {address} "
+            f"({one_line(error)})"
         )
-    return f"process {process} of {processes} waits for others; the first one answers at {address}"
+    return f"{_named(process)} waits for others; the first one answers at {address}"
+
+
+def _named(process: int) -> str:
+    return f"process {process} of {global_state.num_processes}"
+
+
+def _host_and_port() -> tuple[str, int]:
+    """Of the first process."""
+    host, _, port = str(global_state.coordinator_address).rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 class _CommonEnd:
@@ -219,12 +225,19 @@ class _CommonEnd:
 
     def __init__(self) -> None:
         self._store: Any = global_state.client
+        self._over = False
         self._speaking = threading.Lock()  # whoever has it says why the process ends; nobody after
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
+        if global_state.process_id == 0:
+            watch_lifelines(self._store, self._lost)
+        else:
+            host, _ = _host_and_port()
+            hold_lifeline(self._store, host, global_state.process_id, self._lost)
 
     def together(self) -> None:
         """Waits until every process has come to its end."""
+        self._over = True
         jax.distributed.shutdown()
         self._listener.join()
 
@@ -233,18 +246,28 @@ class _CommonEnd:
         if not isinstance(error, InputError):
             self._listener.join(2 * GRACE)  # it may be an echo of what another process now tells
         if "Gloo" in str(error):  # collectives of CPUs: a connection broke
-            error = InputError(
-                "lost a connection to another process, which has died or cannot be reached "
-                f"(its own output may say why): {one_line(error)}; the same command, started "
-                "again, continues from the newest checkpoint"
-            )
+            error = InputError(f"lost another process ({one_line(error)}); {_CONTINUE}")
         ours = isinstance(error, InputError)
         said = one_line(error) if ours else repr(error)
         self._speaking.acquire()
-        who = f"process {global_state.process_id} of {global_state.num_processes}"
-        with suppress(jax.errors.JaxRuntimeError):  # another one has failed before
-            self._store.key_value_set(_FAILURE, f"{who}: {said}")
+        self._tell(global_state.process_id, said)
         _exit(f"error: {said}" if ours else "".join(traceback.format_exception(error)))
+
+    def _lost(self, process: int) -> None:
+        if self._over:
+            return
+        failure = f"was killed, or ended without a word; {_CONTINUE}"
+        if process > 0:
+            self._tell(process, failure)
+            return
+        self._speaking.acquire()  # the store is gone, and jax is about to abort this process
+        print(f"error: {_named(0)}: {failure}", file=sys.stderr, flush=True)
+        _end_workers()
+        os._exit(FAILED)
+
+    def _tell(self, process: int, failure: str) -> None:
+        with suppress(jax.errors.JaxRuntimeError):  # the first failure is the one that counts
+            self._store.key_value_set(_FAILURE, f"{_named(process)}: {failure}")
 
     def _listen(self) -> None:
         try:
@@ -258,8 +281,8 @@ class _CommonEnd:
 
 def _exit(last_words: str) -> NoReturn:
     """Ends this process without waiting for the others, as it would to leave in order."""
-    for child in multiprocessing.active_children():  # loader processes
-        child.terminate()
+    threading.excepthook = lambda args: None  # what still runs fails now; it has no say
+    _end_workers()
     tidying = threading.Thread(target=_tidy, daemon=True)
     tidying.start()
     tidying.join(GRACE)
@@ -268,3 +291,14 @@ def _exit(last_words: str) -> NoReturn:
     if global_state.process_id == 0:
         time.sleep(2 * GRACE)  # the others hear through this process; it goes last
     os._exit(FAILED)
+
+
+def _end_workers() -> None:
+    """Of the loader: they would outlive this process."""
+    for child in multiprocessing.active_children():
+        child.terminate()
+
+
+def _tidy() -> None:
+    """Gives back the workers' semaphores: Python complains of those that are left."""
+    multiprocessing.util._exit_function()  # type: ignore[attr-defined]
