@@ -43,23 +43,18 @@ def start(words: Sequence[str], **environment: str) -> subprocess.Popen:
     return subprocess.Popen(words, env=environment, text=True, **pipes)
 
 
+def joined(words: Sequence[str], count: int, host: str = "localhost") -> list[list[str]]:
+    """`python -m mv2mae_jax.main` with these words, for each of `count` processes."""
+    join = f"--coordinator={host}:{free_port()}", f"--num_processes={count}"
+    command = [sys.executable, "-m", "mv2mae_jax.main", *words, *join]
+    return [[*command, f"--process_id={process}"] for process in range(count)]
+
+
 def start_together(
     count: int, devices: int, words: Sequence[str], **more: str
 ) -> list[subprocess.Popen]:
-    """`python -m mv2mae_jax.main` with these words in `count` processes, joined by flags."""
-    port = free_port()
-    return [
-        start(
-            [
-                *(sys.executable, "-m", "mv2mae_jax.main", *words),
-                f"--coordinator=localhost:{port}",
-                f"--num_processes={count}",
-                f"--process_id={process}",
-            ],
-            **environment(devices, **more),
-        )
-        for process in range(count)
-    ]
+    """The command in `count` processes with so many devices each."""
+    return [start(command, **environment(devices, **more)) for command in joined(words, count)]
 
 
 def finish(processes: Sequence[subprocess.Popen], timeout: float = 300) -> list[Ended]:

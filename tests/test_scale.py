@@ -9,7 +9,18 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from processes import Ended, environment, finish, free_port, metrics, start, start_together, until
+from hosts import two_hosts
+from processes import (
+    Ended,
+    environment,
+    finish,
+    free_port,
+    joined,
+    metrics,
+    start,
+    start_together,
+    until,
+)
 
 from mv2mae_jax.training.checkpoints import load_parameters
 
@@ -48,15 +59,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))}
 
 
-def flags(data_dir: Path, workdir: Path, *overrides: str) -> list[str]:
-    data = f"--config.data.data_dir={data_dir}"
-    return ["--config=configs/mannequin.py", f"--workdir={workdir}", *SMALL, data, *overrides]
+def flags(data_dir: Path, workdir: Path, *overrides: str, variant: str = "pretrain") -> list[str]:
+    where = (f"--config.data.data_dir={data_dir}", f"--workdir={workdir}")
+    return [f"--config=configs/mannequin.py:{variant}", *where, *SMALL, *overrides]
 
 
-def run(workdir: Path, data_dir: Path, devices: int = 1, **more: str) -> Ended:
+def run(words: list[str], devices: int = 1, **more: str) -> Ended:
     """One process, to its end."""
-    words = [*COMMAND, *flags(data_dir, workdir)]
-    (end,) = finish([start(words, **environment(devices, **more))])
+    (end,) = finish([start([*COMMAND, *words], **environment(devices, **more))])
     assert end.code == 0, end.stderr
     return end
 
@@ -65,7 +75,7 @@ def run(workdir: Path, data_dir: Path, devices: int = 1, **more: str) -> Ended:
 def alone(mannequin_dir: Path, tmp_path_factory: pytest.TempPathFactory, cache: dict) -> Path:
     """Trained by one process with one device."""
     workdir = tmp_path_factory.mktemp("scale") / "alone"
-    run(workdir, mannequin_dir, **cache, **SALLOC)
+    run(flags(mannequin_dir, workdir), **cache, **SALLOC)
     return workdir
 
 
@@ -147,7 +157,7 @@ def test_four_devices_and_one_make_the_run_of_one(
 ):
     """Though a process was killed after three steps, and one got a SIGTERM after seven."""
     last = metrics(stopped_run)[-1]["step"]
-    end = run(stopped_run, mannequin_dir, **cache)
+    end = run(flags(mannequin_dir, stopped_run), **cache)
     assert f"from step {last} of {STEPS}" in end.stdout
     assert_same_run(stopped_run, alone)
 
@@ -195,3 +205,94 @@ def test_waiting_in_vain_is_said():
         assert given_up.startswith(f"error: process {process} of 3 {whom}")
         assert said.endswith("since 1 seconds") and given_up.endswith("after 2 seconds")
         assert end.code == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("processes", "devices"), [(2, 2), (4, 1)])
+def test_training_and_testing_divided(
+    alone: Path, mannequin_dir: Path, tmp_path: Path, cache: dict, processes: int, devices: int
+):
+    def together(words: list[str]) -> None:
+        first, *others = finish(start_together(processes, devices, words, **cache), timeout=600)
+        assert first.code == 0, first.stderr
+        assert [end[:3] for end in others] == [(0, "", "")] * (processes - 1)
+
+    together(flags(mannequin_dir, tmp_path / "pretrain"))
+    assert_same_run(tmp_path / "pretrain", alone)
+
+    tuning = f"--config.finetune.init_from={alone}", "--config.epochs=1", "--config.data.repeats=2"
+    testing = "--config.evaluation.clips=2", "--config.evaluation.crops=5"
+    tuned, expected = tmp_path / "tuned", tmp_path / "expected"
+    options = {"variant": "finetune,protocol=xsub"}
+    run(flags(mannequin_dir, expected, *tuning, *testing, **options), **cache)
+    together(flags(mannequin_dir, tuned, *tuning, *testing, **options))
+    losses = [[line["loss"] for line in metrics(workdir)] for workdir in (tuned, expected)]
+    assert len(losses[0]) == 4  # 36 videos in batches of 8
+    np.testing.assert_allclose(*losses, rtol=2e-5)
+    found = [json.loads((x / "results.json").read_text()) for x in (tuned, expected)]
+    assert found[0] == found[1] and found[0]["num_videos"] == 36
+    for name in ("results.json", "predictions.csv", "confusion.png"):
+        (tuned / name).unlink()
+    together(flags(mannequin_dir, tuned, *testing, variant="evaluate,protocol=xsub"))
+    assert json.loads((tuned / "results.json").read_text()) == found[0]
+    assert (tuned / "confusion.png").exists() and (tuned / "predictions.csv").exists()
+    together(flags(mannequin_dir, tmp_path / "pretrain", variant="probe"))
+    assert (tmp_path / "pretrain" / "probe.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("processes", "devices"), [(1, 8), (2, 4), (1, 2)])
+def test_a_checkpoint_of_four_devices_continues_on_others(
+    stopped_run: Path, alone: Path, mannequin_dir: Path, processes: int, devices: int
+):
+    last = metrics(stopped_run)[-1]["step"]
+    words = flags(mannequin_dir, stopped_run)
+    first, *others = finish(start_together(processes, devices, words), timeout=600)
+    assert [first.code, *(end.code for end in others)] == [0] * processes, first.stderr
+    assert f"from step {last} of {STEPS}" in first.stdout
+    assert_same_run(stopped_run, alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 2])
+def test_whichever_is_killed_all_others_end(mannequin_dir: Path, tmp_path: Path, killed: int):
+    words = flags(mannequin_dir, tmp_path / "run")
+    processes = start_together(4, 1, words)
+    until(lambda: len(metrics(tmp_path / "run")) >= 3, processes, timeout=600)
+    processes[killed].kill()
+    for number, end in enumerate(finish(processes)):
+        if number == killed:
+            assert end.code == -signal.SIGKILL
+            continue
+        assert end.code == 1 and end.seconds < END
+        assert end.stderr.splitlines()[-1].startswith(f"error: process {killed} of 4: was killed")
+
+
+@pytest.mark.slow
+def test_two_hosts_and_a_broken_network(
+    alone: Path, mannequin_dir: Path, tmp_path: Path, cache: dict
+):
+    """Only jax's heartbeats notice that nothing comes through any more."""
+    with two_hosts(tmp_path) as hosts:
+        if hosts is None:
+            pytest.skip("network, mount and host name spaces need root and iproute2")
+
+        def start_on_both(*overrides: str) -> list:
+            words = joined(flags(mannequin_dir, tmp_path / "run", *overrides), 2, host="here")
+            commands = [hosts.on(number, command) for number, command in enumerate(words)]
+            return [start(command, **environment(2, **cache)) for command in commands]
+
+        for end in finish(start_on_both("--config.mesh.fsdp=4")):
+            assert end.code == 1
+            assert "mesh.fsdp=4 does not divide the 2 devices of a host" in end.stderr
+
+        processes = start_on_both()
+        until(lambda: len(metrics(tmp_path / "run")) >= 3, processes)
+        hosts.connect(False)
+        ended = finish(processes, timeout=200)
+        assert all(end.code not in (0, -signal.SIGKILL) for end in ended)
+        assert "stopped sending heartbeats" in ended[0].stderr
+        hosts.connect()
+        ended = finish(start_on_both())
+        assert [end.code for end in ended] == [0, 0], ended[0].stderr
+    assert_same_run(tmp_path / "run", alone)

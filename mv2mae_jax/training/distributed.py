@@ -149,8 +149,9 @@ def _join(place: Place | None) -> bool:
                 if "OMPI_COMM_WORLD_SIZE" not in os.environ:
                     return False  # jax found no cluster
                 error = ValueError("this version of Open MPI does not say where the first one is")
+            where = global_state.coordinator_address or "their first one"
             raise InputError(
-                f"cannot join the other processes ({one_line(error)}); start each with "
+                f"cannot join the other processes at {where} ({one_line(error)}); start each with "
                 "--coordinator=HOST:PORT --num_processes=N --process_id=I, or with "
                 "--num_processes=1 if there are no others"
             ) from error
