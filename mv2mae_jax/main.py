@@ -2,6 +2,8 @@
 
 Runs one task of one config in one work directory. Exit codes: 0 done; 1 failed, the last line says
 why; 2 wrong usage; 143 stopped by SIGTERM, saved, ready to continue.
+
+Several processes, on one host or many, run it together: see docs/scale.md.
 """
 
 import importlib
@@ -12,12 +14,14 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from mv2mae_jax.check import check
-from mv2mae_jax.errors import InputError
-
-FAILED, WRONG_USAGE = 1, 2
+from mv2mae_jax.errors import FAILED, WRONG_USAGE, InputError, one_line
+from mv2mae_jax.training import distributed
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/FILE.py[:variant]")
 _WORKDIR = flags.DEFINE_string("workdir", None, "directory of this run; made if it is not there")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of the first process")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "processes that run this together")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "which of them this is, from 0")
 
 
 def main(argv: list[str]) -> int:
@@ -25,13 +29,17 @@ def main(argv: list[str]) -> int:
     try:
         config, workdir = parse(argv)
         check(config)
+        place = distributed.place_from_flags(
+            _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+        )
     except (InputError, flags.Error) as error:
         return fail(error, WRONG_USAGE)
     logging.basicConfig(format="%(message)s", stream=sys.stdout)
     logging.getLogger("mv2mae_jax").setLevel(logging.INFO)
-    task = importlib.import_module(f"mv2mae_jax.tasks.{config.task}")
     try:
-        getattr(task, config.task)(config, workdir)
+        with distributed.joined(place):
+            task = importlib.import_module(f"mv2mae_jax.tasks.{config.task}")
+            getattr(task, config.task)(config, workdir)
     except InputError as error:
         return fail(error, FAILED)
     return 0
@@ -66,8 +74,7 @@ def parse(argv: list[str]) -> tuple[ConfigDict, str]:
 
 def fail(error: Exception, code: int) -> int:
     """Prints one line that says what is wrong."""
-    message = " ".join(str(error).split())
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {one_line(error)}", file=sys.stderr)
     return code
 
 

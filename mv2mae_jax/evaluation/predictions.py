@@ -78,7 +78,8 @@ def predict(config: ConfigDict, parameters: Parameters, *, clips: int, crops: in
     with loader.evaluation_batches(
         config, split_name, clips, crops, process, processes, jax.local_device_count()
     ) as batches:
-        for batch in tqdm(batches, f"{split_name}, {clips} x {crops}", disable=None, leave=False):
+        name, silent = f"{split_name}, {clips} x {crops}", process > 0 or None  # or no terminal
+        for batch in tqdm(batches, name, disable=silent, leave=False):
             on_devices = jax.device_put(batch["clips"], batch_sharding(mesh))
             probabilities = np.asarray(mean_softmax(parameters, on_devices))
             valid = batch["valid"]

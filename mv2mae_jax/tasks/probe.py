@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 from tabulate import tabulate
@@ -28,10 +29,13 @@ def probe(config: ConfigDict, workdir: str | Path) -> None:
 
     On the motion map (where something moves: the shortcut to watch; and where at which time), on
     the features of an untrained encoder, and on those of the pre-trained one in `workdir`. Of the
-    training split and of `data.evaluate_on`, as many videos as `config.probe` says.
+    training split and of `data.evaluate_on`, as many videos as `config.probe` says. Of several
+    processes the first does it.
     """
     sizes = config.probe
     parameters, trained = load_parameters(workdir)
+    if jax.process_index() > 0:
+        return
     config = as_trained(config, trained)
     before, after = random_encoder(config), FrozenEncoder(config, parameters)
     features = (

@@ -114,7 +114,8 @@ def all_finite(tree: Any) -> Bool[Array, ""]:
 
 def forget(workdir: Path) -> None:
     """A run that has come past its failure is as any other."""
-    (workdir / REPORT).unlink(missing_ok=True)
+    if jax.process_index() == 0:
+        (workdir / REPORT).unlink(missing_ok=True)
 
 
 def failure(
@@ -135,7 +136,8 @@ def failure(
         for name, value in metrics.items()
     }
     report = {"step": step, "tensor": tensor, "batch": ids, "metrics": numbers}
-    (workdir / REPORT).write_text(json.dumps(report, indent=2) + "\n")
+    if jax.process_index() == 0:
+        (workdir / REPORT).write_text(json.dumps(report, indent=2) + "\n")
     shown = ", ".join(ids[:IDS_SHOWN]) + (", ..." if len(ids) > IDS_SHOWN else "")
     return InputError(
         f"step {step} met numbers that are not finite, first in {tensor}; its batch: {shown} "

@@ -1,15 +1,15 @@
 """The training loop, the same for every task: batches through a step, logs, checkpoints, stops."""
 
 import logging
-import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import jax
 import numpy as np
 from flax import nnx
+from jax.experimental.multihost_utils import broadcast_one_to_all
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -22,6 +22,7 @@ from mv2mae_jax.training.optimizer import adamw, describe, learning_rate
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.training.sharding import to_devices
 from mv2mae_jax.training.step import Loss, Metrics, TrainState, create_state, make_train_step
+from mv2mae_jax.training.stopping import Sigterm
 from mv2mae_jax.training.workdir import write_parameter_overview
 
 log = logging.getLogger(__name__)
@@ -64,15 +65,17 @@ def train(
       The trained parameters, averaged if the config asks for it.
 
     Raises:
-      SystemExit: with 143 after SIGTERM, when the state is saved and training can go on.
+      SystemExit: with 143 after SIGTERM to this or another process, when the state is saved and
+        training can go on.
       InputError: a number of a step is not finite.
     """
     log.info(describe(config, steps_per_epoch, unit))
     total_steps = config.epochs * steps_per_epoch
     schedule = learning_rate(config, steps_per_epoch)
+    make_optimizer = partial(adamw, config, schedule)
     definition, state = create_state(
         make_model,
-        lambda parameters: adamw(config, schedule, parameters),
+        make_optimizer,
         config.seed,
         mesh,
         trainable=trainable,
@@ -94,7 +97,7 @@ def train(
         train_step = make_train_step(
             definition,
             loss,
-            adamw(config, schedule, state.parameters),
+            make_optimizer(state.parameters),
             seed=config.seed,
             accumulation=config.accumulation,
             state=state,
@@ -131,7 +134,7 @@ def train(
 
         progress = Progress(config.task, step, total_steps, config.batch_size * config.data.repeats)
         with (
-            _Sigterm() as sigterm,
+            Sigterm(mesh) as sigterm,
             MetricsWriter(workdir, step) as writer,
             batches_from(step) as loader,
         ):
@@ -147,7 +150,7 @@ def train(
                 recent.append(metrics)
                 step += 1
                 progress.step()
-                stopping = sigterm.received
+                stopping = sigterm.received()
                 saves = stopping or step == total_steps or step % config.checkpoint_every == 0
                 due = probe if step == total_steps or step % probe_every == 0 else None
                 if saves or due or step % config.log_every == 0:
@@ -178,29 +181,15 @@ def _shape_and_place(x: jax.Array) -> jax.ShapeDtypeStruct:
 
 
 def _start_from(state: TrainState, initial: Parameters) -> TrainState:
-    """Replaces parameters by those of the same names, in the places of the old ones."""
+    """Replaces parameters by those of the same names, in the places of the old ones.
+
+    They are the first process's: what others computed may differ by rounding.
+    """
     placed = {
         name: jax.device_put(value, state.parameters[name].sharding)
-        for name, value in initial.items()
+        for name, value in broadcast_one_to_all(initial).items()
     }
     state = state._replace(parameters=state.parameters | placed)
     if state.average is None:
         return state
     return state._replace(average={name: state.parameters[name].copy() for name in state.average})
-
-
-class _Sigterm:
-    """Notes SIGTERM instead of dying of it, while it is entered."""
-
-    def __init__(self) -> None:
-        self.received = False
-
-    def __enter__(self) -> "_Sigterm":
-        self._before = signal.signal(signal.SIGTERM, self._note)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        signal.signal(signal.SIGTERM, self._before)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = True

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import jax
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
@@ -14,10 +15,14 @@ from tqdm import tqdm
 class MetricsWriter:
     """Writes scalars to `metrics.jsonl`, one object a line, and to TensorBoard.
 
-    Starting at a step drops what an interrupted run wrote beyond it: those steps come again.
+    Starting at a step drops what an interrupted run wrote beyond it: those steps come again. Of
+    several processes the first writes, the others do nothing.
     """
 
     def __init__(self, workdir: str | Path, start_step: int):
+        self._writes = jax.process_index() == 0
+        if not self._writes:
+            return
         self.path = Path(workdir) / "metrics.jsonl"
         lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
         whole = (line for line in lines if line.endswith("\n"))  # a kill may cut the last one
@@ -35,11 +40,14 @@ class MetricsWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._file.close()
-        self._tensorboard.close()
+        if self._writes:
+            self._file.close()
+            self._tensorboard.close()
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Appends the scalars of one step."""
+        if not self._writes:
+            return
         self._file.write(json.dumps({"step": step, **scalars}) + "\n")
         for name, value in scalars.items():
             self._tensorboard.add_scalar(name, value, step)
@@ -57,7 +65,7 @@ class Progress:
             initial=start_step,
             desc=name,
             dynamic_ncols=True,
-            disable=not sys.stderr.isatty(),
+            disable=not sys.stderr.isatty() or jax.process_index() > 0,
             bar_format="{desc} {percentage:3.0f}% {bar} {n}/{total} "
             "[{elapsed}, {remaining} left]{postfix}",
         )

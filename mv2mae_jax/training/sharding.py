@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental.mesh_utils import create_device_mesh, create_hybrid_device_mesh
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
@@ -18,13 +19,30 @@ SMALLEST_SPLIT = 2**16  # parameters with fewer values are held by every device
 def make_mesh(fsdp: int) -> Mesh:
     """All devices as (data, fsdp).
 
+    What `fsdp` splits is gathered at every step, so that these devices must be of one slice, as
+    jax calls what a fast network connects: a slice of TPUs, the GPUs of a host. Slices lie along
+    `data`.
+
     Raises:
-      InputError: `fsdp` does not divide the number of devices.
+      InputError: `fsdp` does not divide the number of devices, or those of a slice.
     """
-    devices = jax.device_count()
-    if devices % fsdp:
-        raise InputError(f"mesh.fsdp={fsdp} does not divide the {devices} devices of this run")
-    return jax.make_mesh((devices // fsdp, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+    devices = jax.devices()
+    if len(devices) % fsdp:
+        raise InputError(f"mesh.fsdp={fsdp} does not divide the {len(devices)} devices of this run")
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    in_slice = len(devices) // slices
+    if in_slice % fsdp:
+        raise InputError(
+            f"mesh.fsdp={fsdp} does not divide the {in_slice} devices of a host or TPU slice, of "
+            f"which this run has {slices}; parameters are not split over a slow network"
+        )
+    shape = (in_slice // fsdp, fsdp)
+    grid = (
+        create_device_mesh(shape, devices, allow_split_physical_axes=True)
+        if slices == 1
+        else create_hybrid_device_mesh(shape, (slices, 1), devices, allow_split_physical_axes=True)
+    )
+    return Mesh(grid, ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
 
 
 def local_mesh() -> Mesh:
@@ -59,17 +77,26 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def state_sharding(mesh: Mesh, state: Any) -> Any:
-    """For every array of a tree: its longest axis that `fsdp` divides is split, if it is large."""
+    """For every array of a tree: its longest axis that `fsdp` divides is split, if it is large.
+
+    Raises:
+      InputError: `fsdp` divides no axis of a large array.
+    """
     fsdp = mesh.shape["fsdp"]
 
-    def of_leaf(leaf: jax.ShapeDtypeStruct) -> NamedSharding:
-        divisible = [axis for axis, size in enumerate(leaf.shape) if size % fsdp == 0]
-        if fsdp == 1 or leaf.size < SMALLEST_SPLIT or not divisible:
+    def of_leaf(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> NamedSharding:
+        if fsdp == 1 or leaf.size < SMALLEST_SPLIT:
             return NamedSharding(mesh, P())
+        divisible = [axis for axis, size in enumerate(leaf.shape) if size % fsdp == 0]
+        if not divisible:
+            raise InputError(
+                f"mesh.fsdp={fsdp} divides no axis of {jax.tree_util.keystr(path)} of shape "
+                f"{leaf.shape}"
+            )
         longest = max(divisible, key=lambda axis: leaf.shape[axis])
         return NamedSharding(mesh, P(*[None] * longest, "fsdp"))
 
-    return jax.tree.map(of_leaf, state)
+    return jax.tree_util.tree_map_with_path(of_leaf, state)
 
 
 def to_devices(batch: Batch, mesh: Mesh) -> dict[str, jax.Array]:

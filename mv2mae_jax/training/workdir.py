@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax
 from clu import parameter_overview
+from jax.experimental.multihost_utils import sync_global_devices
 from ml_collections import ConfigDict
 
 from mv2mae_jax.errors import InputError
@@ -34,7 +36,6 @@ FREE_FIELDS = (
 CURES = ("optimizer.", "model.dtype")
 
 CLASSES = "classes.json"
-_WRITTEN = "the run's command, started again, writes it anew"
 IMPORT_REPORT = "import.json"  # of weights from elsewhere, which no run here has trained
 
 
@@ -42,12 +43,25 @@ def open_workdir(workdir: str | Path, config: ConfigDict) -> Path:
     """Makes the directory and writes `config.json`, or checks the config against the one there.
 
     After a step that was not finite (`nonfinite.json` is there), the optimiser and the type of the
-    activities may be changed.
+    activities may be changed. The first process does it, and all others wait until it is done.
 
     Raises:
-      InputError: a run with another config is in this directory, or imported weights are.
+      InputError: a run with another config is in this directory, or imported weights are, or a
+        process does not see it.
     """
     path = Path(workdir)
+    if jax.process_index() == 0:
+        _claim(path, config)
+    sync_global_devices("config.json is written")
+    if not (path / "config.json").exists():
+        raise InputError(
+            f"{path} is another directory for process {jax.process_index()} than for the first; "
+            "choose a --workdir on a file system that all share"
+        )
+    return path
+
+
+def _claim(path: Path, config: ConfigDict) -> None:
     path.mkdir(parents=True, exist_ok=True)
     if (path / IMPORT_REPORT).exists():
         raise InputError(
@@ -69,7 +83,6 @@ def open_workdir(workdir: str | Path, config: ConfigDict) -> Path:
                 "another --workdir, or the same config to continue it"
             )
     write_config(path, config)
-    return path
 
 
 def write_config(workdir: Path, config: ConfigDict) -> None:
@@ -80,6 +93,8 @@ def write_config(workdir: Path, config: ConfigDict) -> None:
 
 def write_classes(workdir: Path, names: tuple[str, ...]) -> None:
     """Names the classes that labels count, so that they go where the classifier goes."""
+    if jax.process_index() > 0:
+        return
     (workdir / CLASSES).write_text(json.dumps(names, indent=2) + "\n", encoding="utf-8")
 
 
@@ -105,6 +120,8 @@ def read_classes(workdir: str | Path) -> tuple[str, ...]:
 
 def write_parameter_overview(workdir: Path, parameters: Parameters) -> None:
     """Every parameter with its shape to `parameters.txt`; their number by module on the screen."""
+    if jax.process_index() > 0:
+        return
     overview = parameter_overview.get_parameter_overview(parameters, include_stats=False)
     (workdir / "parameters.txt").write_text(overview + "\n")
     sizes: dict[str, int] = {}
