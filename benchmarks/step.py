@@ -9,6 +9,7 @@ one activity: two views of 16 frames.
 
 import argparse
 import importlib.util
+import itertools
 import json
 import math
 import multiprocessing
@@ -19,7 +20,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -228,37 +228,15 @@ def _jax_step(config: ConfigDict) -> Running:
     """The project's own training step."""
     import jax
 
-    from mv2mae_jax.model.build import pretraining_model
-    from mv2mae_jax.tasks.pretrain import pretraining_loss
-    from mv2mae_jax.training.optimizer import adamw, learning_rate
-    from mv2mae_jax.training.sharding import make_mesh, to_devices
-    from mv2mae_jax.training.step import create_state, make_train_step
+    from benchmarks.training import Training
 
-    mesh = make_mesh(config.mesh.fsdp)
-    schedule = learning_rate(config, steps_per_epoch=1000)
-    definition, state = create_state(
-        partial(pretraining_model, config),
-        lambda parameters: adamw(config, schedule, parameters),
-        config.seed,
-        mesh,
-    )
-    step = make_train_step(
-        definition,
-        partial(pretraining_loss, config),
-        adamw(config, schedule, state.parameters),
-        seed=config.seed,
-        accumulation=config.accumulation,
-        state=state,
-        mesh=mesh,
-    )
+    training = Training(config)
     index = np.arange(config.batch_size, dtype=np.int32)
-    clips = random_clips(config)
+    batch = {"clips": random_clips(config), "index": index}
 
     def run(steps: int) -> None:
-        nonlocal state
-        for _ in range(steps):
-            state, _ = step(state, to_devices({"clips": clips, "index": index}, mesh))
-        jax.block_until_ready(state)
+        training.on(itertools.repeat(batch, steps))
+        jax.block_until_ready(training.state)
 
     def peak() -> int | None:
         return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")

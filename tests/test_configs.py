@@ -12,8 +12,9 @@ import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from steps import Training, random_batch
+from steps import random_batch
 
+from benchmarks.training import Training
 from configs.base import get_config, parse_variant
 from mv2mae_jax.check import check
 from mv2mae_jax.errors import InputError

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import simplejpeg
 from ml_collections import ConfigDict
-from steps import Training
 from trial_trees import TREES, Tree
 
+from benchmarks.training import Training
 from configs.base import get_config
 from mv2mae_jax.data.loader import finetuning_batches, num_samples, pretraining_batches
 from mv2mae_jax.data.records import RecordSource, load_index

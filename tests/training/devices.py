@@ -7,8 +7,9 @@ import sys
 
 import jax
 import numpy as np
-from steps import Training, random_batch
+from steps import random_batch
 
+from benchmarks.training import Training
 from configs.mannequin import get_config
 
 STEPS = 3
