@@ -18,7 +18,6 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +32,14 @@ from tabulate import tabulate
 from transformers import VideoMAEForVideoClassification
 
 from benchmarks import common
+from benchmarks.training import Training
 from configs.base import set_finetuning
 from mv2mae_jax.check import check
 from mv2mae_jax.data import loader, splits
 from mv2mae_jax.interop.initial import load_initial
 from mv2mae_jax.model import build
 from mv2mae_jax.model.variants import VARIANTS
-from mv2mae_jax.tasks.finetune import classification_loss
-from mv2mae_jax.training.optimizer import adamw, learning_rate
 from mv2mae_jax.training.parameters import Parameters, split
-from mv2mae_jax.training.sharding import make_mesh, to_devices
-from mv2mae_jax.training.step import create_state, make_train_step
 from tfds_builders.mannequin.mannequin_dataset_builder import Builder
 
 LOSS_BOUND, LOGIT_BOUND = 1e-3, 1e-2
@@ -112,26 +108,12 @@ def train_with_jax(
     config: ConfigDict, parameters: Parameters, batches: Sequence[loader.Batch]
 ) -> tuple[list[float], Parameters]:
     """The project's own steps of a classifier: the loss of each, and the parameters after all."""
-    mesh = make_mesh(config.mesh.fsdp)
-    make_optimizer = partial(adamw, config, learning_rate(config, steps_per_epoch=1))
-    make_model = partial(build.classifier, config, parameters["head.bias"].size)
-    definition, state = create_state(make_model, make_optimizer, config.seed, mesh)
-    step = make_train_step(
-        definition,
-        partial(classification_loss, config),
-        make_optimizer(state.parameters),
-        seed=config.seed,
-        accumulation=config.accumulation,
-        state=state,
-        mesh=mesh,
-    )
+    training = Training(config, parameters["head.bias"].size)
     # Copies: a step reuses the memory of the state before it.
-    state = state._replace(parameters={name: jnp.array(x) for name, x in parameters.items()})
-    losses = []
-    for batch in batches:
-        state, metrics = step(state, to_devices(batch, mesh))
-        losses.append(float(metrics["loss"]))
-    return losses, state.parameters
+    copies = {name: jnp.array(x) for name, x in parameters.items()}
+    training.state = training.state._replace(parameters=copies)
+    losses = [float(metrics["loss"]) for metrics in training.on(batches)]
+    return losses, training.state.parameters
 
 
 def train_with_pytorch(

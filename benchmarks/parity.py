@@ -34,7 +34,7 @@ from flax import nnx
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 from tabulate import tabulate
-from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEForVideoClassification
+from transformers import VideoMAEForPreTraining, VideoMAEForVideoClassification
 from transformers.utils import logging
 
 from benchmarks import common
@@ -43,7 +43,6 @@ from benchmarks.training import Training
 from configs.base import get_config
 from mv2mae_jax.data.loader import Batch
 from mv2mae_jax.interop import pytorch
-from mv2mae_jax.interop.files import write_safetensors
 from mv2mae_jax.interop.names import NAMINGS, from_tensors, name_table, to_tensors
 from mv2mae_jax.model import build
 from mv2mae_jax.model.classifier import Classifier
@@ -91,8 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measures and prints; returns the exit code."""
     arguments = _arguments(argv)
     logging.disable_progress_bar()  # of loading weights
-    with tempfile.TemporaryDirectory() as folder:
-        report = measure(arguments, Path(folder))
+    report = measure(arguments)
     print(common.machine_line(report["machine"]))
     print(table(report))
     if arguments.json is not None:
@@ -102,8 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if failures(report) else 0
 
 
-def measure(arguments: argparse.Namespace, folder: Path) -> common.Report:
-    """Everything, as the JSON file has it; `folder` takes what is written on the way."""
+def measure(arguments: argparse.Namespace) -> common.Report:
+    """Everything, as the JSON file has it."""
     report: common.Report = {"machine": common.machine(), "weights": [], "rows": []}
     for variant in arguments.variants:
         config = get_config()
@@ -128,27 +126,25 @@ def measure(arguments: argparse.Namespace, folder: Path) -> common.Report:
             run = {dtype: jax_models(config, dtype) for dtype in dtypes}
             for kind, weights in chosen.items():
                 where = {"variant": variant, "frames": frames, "size": size, "weights": kind}
-                rows = compare(config, weights, run, folder / "exported")
+                rows = compare(config, weights, run)
                 report["rows"] += [where | row for row in rows]
     return report
 
 
-def compare(
-    config: ConfigDict, weights: Weights, run: dict[str, Run], folder: Path
-) -> list[dict[str, Any]]:
+def compare(config: ConfigDict, weights: Weights, run: dict[str, Run]) -> list[dict[str, Any]]:
     """A row for every output of the models, on one sample.
 
     Args:
       config: of clips and models.
       weights: the same for all programs.
       run: JAX's models, by the type of their activations.
-      folder: takes the export.
     """
     sample = random_sample(config)
     ours = {dtype: models(weights, sample) for dtype, models in run.items()}
     theirs = {dtype: torch_outputs(config, weights, sample, dtype) for dtype in run}
-    export(config, weights, folder)
-    loaded, same_eps = huggingface_outputs(config, folder, sample)
+    with tempfile.TemporaryDirectory() as folder:
+        exported = export(config, weights, Path(folder))
+        loaded, same_eps = huggingface_outputs(config, exported, sample)
     exact = ours["float32"]
     others = {"huggingface": loaded, "huggingface_eps": same_eps, "pytorch": theirs["float32"]}
     pairs = {}
@@ -349,29 +345,12 @@ def torch_outputs(config: ConfigDict, weights: Weights, sample: Sample, dtype: s
     return {name: x.float().numpy() for name, x in outputs.items()}
 
 
-def export(config: ConfigDict, weights: Weights, folder: Path) -> None:
-    """Writes both models as Hugging Face's, into a folder of their names each."""
-    variant, patch_size = VARIANTS[config.model.variant], tuple(config.model.patch_size)
-    options = VideoMAEConfig(
-        image_size=config.data.image_size,
-        num_frames=config.data.num_frames,
-        hidden_size=variant.width,
-        num_hidden_layers=variant.depth,
-        num_attention_heads=variant.heads,
-        intermediate_size=4 * variant.width,
-        decoder_hidden_size=variant.decoder_width,
-        decoder_num_hidden_layers=variant.decoder_depth,
-        decoder_num_attention_heads=variant.decoder_heads,
-        decoder_intermediate_size=4 * variant.decoder_width,
-        layer_norm_eps=1e-6,
-    )
-    options.num_labels = CLASSES
+def export(config: ConfigDict, weights: Weights, folder: Path) -> Path:
+    """Both models as the package exports them for Hugging Face, in folders of their names."""
     for name, parameters in weights._asdict().items():
-        options.use_mean_pooling = name == "classifier"
-        options.save_pretrained(folder / name)
-        tensors = to_tensors(parameters, "huggingface", patch_size)
-        theirs = {name: x for name, x in tensors.items() if not name.startswith("cross_view_")}
-        write_safetensors(folder / name / "model.safetensors", theirs)
+        (folder / name).mkdir(parents=True)
+        common.export_parameters(config, parameters, folder / name)
+    return folder
 
 
 @torch.no_grad()
@@ -379,8 +358,10 @@ def huggingface_outputs(
     config: ConfigDict, folder: Path, sample: Sample
 ) -> tuple[Outputs, Outputs]:
     """Of Hugging Face's models as they are loaded, and with MCG-NJU's eps in all their norms."""
-    pretraining = VideoMAEForPreTraining.from_pretrained(folder / "pretraining").eval()
-    classifier = VideoMAEForVideoClassification.from_pretrained(folder / "classifier").eval()
+    pretraining = VideoMAEForPreTraining.from_pretrained(folder / "pretraining" / "exported").eval()
+    classifier = VideoMAEForVideoClassification.from_pretrained(
+        folder / "classifier" / "exported"
+    ).eval()
     pixels = sample.pixels(config)[0].transpose(1, 2)  # [2 T C H W]
 
     def outputs() -> Outputs:

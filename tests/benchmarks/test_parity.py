@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import pytest
 
 from benchmarks import parity
 from configs.base import get_config
@@ -20,8 +19,10 @@ def test_same_weights_are_the_same_numbers(tmp_path, capsys):
     printed = capsys.readouterr().out
     for name, row in rows.items():
         assert name in printed
-        assert all(0 < difference < 1e-5 for difference in row["float32"].values())
-        assert all(0 < difference < 0.05 * row["largest"] for difference in row["bfloat16"].values())
+        assert max(row["float32"].values()) < 2e-5
+        assert all(
+            0 < difference < 0.05 * row["largest"] for difference in row["bfloat16"].values()
+        )
     # Hugging Face's own eps in two norms shows, and only where these norms are.
     for name in ("tokens", "logits", "pixels"):
         exact = rows[name]["float32"]
@@ -36,7 +37,9 @@ def test_one_weight_that_differs_is_found(monkeypatch, capsys):
         name = "encoder.blocks.0.mlp.up.bias"
         bias = np.array(weights.classifier[name])
         bias[0] += 0.1
-        export(config, weights._replace(classifier=weights.classifier | {name: bias}), folder)
+        return export(
+            config, weights._replace(classifier=weights.classifier | {name: bias}), folder
+        )
 
     monkeypatch.setattr(parity, "export", change)
     assert parity.main(SMALLEST) == 1
