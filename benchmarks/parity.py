@@ -41,7 +41,9 @@ from benchmarks import common
 from benchmarks.torch_reference import random_masks
 from benchmarks.training import Training
 from configs.base import get_config
+from mv2mae_jax.check import check
 from mv2mae_jax.data.loader import Batch
+from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop import pytorch
 from mv2mae_jax.interop.names import NAMINGS, from_tensors, name_table, to_tensors
 from mv2mae_jax.model import build
@@ -90,7 +92,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measures and prints; returns the exit code."""
     arguments = _arguments(argv)
     logging.disable_progress_bar()  # of loading weights
-    report = measure(arguments)
+    try:
+        report = measure(arguments)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     print(common.machine_line(report["machine"]))
     print(table(report))
     if arguments.json is not None:
@@ -101,7 +107,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(arguments: argparse.Namespace) -> common.Report:
-    """Everything, as the JSON file has it."""
+    """Everything, as the JSON file has it.
+
+    Raises:
+      InputError: clips of such a size cannot be cut into tubelets.
+    """
+    for size, frames in itertools.product(arguments.sizes, arguments.frames):
+        config = get_config()
+        config.data.image_size, config.data.num_frames = size, frames
+        check(config)
     report: common.Report = {"machine": common.machine(), "weights": [], "rows": []}
     for variant in arguments.variants:
         config = get_config()

@@ -61,3 +61,8 @@ def test_a_lossy_round_trip_is_found(monkeypatch):
         lambda *args: {k: x.astype(np.float16) for k, x in from_tensors(*args).items()},
     )
     assert not parity.survives_round_trip(classifier)
+
+
+def test_clips_that_cannot_be_cut_are_one_line(capsys):
+    assert parity.main(["--variants", "mini", "--sizes", "100", "--frames", "4"]) == 1
+    assert capsys.readouterr().err.startswith("error: config.data.image_size=100 is not a multiple")
