@@ -83,17 +83,13 @@ def train(
     )
     write_parameter_overview(workdir, state.parameters)
     with Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
-        if checkpoints.latest_step is not None:
-            state = checkpoints.restore(jax.tree.map(_shape_and_place, state))
-            log.info("continuing %s from step %d of %d", workdir, state.step, total_steps)
-        elif initial:
-            state = _start_from(state, initial)
-        else:
-            log.info("starting from random values")
+        state = _begin(state, checkpoints, initial)
         step = int(state.step)
         if step >= total_steps:
             log.info("%s is trained to its last step, %d", workdir, step)
             return state.result
+        if step:
+            log.info("continuing %s from step %d of %d", workdir, step, total_steps)
         train_step = make_train_step(
             definition,
             loss,
@@ -174,6 +170,16 @@ def train(
         log.info("stopped by SIGTERM; saved at step %d, the same command continues", step)
         raise SystemExit(STOPPED_BY_SIGTERM)
     return state.result
+
+
+def _begin(state: TrainState, checkpoints: Checkpoints, initial: Parameters | None) -> TrainState:
+    """The newest checkpoint, or else the initial parameters, or else the random ones."""
+    if checkpoints.latest_step is not None:
+        return checkpoints.restore(jax.tree.map(_shape_and_place, state))
+    if initial:
+        return _start_from(state, initial)
+    log.info("starting from random values")
+    return state
 
 
 def _shape_and_place(x: jax.Array) -> jax.ShapeDtypeStruct:
