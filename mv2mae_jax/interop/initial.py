@@ -32,7 +32,7 @@ def load_initial(config: ConfigDict, path: str | Path, *, encoder_only: bool = F
         theirs, ours = trained.model[field], config.model[field]
         if list(theirs) != list(ours):
             raise InputError(
-                f"{path} has model.{field}={theirs}, but this config {ours}; set "
+                f"{path} has model.{field}={theirs}, but this config has {ours}; set "
                 f"config.model.{field}={theirs}"
             )
     model = jax.eval_shape(lambda: split(build.pretraining_model(config, nnx.Rngs(0)))[1])
