@@ -4,6 +4,7 @@ DATA_DIR/<dataset>/<version>/index.json           one line per activity, in reco
 DATA_DIR/<dataset>/<version>/*.array_record-*     one record per activity, all its views
 """
 
+import hashlib
 import json
 import os
 import re
@@ -170,6 +171,13 @@ def load_index(data_dir: str | Path, dataset: str) -> Index:
         raise InputError(
             f"{path} is damaged ({type(error).__name__}: {error}); {_how_to_build(dataset)}"
         ) from error
+
+
+def fingerprint(index: Index) -> str:
+    """Tells data sets apart: from the text of the index, and the names and sizes of the shards."""
+    sizes = [(path.name, path.stat().st_size) for path in shards(index.folder)]
+    text = (index.folder / "index.json").read_bytes() + repr(sizes).encode()
+    return hashlib.sha256(text).hexdigest()
 
 
 def _newest_version(folder: Path) -> Path:

@@ -16,6 +16,7 @@ from mv2mae_jax.evaluation.fusion import fuse_views
 from mv2mae_jax.evaluation.predictions import Predictions, predict, write_table
 from mv2mae_jax.evaluation.scores import Score, score
 from mv2mae_jax.training.checkpoints import load_parameters
+from mv2mae_jax.training.files import write_whole, written
 
 
 def evaluate(config: ConfigDict, workdir: str | Path) -> None:
@@ -68,9 +69,10 @@ def evaluate(config: ConfigDict, workdir: str | Path) -> None:
         "crops": crops,
     }
     workdir = Path(workdir)
-    (workdir / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    write_table(workdir / "predictions.csv", predictions, single_clip, names)
-    draw_confusion(predictions.labels, predictions.classes, names, workdir / "confusion.png")
+    with written(workdir):
+        write_table(workdir / "predictions.csv", predictions, single_clip, names)
+        draw_confusion(predictions.labels, predictions.classes, names, workdir / "confusion.png")
+    write_whole(workdir / "results.json", json.dumps(results, indent=2) + "\n")
     print(table(top1))
 
 

@@ -25,7 +25,7 @@ from mv2mae_jax.training.optimizer import trainable_parameters
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.training.sharding import make_mesh, require_even_batches
 from mv2mae_jax.training.step import DeviceBatch, Metrics
-from mv2mae_jax.training.workdir import open_workdir, write_classes
+from mv2mae_jax.training.workdir import opened, write_classes
 
 STANDARDIZED_CLIPS = 256
 
@@ -39,21 +39,22 @@ def finetune(config: ConfigDict, workdir: str | Path) -> None:
     starts = config.finetune.init_from and not has_checkpoint(workdir)
     initial = initial_parameters(config) if starts else None
     mesh = make_mesh(config.mesh.fsdp)
-    workdir = open_workdir(workdir, config)
-    write_classes(workdir, classes)
-    train(
-        config,
-        workdir,
-        make_model=lambda rngs: build.classifier(config, len(classes), rngs),
-        loss=partial(classification_loss, config),
-        batches=loader.finetuning_batches,
-        steps_per_epoch=steps_per_epoch,
-        unit="videos",
-        mesh=mesh,
-        initial=initial,
-        trainable=partial(trainable_parameters, last_blocks=config.finetune.trainable_blocks),
-    )
-    evaluate(config, workdir)
+    with opened(workdir, config) as path:
+        write_classes(path, classes)
+        train(
+            config,
+            path,
+            make_model=lambda rngs: build.classifier(config, len(classes), rngs),
+            loss=partial(classification_loss, config),
+            batches=loader.finetuning_batches,
+            steps_per_epoch=steps_per_epoch,
+            unit="videos",
+            mesh=mesh,
+            data=loader.fingerprint(config),
+            initial=initial,
+            trainable=partial(trainable_parameters, last_blocks=config.finetune.trainable_blocks),
+        )
+        evaluate(config, path)
 
 
 def classification_loss(

@@ -29,7 +29,7 @@ from mv2mae_jax.training.checkpoints import has_checkpoint
 from mv2mae_jax.training.loop import train
 from mv2mae_jax.training.sharding import make_mesh, require_even_batches
 from mv2mae_jax.training.step import DeviceBatch, Metrics
-from mv2mae_jax.training.workdir import open_workdir
+from mv2mae_jax.training.workdir import opened
 
 
 def pretrain(config: ConfigDict, workdir: str | Path) -> None:
@@ -39,19 +39,21 @@ def pretrain(config: ConfigDict, workdir: str | Path) -> None:
     starts = config.pretrain.init_from and not has_checkpoint(workdir)
     initial = load_initial(config, config.pretrain.init_from) if starts else None
     mesh = make_mesh(config.mesh.fsdp)
-    train(
-        config,
-        open_workdir(workdir, config),
-        make_model=partial(build.pretraining_model, config),
-        loss=partial(pretraining_loss, config),
-        batches=loader.pretraining_batches,
-        steps_per_epoch=steps_per_epoch,
-        unit="pairs" if config.data.num_views == 2 else "samples",
-        mesh=mesh,
-        initial=initial,
-        probe=scheduled_probe(config, mesh),
-        probe_every=max(1, round(config.probe.every_epochs * steps_per_epoch)),
-    )
+    with opened(workdir, config) as path:
+        train(
+            config,
+            path,
+            make_model=partial(build.pretraining_model, config),
+            loss=partial(pretraining_loss, config),
+            batches=loader.pretraining_batches,
+            steps_per_epoch=steps_per_epoch,
+            unit="pairs" if config.data.num_views == 2 else "samples",
+            mesh=mesh,
+            data=loader.fingerprint(config),
+            initial=initial,
+            probe=scheduled_probe(config, mesh),
+            probe_every=max(1, round(config.probe.every_epochs * steps_per_epoch)),
+        )
 
 
 def pretraining_loss(

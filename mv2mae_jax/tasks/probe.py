@@ -22,6 +22,7 @@ from mv2mae_jax.evaluation.probes import (
 from mv2mae_jax.evaluation.scheduled_probe import extract
 from mv2mae_jax.tasks.evaluate import as_trained
 from mv2mae_jax.training.checkpoints import load_parameters
+from mv2mae_jax.training.files import write_whole
 
 
 def probe(config: ConfigDict, workdir: str | Path) -> None:
@@ -67,6 +68,6 @@ def probe(config: ConfigDict, workdir: str | Path) -> None:
         accuracies = probe_accuracies(*(TokenFeatures(x[number], x[0]) for x in (train, test)))
         results[f"tokens_{when}"] = accuracies.pop("ridge")
         results |= {f"{name}_{when}": value for name, value in accuracies.items()}
-    (Path(workdir) / "probe.json").write_text(json.dumps(results, indent=2) + "\n")
+    write_whole(Path(workdir) / "probe.json", json.dumps(results, indent=2) + "\n")
     shown = [key for key, value in results.items() if isinstance(value, float)]
     print(tabulate([[key, f"{results[key]:.1%}"] for key in shown], tablefmt="plain"))

@@ -1,12 +1,13 @@
-"""Checkpoints in a work directory, by Orbax: the training state, and the config it belongs to.
+"""Checkpoints in a work directory, by Orbax: all that a run needs to go on as if never stopped.
 
-The position in the data is the step itself (see data/loader.py), so nothing else is needed to
-continue as if training had never stopped.
+That is the training state, the config it belongs to, which data it was trained on, and metrics that
+are not written yet. The position in the data is the step itself (see data/loader.py).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import jax
 import orbax.checkpoint as ocp
@@ -17,17 +18,42 @@ from mv2mae_jax.errors import InputError
 from mv2mae_jax.training.parameters import Parameters
 
 
+class Rest(NamedTuple):
+    """What a checkpoint holds besides the state and the config.
+
+    Attributes:
+      data: fingerprint of the data set (`data.records.fingerprint`); empty if there is none.
+      recent: metrics of the last steps, those since the last line of metrics.jsonl.
+    """
+
+    data: str = ""
+    recent: Sequence[dict[str, float]] = ()
+
+
+NOTHING = Rest()
+
+
 class Checkpoints:
     """The checkpoints of one work directory; a context manager that waits for pending writes."""
 
     def __init__(self, workdir: str | Path, keep: int | None = None):
+        """Opens them, to read or to write.
+
+        Args:
+          workdir: of the run.
+          keep: the newest ones to keep; from the run itself, which also removes what it left
+            incomplete when it was killed.
+        """
         self.directory = epath.Path(workdir).absolute() / "checkpoints"
         self._manager = ocp.CheckpointManager(
             self.directory,
-            options=ocp.CheckpointManagerOptions(max_to_keep=keep),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=keep, cleanup_tmp_directories=keep is not None
+            ),
             item_handlers={
                 "state": ocp.PyTreeCheckpointHandler(),
                 "config": ocp.JsonCheckpointHandler(),
+                "rest": ocp.JsonCheckpointHandler(),
             },
         )
 
@@ -47,19 +73,21 @@ class Checkpoints:
         """Step of the newest complete checkpoint; None if there is none."""
         return self._manager.latest_step()
 
-    def save(self, step: int, state: Any, config: ConfigDict) -> None:
+    def save(self, step: int, state: Any, config: ConfigDict, rest: Rest = NOTHING) -> None:
         """Writes in the background; does nothing if this step is saved already."""
         if step != self.latest_step:
             items = ocp.args.Composite(
-                state=ocp.args.PyTreeSave(state), config=ocp.args.JsonSave(config.to_dict())
+                state=ocp.args.PyTreeSave(state),
+                config=ocp.args.JsonSave(config.to_dict()),
+                rest=ocp.args.JsonSave(rest._asdict()),
             )
             self._manager.save(step, args=items)
 
-    def save_besides(self, step: int, state: Any, config: ConfigDict) -> None:
+    def save_besides(self, step: int, state: Any, config: ConfigDict, rest: Rest) -> None:
         """Writes at once, and removes no older checkpoint for it."""
         self._manager.wait_until_finished()
         with Checkpoints(self.directory.parent) as unlimited:
-            unlimited.save(step, state, config)
+            unlimited.save(step, state, config, rest)
 
     def restore(self, like: Any, *, partial: bool = False) -> Any:
         """The newest state, with the shapes, types and shardings of `like`.
@@ -77,6 +105,11 @@ class Checkpoints:
         """The config that the newest state was trained with."""
         args = ocp.args.Composite(config=ocp.args.JsonRestore())
         return ConfigDict(self._manager.restore(self.latest_step, args=args)["config"])
+
+    def restore_rest(self) -> Rest:
+        """What else was saved with the newest state."""
+        args = ocp.args.Composite(rest=ocp.args.JsonRestore())
+        return Rest(**self._manager.restore(self.latest_step, args=args)["rest"])
 
     def shapes(self, part: str) -> dict[str, tuple[int, ...]]:
         """Shapes by name in a part of the newest state: its parameters, or their average."""

@@ -17,6 +17,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.training.files import write_whole
 from mv2mae_jax.training.parameters import Definition, Module, Parameters
 from mv2mae_jax.training.step import DeviceBatch, Loss, Metrics, micro_batches, sample_keys
 
@@ -137,7 +138,7 @@ def failure(
     }
     report = {"step": step, "tensor": tensor, "batch": ids, "metrics": numbers}
     if jax.process_index() == 0:
-        (workdir / REPORT).write_text(json.dumps(report, indent=2) + "\n")
+        write_whole(workdir / REPORT, json.dumps(report, indent=2) + "\n")
     shown = ", ".join(ids[:IDS_SHOWN]) + (", ..." if len(ids) > IDS_SHOWN else "")
     return InputError(
         f"step {step} met numbers that are not finite, first in {tensor}; its batch: {shown} "

@@ -2,9 +2,10 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,18 +17,18 @@ from ml_collections import ConfigDict
 from mv2mae_jax.data.loader import Batches, batch_ids
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.training import health
-from mv2mae_jax.training.checkpoints import Checkpoints
+from mv2mae_jax.training.checkpoints import Checkpoints, Rest
 from mv2mae_jax.training.metrics import MetricsWriter, Progress
 from mv2mae_jax.training.optimizer import adamw, describe, learning_rate
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.training.sharding import to_devices
 from mv2mae_jax.training.step import Loss, Metrics, TrainState, create_state, make_train_step
-from mv2mae_jax.training.stopping import Sigterm
+from mv2mae_jax.training.stopping import STOPPED, Stop
 from mv2mae_jax.training.workdir import write_parameter_overview
 
 log = logging.getLogger(__name__)
 
-STOPPED_BY_SIGTERM = 143  # 128 + 15
+Scalars = dict[str, Any]  # metrics of a step, on the devices or fetched
 
 
 def train(
@@ -40,6 +41,7 @@ def train(
     steps_per_epoch: int,
     unit: str,
     mesh: Mesh,
+    data: str = "",
     initial: Parameters | None = None,
     trainable: Callable[[Parameters], Parameters] = dict,
     probe: Callable[[Parameters], dict[str, float]] | None = None,
@@ -56,6 +58,7 @@ def train(
       steps_per_epoch: steps of a pass over the data.
       unit: what a sample is, for the progress: pairs, videos.
       mesh: the devices.
+      data: fingerprint of the data set.
       initial: parameters that replace the random ones of the same names, when training starts.
       trainable: picks the parameters that train; the others keep their values.
       probe: measures parameters; its numbers are logged with those of the step.
@@ -65,9 +68,10 @@ def train(
       The trained parameters, averaged if the config asks for it.
 
     Raises:
-      SystemExit: with 143 after SIGTERM to this or another process, when the state is saved and
-        training can go on.
-      InputError: a number of a step is not finite.
+      SystemExit: with 143 after SIGTERM or SIGINT to this or another process, when the state is
+        saved and training can go on.
+      InputError: a number of a step is not finite; the data are not those of the checkpoint; what
+        is to be written cannot be.
     """
     log.info(describe(config, steps_per_epoch, unit))
     total_steps = config.epochs * steps_per_epoch
@@ -83,7 +87,7 @@ def train(
     )
     write_parameter_overview(workdir, state.parameters)
     with Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
-        state = _begin(state, checkpoints, initial)
+        state, recent = _begin(state, checkpoints, initial, data)
         step = int(state.step)
         if step >= total_steps:
             log.info("%s is trained to its last step, %d", workdir, step)
@@ -105,16 +109,16 @@ def train(
         def batches_from(step: int) -> Batches:
             return batches(config, step, jax.process_index(), jax.process_count())
 
-        def means(fetched: list[Metrics], step: int) -> dict[str, float]:
-            """Over the steps since the last report, of which `step` is the last."""
-            mean = {name: float(np.mean([x[name] for x in fetched])) for name in fetched[0]}
+        def means(recent: Sequence[Scalars], step: int) -> dict[str, float]:
+            """Over the steps since the last line, of which `step` is the last."""
+            mean = {name: float(np.mean([x[name] for x in recent])) for name in recent[0]}
             rate = float(schedule(step - 1))
             return mean | {"learning_rate": rate, "epoch": step / steps_per_epoch}
 
         def failure(good: TrainState, metrics: Metrics) -> InputError:
             """What the step after the last good state met; makes its batch again to find out."""
             step = int(good.step)
-            checkpoints.save_besides(step, good, config)
+            checkpoints.save_besides(step, good, config, Rest(data))
             with batches_from(step) as loader:
                 batch = to_devices(next(loader), mesh)
             tensor = health.first_nonfinite(
@@ -130,11 +134,10 @@ def train(
 
         progress = Progress(config.task, step, total_steps, config.batch_size * config.data.repeats)
         with (
-            Sigterm(mesh) as sigterm,
+            Stop(mesh) as stop,
             MetricsWriter(workdir, step) as writer,
             batches_from(step) as loader,
         ):
-            recent: list[Metrics] = []
             stopping = False  # read once a step: what it stops, it also saves
             while step < total_steps and not stopping:
                 started = time.perf_counter()
@@ -146,40 +149,60 @@ def train(
                 recent.append(metrics)
                 step += 1
                 progress.step()
-                stopping = sigterm.received()
+                stopping = stop.received()
                 saves = stopping or step == total_steps or step % config.checkpoint_every == 0
                 due = probe if step == total_steps or step % probe_every == 0 else None
-                if saves or due or step % config.log_every == 0:
-                    fetched, recent = jax.device_get(recent), []
+                reports = due or step == total_steps or step % config.log_every == 0
+                if saves or reports:
+                    recent = _fetched(recent)
                     if state.halted:  # since some step: those before it are good
-                        good = len(fetched) - (step - int(state.step))
+                        good = len(recent) - (step - int(state.step))
                         if good:
-                            writer.write(int(state.step), means(fetched[:good], int(state.step)))
-                        raise failure(state._replace(halted=~state.halted), fetched[good])
-                    logged = means(fetched, step)
+                            writer.write(int(state.step), means(recent[:good], int(state.step)))
+                        raise failure(state._replace(halted=~state.halted), recent[good])
+                if reports:
+                    logged = means(recent, step)
                     logged |= progress.report(step, logged["loss"], unit)
+                    recent = []
                     if due:
                         logged |= due(state.result)
                         progress.resume()
                     writer.write(step, logged)
                 if saves:
-                    checkpoints.save(step, state, config)
+                    checkpoints.save(step, state, config, Rest(data, recent))
                     health.forget(workdir)
             progress.close()
     if stopping and step < total_steps:
-        log.info("stopped by SIGTERM; saved at step %d, the same command continues", step)
-        raise SystemExit(STOPPED_BY_SIGTERM)
+        log.info("stopped; saved at step %d, the same command continues", step)
+        raise SystemExit(STOPPED)
     return state.result
 
 
-def _begin(state: TrainState, checkpoints: Checkpoints, initial: Parameters | None) -> TrainState:
-    """The newest checkpoint, or else the initial parameters, or else the random ones."""
+def _begin(
+    state: TrainState, checkpoints: Checkpoints, initial: Parameters | None, data: str
+) -> tuple[TrainState, list[Scalars]]:
+    """The newest checkpoint, or else the initial parameters, or else the random ones.
+
+    With the metrics that are not written yet.
+    """
     if checkpoints.latest_step is not None:
-        return checkpoints.restore(jax.tree.map(_shape_and_place, state))
+        rest = checkpoints.restore_rest()
+        if rest.data != data:
+            raise InputError(
+                f"the data set has changed since step {checkpoints.latest_step} of "
+                f"{checkpoints.directory.parent}; put back the one it was trained on, or start "
+                "from this run by init_from in another --workdir"
+            )
+        return checkpoints.restore(jax.tree.map(_shape_and_place, state)), list(rest.recent)
     if initial:
-        return _start_from(state, initial)
+        return _start_from(state, initial), []
     log.info("starting from random values")
-    return state
+    return state, []
+
+
+def _fetched(recent: list[Scalars]) -> list[Scalars]:
+    """From the devices; as Python's floats, which a checkpoint keeps exactly."""
+    return [{name: float(x) for name, x in step.items()} for step in jax.device_get(recent)]
 
 
 def _shape_and_place(x: jax.Array) -> jax.ShapeDtypeStruct:

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,12 +12,18 @@ import jax
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from mv2mae_jax.errors import InputError
+from mv2mae_jax.training.files import write_whole, written
+
 
 class MetricsWriter:
     """Writes scalars to `metrics.jsonl`, one object a line, and to TensorBoard.
 
     Starting at a step drops what an interrupted run wrote beyond it: those steps come again. Of
     several processes the first writes, the others do nothing.
+
+    Raises:
+      InputError: it cannot write, or what is there is damaged.
     """
 
     def __init__(self, workdir: str | Path, start_step: int):
@@ -24,12 +31,10 @@ class MetricsWriter:
         if not self._writes:
             return
         self.path = Path(workdir) / "metrics.jsonl"
-        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
-        whole = (line for line in lines if line.endswith("\n"))  # a kill may cut the last one
-        kept = [line for line in whole if json.loads(line)["step"] <= start_step]
-        self.path.write_text("".join(kept))
-        self._file = self.path.open("a", buffering=1)
-        self._tensorboard = SummaryWriter(str(workdir), purge_step=start_step + 1)
+        write_whole(self.path, "".join(_lines_to(start_step, self.path)))
+        with written(self.path):
+            self._file = self.path.open("a", buffering=1)
+            self._tensorboard = SummaryWriter(str(workdir), purge_step=start_step + 1)
 
     def __enter__(self) -> Self:
         return self
@@ -48,9 +53,25 @@ class MetricsWriter:
         """Appends the scalars of one step."""
         if not self._writes:
             return
-        self._file.write(json.dumps({"step": step, **scalars}) + "\n")
+        with written(self.path):
+            self._file.write(json.dumps({"step": step, **scalars}) + "\n")
         for name, value in scalars.items():
             self._tensorboard.add_scalar(name, value, step)
+
+
+def _lines_to(step: int, file: Path) -> Iterator[str]:
+    """The lines up to a step, each with its line break."""
+    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith("\n"):  # cut by a kill
+            continue
+        try:
+            if json.loads(line)["step"] <= step:
+                yield line
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"line {number} of {file} is damaged; remove it, and the same command continues"
+            ) from error
 
 
 class Progress:

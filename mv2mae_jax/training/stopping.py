@@ -1,6 +1,11 @@
-"""SIGTERM ends training after a step, the same one in all processes."""
+"""SIGTERM or SIGINT ends training after a step, the same in all processes; a second, at once."""
 
+import logging
+import os
 import signal
+import sys
+import threading
+import time
 from types import FrameType
 
 import jax
@@ -11,9 +16,15 @@ from jax.sharding import PartitionSpec as P
 
 from mv2mae_jax.training.sharding import batch_sharding
 
+log = logging.getLogger(__name__)
 
-class Sigterm:
-    """Notes SIGTERM instead of dying of it, while it is entered; the processes agree on it.
+STOPPED = 143  # exit code of a stopped run: 128 + SIGTERM
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+ONE_REQUEST = 1  # seconds; a terminal and a launcher may both pass one request on
+
+
+class Stop:
+    """Notes SIGTERM and SIGINT instead of dying of them, while entered; the processes agree on it.
 
     Each puts what it has noted into a computation of its own between two steps, and reads the
     common answer one step later, when it is there: nothing waits for it, and all read the same.
@@ -29,12 +40,21 @@ class Sigterm:
         self._any = jax.jit(jnp.any, out_shardings=NamedSharding(mesh, P()))
         self._answer: jax.Array | None = None
 
-    def __enter__(self) -> "Sigterm":
-        self._before = signal.signal(signal.SIGTERM, self._note)
+    def __enter__(self) -> "Stop":
+        # Python calls handlers between two instructions of its own: not while it compiles or waits
+        # for a step. The thread reads of a signal at once.
+        read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        threading.Thread(target=_watch, args=(read,), daemon=True).start()
+        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        self._written_before = signal.set_wakeup_fd(self._write)
         return self
 
     def __exit__(self, *error: object) -> None:
-        signal.signal(signal.SIGTERM, self._before)
+        signal.set_wakeup_fd(self._written_before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        os.close(self._write)
 
     def received(self) -> bool:
         """Whether training stops here; all processes call after every step."""
@@ -47,3 +67,19 @@ class Sigterm:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._noted = True
+
+
+def _watch(pipe: int) -> None:
+    """Ends the process at the second signal; reads the numbers of signals until the pipe closes."""
+    first = 0.0
+    while numbers := os.read(pipe, 1):
+        name = signal.Signals(numbers[0])
+        if name not in SIGNALS:
+            continue
+        if not first:
+            first = time.monotonic()
+            log.info("%s: saving after this step; a second signal ends this at once", name.name)
+        elif time.monotonic() - first > ONE_REQUEST:
+            print(f"error: ended at once by a second {name.name}", file=sys.stderr, flush=True)
+            os._exit(STOPPED)
+    os.close(pipe)

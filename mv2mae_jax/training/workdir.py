@@ -1,6 +1,12 @@
 """A run's work directory: its config, the names of its classes, and what its parameters are."""
 
+import fcntl
 import json
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +16,11 @@ from jax.experimental.multihost_utils import sync_global_devices
 from ml_collections import ConfigDict
 
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.training.files import write_whole, written
 from mv2mae_jax.training.health import REPORT
 from mv2mae_jax.training.parameters import Parameters
+
+log = logging.getLogger(__name__)
 
 # Fields that may differ when a run is continued: where it runs, not what it computes.
 FREE_FIELDS = (
@@ -37,40 +46,67 @@ CURES = ("optimizer.", "model.dtype")
 
 CLASSES = "classes.json"
 IMPORT_REPORT = "import.json"  # of weights from elsewhere, which no run here has trained
+LOCK = "run.lock"
 
 
-def open_workdir(workdir: str | Path, config: ConfigDict) -> Path:
-    """Makes the directory and writes `config.json`, or checks the config against the one there.
+@contextmanager
+def opened(workdir: str | Path, config: ConfigDict) -> Iterator[Path]:
+    """The work directory of a run, which no other run enters meanwhile.
 
-    After a step that was not finite (`nonfinite.json` is there), the optimiser and the type of the
+    Makes the directory and writes `config.json`, or checks the config against the one there. After
+    a step that was not finite (`nonfinite.json` is there), the optimiser and the type of the
     activities may be changed. The first process does it, and all others wait until it is done.
 
     Raises:
-      InputError: a run with another config is in this directory, or imported weights are, or a
-        process does not see it.
+      InputError: a run with another config is in this directory, or imported weights are; another
+        run uses it now; it cannot be written; or a process does not see it.
     """
     path = Path(workdir)
-    if jax.process_index() == 0:
-        _claim(path, config)
-    sync_global_devices("config.json is written")
-    if not (path / "config.json").exists():
-        raise InputError(
-            f"{path} is another directory for process {jax.process_index()} than for the first; "
-            "choose a --workdir on a file system that all share"
-        )
-    return path
+    with _locked(path) if jax.process_index() == 0 else nullcontext():
+        if jax.process_index() == 0:
+            _claim(path, config)
+        sync_global_devices("config.json is written")
+        if not (path / "config.json").exists():
+            raise InputError(
+                f"{path} is another directory for process {jax.process_index()} than for the "
+                "first; choose a --workdir on a file system that all share"
+            )
+        yield path
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Makes the directory and holds its lock, which ends with the process, however that ends."""
+    with written(path):
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / LOCK).open("a+", encoding="utf-8")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise InputError(
+                f"another run uses {path} ({lock.read().strip()}); stop it, wait for it, or choose "
+                "another --workdir"
+            ) from error
+        except OSError as error:
+            log.warning("%s is not locked (%s): start no second run there", path, error.strerror)
+        with written(path):
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            lock.flush()
+        yield
 
 
 def _claim(path: Path, config: ConfigDict) -> None:
-    path.mkdir(parents=True, exist_ok=True)
     if (path / IMPORT_REPORT).exists():
         raise InputError(
             f"{path} holds imported weights; start from them in a --workdir of its own, with "
             f"--config.{config.task}.init_from={path}"
         )
     file = path / "config.json"
-    if file.exists():
-        before = _flat(json.loads(file.read_text()))
+    if file.exists() and _has_saved(path):
+        before = _flat(_read_config(file))
         free = FREE_FIELDS + (CURES if (path / REPORT).exists() else ())
         changed = {
             f"{key}: {before.get(key)} there, {value} now"
@@ -85,17 +121,33 @@ def _claim(path: Path, config: ConfigDict) -> None:
     write_config(path, config)
 
 
+def _has_saved(path: Path) -> bool:
+    """Whether a run has come to a checkpoint there; until then it has nothing to lose."""
+    checkpoints = path / "checkpoints"
+    return checkpoints.exists() and any(step.name.isdigit() for step in checkpoints.iterdir())
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        config = error
+    if not isinstance(config, dict):
+        raise InputError(f"{file} is damaged; remove it, and the run's command writes it anew")
+    return config
+
+
 def write_config(workdir: Path, config: ConfigDict) -> None:
     """Writes `config.json`."""
     text = json.dumps(json.loads(config.to_json()), indent=2)
-    (workdir / "config.json").write_text(text + "\n")
+    write_whole(workdir / "config.json", text + "\n")
 
 
 def write_classes(workdir: Path, names: tuple[str, ...]) -> None:
     """Names the classes that labels count, so that they go where the classifier goes."""
     if jax.process_index() > 0:
         return
-    (workdir / CLASSES).write_text(json.dumps(names, indent=2) + "\n", encoding="utf-8")
+    write_whole(workdir / CLASSES, json.dumps(names, indent=2) + "\n")
 
 
 def read_classes(workdir: str | Path) -> tuple[str, ...]:
@@ -123,7 +175,7 @@ def write_parameter_overview(workdir: Path, parameters: Parameters) -> None:
     if jax.process_index() > 0:
         return
     overview = parameter_overview.get_parameter_overview(parameters, include_stats=False)
-    (workdir / "parameters.txt").write_text(overview + "\n")
+    write_whole(workdir / "parameters.txt", overview + "\n")
     sizes: dict[str, int] = {}
     for name, value in parameters.items():
         module = name.split(".")[0]

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from flax import nnx
 
 from configs.base import get_config
+from mv2mae_jax.errors import InputError
 from mv2mae_jax.training.loop import train
 from mv2mae_jax.training.sharding import make_mesh
 
@@ -44,20 +46,20 @@ def endless(config, start_step, process_index, process_count) -> Iterator[Iterat
 
 
 class Probe:
-    """Notes the parameters; once, a SIGTERM comes while it runs, as it may in a long one."""
+    """Notes the parameters; once, a signal comes while it runs, as it may in a long one."""
 
-    def __init__(self, stop_at_call: int | None = None):
+    def __init__(self, stop_at_call: int | None = None, by: signal.Signals = signal.SIGTERM):
         self.seen: list[float] = []
-        self.stop_at_call = stop_at_call
+        self.stop_at_call, self.by = stop_at_call, by
 
     def __call__(self, parameters) -> dict[str, float]:
         self.seen.append(float(parameters["encoder.blocks.0.kernel"].sum()))
         if len(self.seen) == self.stop_at_call:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), self.by)
         return {"probe": self.seen[-1]}
 
 
-def run(workdir: Path, probe: Probe | None) -> None:
+def run(workdir: Path, probe: Probe | None, **options: Any) -> None:
     config = get_config()
     config.batch_size, config.epochs, config.log_every = 4, 11, 4
     config.optimizer.warmup_epochs, config.optimizer.base_learning_rate = 0.0, 0.1
@@ -73,7 +75,15 @@ def run(workdir: Path, probe: Probe | None) -> None:
         mesh=make_mesh(1),
         probe=probe,
         probe_every=3,
+        **options,
     )
+
+
+def computed(workdir: Path) -> list[dict[str, float]]:
+    """The lines of metrics.jsonl without what depends on the clock."""
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    timed = "samples_per_second", "waiting_for_data"
+    return [{name: x for name, x in line.items() if name not in timed} for line in lines]
 
 
 def probes(workdir: Path) -> dict[int, float]:
@@ -95,15 +105,22 @@ def test_probes_are_on_schedule_on_the_parameters_of_their_step(tmp_path: Path):
     assert probes(tmp_path / "bare") == {}
 
 
-@pytest.mark.parametrize("stop_at_call", [1, 2, 3])
-def test_after_a_stop_no_probe_is_lost_or_doubled(tmp_path: Path, stop_at_call: int):
-    whole, first, second = Probe(), Probe(stop_at_call), Probe()
+@pytest.mark.parametrize(
+    ("stop_at_call", "by"), [(1, signal.SIGTERM), (2, signal.SIGINT), (3, signal.SIGTERM)]
+)
+def test_after_a_stop_nothing_is_lost_or_doubled(
+    tmp_path: Path, stop_at_call: int, by: signal.Signals
+):
+    whole, first, second = Probe(), Probe(stop_at_call, by), Probe()
     run(tmp_path / "whole", whole)
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match="143"):
         run(tmp_path / "stopped", first)
     run(tmp_path / "stopped", second)
     assert probes(tmp_path / "stopped") == probes(tmp_path / "whole")
     assert first.seen + second.seen == whole.seen
+    # Stopped at steps 4, 7 and 10, of which only the first has a line: the others' numbers are in
+    # the line after them, as if there had been no stop.
+    assert computed(tmp_path / "stopped") == computed(tmp_path / "whole")
 
 
 def test_a_probe_after_the_last_checkpoint_of_a_killed_run_comes_again(tmp_path: Path):
@@ -118,3 +135,21 @@ def test_a_probe_after_the_last_checkpoint_of_a_killed_run_comes_again(tmp_path:
     probe = Probe()
     run(tmp_path, probe)
     assert list(probes(tmp_path)) == [3, 6, 9, 11] and len(probe.seen) == 4
+
+
+def test_other_data_are_refused(tmp_path: Path):
+    with pytest.raises(SystemExit):
+        run(tmp_path, Probe(1), data="one")
+    before = (tmp_path / "metrics.jsonl").read_text()
+    with pytest.raises(InputError, match=f"data set has changed since step 4 of {tmp_path};"):
+        run(tmp_path, Probe(), data="another")
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+    run(tmp_path, Probe(), data="one")
+
+
+@pytest.mark.parametrize("line", ['{"loss": 1}', "nonsense", "[]"])
+def test_a_damaged_line_of_metrics_is_named(tmp_path: Path, line: str):
+    (tmp_path / "metrics.jsonl").write_text(line + "\n")
+    with pytest.raises(InputError, match=r"line 1 of .*metrics\.jsonl is damaged"):
+        run(tmp_path, None)
+    assert (tmp_path / "metrics.jsonl").read_text() == line + "\n"

@@ -1,0 +1,312 @@
+"""python -m benchmarks.survival [--kills 25] [--workers 1] [--seed 0] [--json FILE]
+
+Kills a fine-tuning run on the mannequin with SIGKILL at random moments, starts it again each time,
+and compares what it comes to with an undisturbed run: every array of the last state bit by bit, the
+metrics of every step but for rates, the results and the predictions. A kill is aimed at the start,
+at the compilation, at a step, at the writing of a checkpoint or at the evaluation. After each, no
+process and no shared memory of the run may be left.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import orbax.checkpoint as ocp
+from tabulate import tabulate
+
+from benchmarks.common import Report, machine
+from benchmarks.common import run as run_benchmark
+from mv2mae_jax.training.checkpoints import Checkpoints
+
+DURING = ("start", "compilation", "step", "checkpoint", "evaluation")
+TIMED = ("videos_per_second", "waiting_for_data")  # of the lines of metrics.jsonl
+EPOCHS, STEPS_PER_EPOCH, CHECKPOINT_EVERY, LOG_EVERY = 12, 6, 3, 2
+STEPS = EPOCHS * STEPS_PER_EPOCH
+AT_MOST = 5  # steps that a run makes before it is killed in one
+ENDED_AFTER = 10  # seconds that processes of a killed run have to end
+SHARED_MEMORY = Path("/dev/shm")
+
+
+class Times(NamedTuple):
+    """Of a run, in seconds: until it begins to train, until its first step, and the evaluation."""
+
+    start: float
+    compilation: float
+    evaluation: float
+
+
+class Kill(NamedTuple):
+    """What a kill met, and what it left."""
+
+    during: str
+    step: int  # the last with a line in metrics.jsonl
+    saved: int  # step of the newest complete checkpoint; -1 if there is none
+    torn: int  # incomplete checkpoints
+    left: tuple[str, ...]  # processes and shared memory that were still there
+
+
+def command(data_dir: Path, workdir: Path, workers: int) -> list[str]:
+    """A small fine-tuning run of `STEPS` steps, and its evaluation."""
+    fields = {
+        "batch_size": 8,
+        "checkpoint_every": CHECKPOINT_EVERY,
+        "data.data_dir": data_dir,
+        "data.image_size": 28,
+        "data.num_frames": 4,
+        "data.repeats": 1,
+        "data.workers": workers,
+        "ema_decay": 0.9,
+        "epochs": EPOCHS,
+        "evaluation.clips": 2,
+        "evaluation.crops": 5,
+        "keep_checkpoints": 2,
+        "log_every": LOG_EVERY,
+    }
+    overrides = [f"--config.{name}={value}" for name, value in fields.items()]
+    config = "--config=configs/mannequin.py:finetune"
+    return [sys.executable, "-m", "mv2mae_jax.main", config, f"--workdir={workdir}", *overrides]
+
+
+def measure(arguments: argparse.Namespace) -> Report:
+    """Kills and continues; the report says what each kill left, and what differs at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        undisturbed, disturbed = Path(folder) / "undisturbed", Path(folder) / "disturbed"
+        times = _timed(command(arguments.data_dir, undisturbed, arguments.workers), undisturbed)
+        words = command(arguments.data_dir, disturbed, arguments.workers)
+        kills = []
+        for during in _plan(arguments.kills, random.Random(arguments.seed)):
+            kills.append(_killed(words, disturbed, during, times, random.Random(len(kills))))
+            print(f"kill {len(kills)} of {arguments.kills}: {kills[-1]}", flush=True)
+        _until_end(words)
+        return {
+            "kills": [kill._asdict() for kill in kills],
+            "different": differences(undisturbed, disturbed),
+            "machine": machine(),
+        }
+
+
+def _plan(kills: int, draw: random.Random) -> list[str]:
+    """What each kill is aimed at: all evenly, in random order, but the evaluation comes last."""
+    aims = [DURING[::-1][i % len(DURING)] for i in range(kills)]
+    training = [aim for aim in aims if aim != "evaluation"]
+    draw.shuffle(training)
+    steps = AT_MOST * training.count("step") + 2 * CHECKPOINT_EVERY * training.count("checkpoint")
+    if steps > STEPS:
+        raise SystemExit(f"error: {kills} kills need more than {STEPS} steps; kill less often")
+    return training + ["evaluation"] * aims.count("evaluation")
+
+
+def _timed(words: Sequence[str], workdir: Path) -> Times:
+    """Runs it to its end, undisturbed."""
+    with _started(words, workdir) as (process, output):
+        began = time.monotonic()
+        _wait(lambda: _trains(output), process)
+        trains = time.monotonic()
+        _wait(lambda: _last_step(workdir) > 0, process)
+        steps = time.monotonic()
+        _wait(lambda: _is_trained(workdir), process)
+        trained = time.monotonic()
+        if process.wait() != 0:
+            raise SystemExit(f"error: the undisturbed run failed: {output.read_text()}")
+        return Times(trains - began, steps - trains, time.monotonic() - trained)
+
+
+def _killed(
+    words: Sequence[str], workdir: Path, during: str, times: Times, draw: random.Random
+) -> Kill:
+    """Starts the run, kills it at a moment of the kind asked for, and looks at what it leaves."""
+    shared = set(_shared_memory())
+    with _started(words, workdir) as (process, output):
+        if during == "start":
+            time.sleep(draw.uniform(0, times.start))
+        elif during == "compilation":
+            _wait(lambda: _trains(output), process)
+            time.sleep(draw.uniform(0, times.compilation))
+        elif during == "step":
+            _wait(lambda: _trains(output), process)
+            last = _last_step(workdir) + draw.randint(1, AT_MOST - LOG_EVERY)
+            _wait(lambda: _last_step(workdir) >= last, process)
+            time.sleep(draw.uniform(0, 0.1))
+        elif during == "checkpoint":
+            _wait(lambda: _trains(output), process)
+            before = set(_torn(workdir))
+            _wait(lambda: bool(set(_torn(workdir)) - before), process)
+            time.sleep(draw.uniform(0, 0.03))
+        else:
+            _wait(lambda: _is_trained(workdir), process)
+            time.sleep(draw.uniform(0, times.evaluation))
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + ENDED_AFTER
+        while (left := _left(process.pid, shared)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        saved = max((int(step.name) for step in _complete(workdir)), default=-1)
+        return Kill(during, _last_step(workdir), saved, len(_torn(workdir)), left)
+
+
+def _until_end(words: Sequence[str]) -> None:
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"error: the run could not be continued: {done.stderr}")
+
+
+@contextlib.contextmanager
+def _started(words: Sequence[str], workdir: Path) -> Any:
+    """The process, in a session of its own, and the file of what it says."""
+    output = workdir.with_suffix(".txt")
+    with output.open("w", encoding="utf-8") as file:
+        process = subprocess.Popen(words, stdout=file, stderr=file, start_new_session=True)
+    try:
+        yield process, output
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait(condition: Callable[[], bool], process: subprocess.Popen) -> None:
+    """Until the condition holds, or the process has ended."""
+    while not condition() and process.poll() is None:
+        time.sleep(0.001)
+
+
+def _trains(output: Path) -> bool:
+    said = output.read_text(encoding="utf-8")
+    return any(word in said for word in ("starting from", "continuing", "is trained to its last"))
+
+
+def _last_step(workdir: Path) -> int:
+    file = workdir / "metrics.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
+    return max((json.loads(line)["step"] for line in lines if line.endswith("\n")), default=0)
+
+
+def _is_trained(workdir: Path) -> bool:
+    return (workdir / "checkpoints" / str(STEPS)).exists()
+
+
+def _complete(workdir: Path) -> list[Path]:
+    return [step for step in (workdir / "checkpoints").glob("*") if step.name.isdigit()]
+
+
+def _torn(workdir: Path) -> list[str]:
+    steps = (workdir / "checkpoints").glob("*")
+    return [step.name for step in steps if not step.name.isdigit()]
+
+
+def _left(session: int, shared: set[str]) -> tuple[str, ...]:
+    """Processes of a session, and shared memory that was not there before and that nobody uses."""
+    found = [name for name in _shared_memory() if name not in shared]
+    found = [name for name in found if not _used(name)]
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            name, _, fields = status.read_text().rpartition(") ")
+            state, _, _, its_session = fields.split()[:4]
+            if int(its_session) == session and state != "Z":
+                found.append(name.partition(" (")[2])
+    return tuple(found)
+
+
+def _shared_memory() -> list[str]:
+    return os.listdir(SHARED_MEMORY) if SHARED_MEMORY.exists() else []
+
+
+def _used(shared: str) -> bool:
+    """Whether a process has this shared memory; it may be one that is not ours."""
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):
+            if str(SHARED_MEMORY / shared) in maps.read_text():
+                return True
+    return False
+
+
+def differences(expected: Path, found: Path) -> list[str]:
+    """What two runs did not come to alike; empty if nothing."""
+    different = []
+    states = [_last_state(workdir) for workdir in (expected, found)]
+    names = states[0].keys() | states[1].keys()
+    different += [
+        f"state: {name}"
+        for name in sorted(names)
+        if not np.array_equal(*(state.get(name, np.nan) for state in states))
+    ]
+    lines = [_computed(workdir) for workdir in (expected, found)]
+    if lines[0] != lines[1]:
+        different.append("metrics.jsonl")
+    different += [
+        name
+        for name in ("config.json", "classes.json", "results.json", "predictions.csv")
+        if (expected / name).read_bytes() != (found / name).read_bytes()
+    ]
+    return different + [f"incomplete checkpoint: {name}" for name in _torn(found)]
+
+
+def _last_state(workdir: Path) -> dict[str, np.ndarray]:
+    """Every array of the newest checkpoint, by its path."""
+    with Checkpoints(workdir) as checkpoints:
+        folder = checkpoints.directory / str(checkpoints.latest_step) / "state"
+    state = ocp.PyTreeCheckpointer().restore(folder)
+    return {
+        "/".join(map(str, path)): np.asarray(value)
+        for path, value in ocp.tree.to_flat_dict(state).items()
+    }
+
+
+def _computed(workdir: Path) -> list[dict[str, float]]:
+    lines = (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [
+        {name: x for name, x in json.loads(line).items() if name not in TIMED} for line in lines
+    ]
+
+
+def wrong(report: Report) -> str:
+    """What the kills have spoilt."""
+    left = sorted({name for kill in report["kills"] for name in kill["left"]})
+    return "; ".join(
+        [f"{name} differs" for name in report["different"]] + [f"{name} was left" for name in left]
+    )
+
+
+def show(report: Report) -> None:
+    """A row for each kind of moment."""
+    rows = []
+    for during in DURING:
+        kills = [kill for kill in report["kills"] if kill["during"] == during]
+        repeated = [kill["step"] - max(0, kill["saved"]) for kill in kills]
+        torn, left = (sum(bool(kill[name]) for kill in kills) for name in ("torn", "left"))
+        rows.append((during, len(kills), torn, max(repeated, default=0), left))
+    head = ["killed during", "times", "left a torn checkpoint", "steps again, at most"]
+    print(tabulate(rows, [*head, "left something else"]))
+
+
+def make_data_set(folder: Path, arguments: argparse.Namespace) -> None:
+    """The mannequin, of two subjects."""
+    arguments.data_dir = folder / "data"
+    size = ("--subjects=2", "--replications=1")
+    paths = (f"--raw-dir={folder / 'raw'}", f"--data-dir={arguments.data_dir}")
+    words = [sys.executable, "-m", "mv2mae_jax.prepare", "mannequin", *paths, *size]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+
+
+def main() -> int:
+    """Measures, and exits with 1 if anything differs or is left."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[2])
+    parser.add_argument("--kills", type=int, default=25)
+    parser.add_argument("--workers", type=int, default=1, help="processes of the loader")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--data-dir", type=Path, help="of the mannequin; made if not given")
+    parser.add_argument("--json", type=Path, help="file to write, too")
+    return run_benchmark(parser.parse_args(), make_data_set, measure, show, wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""Who may enter a work directory, and with which config."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from configs.base import get_config
+from mv2mae_jax.errors import InputError
+from mv2mae_jax.training.health import failure
+from mv2mae_jax.training.workdir import opened, read_classes, write_classes
+
+
+def enter(workdir: Path, config: ConfigDict) -> None:
+    with opened(workdir, config):
+        pass
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """Of a run that has come to a checkpoint."""
+    enter(tmp_path, get_config())
+    (tmp_path / "checkpoints" / "4").mkdir(parents=True)
+    return tmp_path
+
+
+def test_after_a_step_that_is_not_finite_the_cure_may_be_set_and_nothing_else(saved: Path):
+    config = get_config()
+    config.optimizer.base_learning_rate = 1e-4
+    with pytest.raises(
+        InputError, match=r"optimizer\.base_learning_rate: 0\.001 there, 0\.0001 now"
+    ):
+        enter(saved, config)
+    failure(saved, 5, None, ["a"], {"loss": np.float32("nan")})
+    enter(saved, config)
+    written = json.loads((saved / "config.json").read_text())
+    assert written["optimizer"]["base_learning_rate"] == 1e-4
+    config.masking.ratio = 0.6
+    with pytest.raises(InputError, match=r"masking\.ratio: 0\.7 there, 0\.6 now"):
+        enter(saved, config)
+
+
+def test_where_it_runs_may_change(saved: Path):
+    config = get_config()
+    config.data.data_dir, config.data.workers, config.log_every = "elsewhere", 7, 3
+    enter(saved, config)
+    assert json.loads((saved / "config.json").read_text())["data"]["workers"] == 7
+
+
+def test_a_run_that_has_saved_nothing_may_be_started_with_another_config(tmp_path: Path):
+    config = get_config()
+    enter(tmp_path, config)
+    (tmp_path / "checkpoints").mkdir()
+    config.batch_size = 8
+    enter(tmp_path, config)
+    assert json.loads((tmp_path / "config.json").read_text())["batch_size"] == 8
+
+
+def test_a_second_run_says_that_there_is_a_first(tmp_path: Path):
+    program = (
+        "import sys, time; from configs.base import get_config; "
+        "from mv2mae_jax.training.workdir import opened\n"
+        "with opened(sys.argv[1], get_config()): print('in', flush=True); time.sleep(60)"
+    )
+    first = subprocess.Popen(
+        [sys.executable, "-c", program, tmp_path], stdout=subprocess.PIPE, text=True
+    )
+    assert first.stdout is not None and first.stdout.readline() == "in\n"
+    other = get_config()
+    other.seed = 1
+    before = (tmp_path / "config.json").read_text()
+    with pytest.raises(InputError, match=f"another run uses .*process {first.pid} on "):
+        enter(tmp_path, other)
+    assert (tmp_path / "config.json").read_text() == before
+    first.send_signal(signal.SIGKILL)  # and its lock goes with it
+    first.communicate()
+    enter(tmp_path, get_config())
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[1, 2]"])
+def test_a_damaged_config_is_named(saved: Path, damage: str):
+    (saved / "config.json").write_text(damage)
+    with pytest.raises(InputError, match=r"config\.json is damaged; remove it"):
+        enter(saved, get_config())
+    (saved / "config.json").unlink()
+    enter(saved, get_config())
+    assert json.loads((saved / "config.json").read_text())["task"] == "pretrain"
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        InputError, match=r"file.*cannot be written \((Not a directory|File exists)"
+    ):
+        enter(tmp_path / "file", get_config())
+    with pytest.raises(InputError, match="cannot be written"):
+        enter(tmp_path / "file" / "below", get_config())
+    with pytest.raises(InputError, match="cannot be written"):
+        enter(Path("/proc/nobody"), get_config())
+
+
+def test_a_file_that_cannot_be_replaced_stays_as_it_was(tmp_path: Path):
+    write_classes(tmp_path, ("walk", "sit"))
+    (tmp_path / "classes.json.partial").mkdir()  # in its way
+    with pytest.raises(InputError, match=r"classes\.json cannot be written"):
+        write_classes(tmp_path, ("run",))
+    assert read_classes(tmp_path) == ("walk", "sit")
