@@ -83,7 +83,7 @@ def measure(arguments: argparse.Namespace) -> Report:
         undisturbed, disturbed = Path(folder) / "undisturbed", Path(folder) / "disturbed"
         times = _timed(command(arguments.data_dir, undisturbed, arguments.workers), undisturbed)
         words = command(arguments.data_dir, disturbed, arguments.workers)
-        kills = []
+        kills: list[Kill] = []
         for during in _plan(arguments.kills, random.Random(arguments.seed)):
             kills.append(_killed(words, disturbed, during, times, random.Random(len(kills))))
             print(f"kill {len(kills)} of {arguments.kills}: {kills[-1]}", flush=True)
@@ -237,7 +237,7 @@ def differences(expected: Path, found: Path) -> list[str]:
     different += [
         f"state: {name}"
         for name in sorted(names)
-        if not np.array_equal(*(state.get(name, np.nan) for state in states))
+        if not np.array_equal(states[0].get(name, np.nan), states[1].get(name, np.nan))
     ]
     lines = [_computed(workdir) for workdir in (expected, found)]
     if lines[0] != lines[1]:

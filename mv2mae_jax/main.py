@@ -8,6 +8,7 @@ Several processes, on one host or many, run it together: see docs/scale.md.
 
 import importlib
 import logging
+import signal
 import sys
 
 from absl import flags
@@ -36,6 +37,8 @@ def main(argv: list[str]) -> int:
         return fail(error, WRONG_USAGE)
     logging.basicConfig(format="%(message)s", stream=sys.stdout)
     logging.getLogger("mv2mae_jax").setLevel(logging.INFO)
+    logging.getLogger("asyncio").disabled = True  # orbax's other failures, after the one it raises
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # outside of training, where nothing is lost
     try:
         with distributed.joined(place):
             task = importlib.import_module(f"mv2mae_jax.tasks.{config.task}")

@@ -4,7 +4,8 @@ That is the training state, the config it belongs to, which data it was trained 
 are not written yet. The position in the data is the step itself (see data/loader.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -14,7 +15,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from ml_collections import ConfigDict
 
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.errors import InputError, one_line
 from mv2mae_jax.training.parameters import Parameters
 
 
@@ -66,7 +67,8 @@ class Checkpoints:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._manager.close()
+        with self._written():
+            self._manager.close()
 
     @property
     def latest_step(self) -> int | None:
@@ -74,20 +76,38 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, step: int, state: Any, config: ConfigDict, rest: Rest = NOTHING) -> None:
-        """Writes in the background; does nothing if this step is saved already."""
+        """Writes in the background; does nothing if this step is saved already.
+
+        Raises:
+          InputError: this or an earlier one could not be written.
+        """
         if step != self.latest_step:
             items = ocp.args.Composite(
                 state=ocp.args.PyTreeSave(state),
                 config=ocp.args.JsonSave(config.to_dict()),
                 rest=ocp.args.JsonSave(rest._asdict()),
             )
-            self._manager.save(step, args=items)
+            with self._written():
+                self._manager.save(step, args=items)
 
     def save_besides(self, step: int, state: Any, config: ConfigDict, rest: Rest) -> None:
         """Writes at once, and removes no older checkpoint for it."""
-        self._manager.wait_until_finished()
+        with self._written():
+            self._manager.wait_until_finished()
         with Checkpoints(self.directory.parent) as unlimited:
             unlimited.save(step, state, config, rest)
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        """Says in one line that a checkpoint could not be written, and what there is."""
+        try:
+            yield
+        except (OSError, ValueError) as error:  # the second from TensorStore
+            steps = ", ".join(map(str, self._manager.all_steps())) or "none"
+            raise InputError(
+                f"{self.directory} cannot be written ({one_line(error)}); complete there: {steps}; "
+                "make room or give the right to write, and the same command continues"
+            ) from error
 
     def restore(self, like: Any, *, partial: bool = False) -> Any:
         """The newest state, with the shapes, types and shardings of `like`.

@@ -9,7 +9,9 @@ from types import TracebackType
 from typing import Self
 
 import jax
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 from tqdm import tqdm
 
 from mv2mae_jax.errors import InputError
@@ -34,7 +36,10 @@ class MetricsWriter:
         write_whole(self.path, "".join(_lines_to(start_step, self.path)))
         with written(self.path):
             self._file = self.path.open("a", buffering=1)
-            self._tensorboard = SummaryWriter(str(workdir), purge_step=start_step + 1)
+            # Not SummaryWriter: its queue hangs for ever when the disk is full.
+            self._events = EventsWriter(str(self.path.with_name("events")))
+            start = SessionLog(status=SessionLog.START)  # drops what comes after this step
+            self._events.write_event(Event(step=start_step + 1, session_log=start))
 
     def __enter__(self) -> Self:
         return self
@@ -46,8 +51,9 @@ class MetricsWriter:
         traceback: TracebackType | None,
     ) -> None:
         if self._writes:
-            self._file.close()
-            self._tensorboard.close()
+            with written(self.path):
+                self._file.close()
+                self._events.close()
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Appends the scalars of one step."""
@@ -55,8 +61,10 @@ class MetricsWriter:
             return
         with written(self.path):
             self._file.write(json.dumps({"step": step, **scalars}) + "\n")
-        for name, value in scalars.items():
-            self._tensorboard.add_scalar(name, value, step)
+            values = [Summary.Value(tag=name, simple_value=x) for name, x in scalars.items()]
+            summary = Summary(value=values)
+            self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+            self._events.flush()
 
 
 def _lines_to(step: int, file: Path) -> Iterator[str]:

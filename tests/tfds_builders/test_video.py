@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -135,20 +136,20 @@ def test_sound_without_pictures_is_no_video(tmp_path: Path) -> None:
         encode(path)
 
 
-def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "a.avi", moving_pattern(FRAMES))
-    path.chmod(0)
+def test_a_file_that_may_not_be_read_is_named() -> None:
     user = os.geteuid()
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)  # pytest's own folders, so that only the file is closed
-    if user == 0:
-        os.seteuid(65534)  # root may read everything
-    try:
-        assert path.exists()
-        with pytest.raises(VideoError, match="Permission denied"):
-            encode(path)
-    finally:
-        os.seteuid(user)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # only the file is closed
+        path = write_video(Path(folder) / "a.avi", moving_pattern(FRAMES))
+        path.chmod(0)
+        if user == 0:
+            os.seteuid(65534)  # root may read everything
+        try:
+            assert path.exists()
+            with pytest.raises(VideoError, match="Permission denied"):
+                encode(path)
+        finally:
+            os.seteuid(user)
 
 
 def test_same_frames_whatever_the_name(video: Path, tmp_path: Path) -> None:
