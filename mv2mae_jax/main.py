@@ -8,6 +8,7 @@ Several processes, on one host or many, run it together: see docs/scale.md.
 
 import importlib
 import logging
+import os
 import signal
 import sys
 
@@ -82,4 +83,8 @@ def fail(error: Exception, code: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    code = main(sys.argv)
+    sys.stderr.flush()
+    if code:  # threads of libraries may still complain, but the last line is ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    sys.exit(code)

@@ -4,8 +4,9 @@ That is the training state, the config it belongs to, which data it was trained 
 are not written yet. The position in the data is the step itself (see data/loader.py).
 """
 
+import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -88,6 +89,8 @@ class Checkpoints:
                 rest=ocp.args.JsonSave(rest._asdict()),
             )
             with self._written():
+                self._manager.wait_until_finished()
+                self._need_room_for(state)
                 self._manager.save(step, args=items)
 
     def save_besides(self, step: int, state: Any, config: ConfigDict, rest: Rest) -> None:
@@ -97,13 +100,20 @@ class Checkpoints:
         with Checkpoints(self.directory.parent) as unlimited:
             unlimited.save(step, state, config, rest)
 
+    def _need_room_for(self, state: Any) -> None:
+        """Found out before anything is written, where it can be: TensorStore fails with a noise."""
+        with suppress(FileNotFoundError, NotImplementedError):  # object storage has no end
+            free = shutil.disk_usage(self.directory).free
+            if (needed := sum(x.nbytes for x in jax.tree.leaves(state))) > free:
+                raise OSError(f"a state takes {needed / 1e6:.1f} MB, {free / 1e6:.1f} are free")
+
     @contextmanager
     def _written(self) -> Iterator[None]:
         """Says in one line that a checkpoint could not be written, and what there is."""
         try:
             yield
         except (OSError, ValueError) as error:  # the second from TensorStore
-            steps = ", ".join(map(str, self._manager.all_steps())) or "none"
+            steps = ", ".join(map(str, self._manager.all_steps(read=True))) or "none"
             raise InputError(
                 f"{self.directory} cannot be written ({one_line(error)}); complete there: {steps}; "
                 "make room or give the right to write, and the same command continues"
