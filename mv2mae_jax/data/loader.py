@@ -13,14 +13,13 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import TypeVar
 
 import grain
 import numpy as np
-from absl import flags
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from mv2mae_jax.data.process import tune_process
 from mv2mae_jax.data.records import Activity, RecordSource, load_index
 from mv2mae_jax.data.samples import (
     Video,
@@ -31,6 +30,7 @@ from mv2mae_jax.data.samples import (
     source_views,
 )
 from mv2mae_jax.data.splits import split_of, split_videos, videos_of
+from mv2mae_jax.data.workers import Samples
 from mv2mae_jax.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -43,20 +43,22 @@ class Batches(Iterator[Batch]):
     """An iterator of batches; `close` it, or use it in a `with` statement, to end its workers."""
 
     def __init__(
-        self,
-        dataset: grain.IterDataset[Batch],
-        group: Callable[[Iterator[Batch]], Iterator[Batch]] = iter,
+        self, samples: Samples, group: Callable[[Iterator[Batch]], Iterator[Batch]]
     ) -> None:
-        """Starts nothing yet: the first `next` does. `group` makes batches of what comes."""
-        self._iterator = iter(dataset)
-        self._batches = group(self._iterator)
+        """Starts nothing yet: the first `next` does. `group` makes batches of samples."""
+        self._samples = samples
+        self._batches = group(samples)
 
     def __next__(self) -> Batch:
         return next(self._batches)
 
+    def counts(self) -> dict[str, float]:
+        """What has gone wrong so far without an end, for the log."""
+        return {"worker_restarts": self._samples.restarts}
+
     def close(self) -> None:
         """Ends threads and worker processes; may be called again."""
-        self._iterator.close()
+        self._samples.close()
 
     def __enter__(self) -> "Batches":
         return self
@@ -164,8 +166,8 @@ def evaluation_batches(
     )
     samples = grain.MapDataset.source(videos).map_with_index(make_sample)
     batch_size = math.ceil(config.evaluation.batch_size / (process_count * devices)) * devices
-    dataset = _made_in_order(config, samples[process_index::process_count], batch_size)
-    return Batches(dataset, partial(_batches_of_one_size, batch_size))
+    share = Samples(config.data, samples[process_index::process_count], batch_size)
+    return Batches(share, partial(_batches_of_one_size, batch_size))
 
 
 def num_samples(config: ConfigDict) -> int:
@@ -211,6 +213,11 @@ def batch_ids(config: ConfigDict, step: int) -> list[str]:
     ]
 
 
+def _batches_in_order(batch_size: int, samples: Iterator[Batch]) -> Iterator[Batch]:
+    while True:
+        yield _concatenate(list(islice(samples, batch_size)))
+
+
 def _batches_of_one_size(batch_size: int, videos: Iterator[Batch]) -> Iterator[Batch]:
     """Batches videos with others of their frame size, and fills up what is left at the end."""
     waiting: dict[tuple[int, ...], list[Batch]] = {}
@@ -238,32 +245,8 @@ def _training_batches(
     share = _share(config.batch_size, process_count)
     samples = training_order(config, items).map_with_index(make_sample)
     first = start_step * config.batch_size + process_index
-    dataset = _made_in_order(config, samples[first::process_count], share)
-    return Batches(dataset.batch(share, drop_remainder=True, batch_fn=_concatenate))
-
-
-def _made_in_order(
-    config: ConfigDict, samples: grain.MapDataset[Batch], batch_size: int
-) -> grain.IterDataset[Batch]:
-    """Makes samples in threads, or in worker processes with threads; one by one, in order.
-
-    Samples are made ahead for one batch, so that the next is ready when the step is done. They
-    are batched after the workers: neither memory nor the time to the first batch grows with the
-    number of threads, and the order does not depend on the number of workers.
-    """
-    workers, threads = config.data.workers, config.data.threads
-    ahead = max(threads, math.ceil(batch_size / max(1, workers)))
-    read_options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
-    dataset = samples.to_iter_dataset(read_options)
-    tune_process()
-    if workers > 0:
-        if not flags.FLAGS.is_parsed():  # outside of absl's `app.run`; Grain asks for its flags
-            flags.FLAGS.mark_as_parsed()
-        options = grain.multiprocessing.MultiprocessingOptions(
-            num_workers=workers, per_worker_buffer_size=2
-        )
-        dataset = dataset.mp_prefetch(options, worker_init_fn=tune_process)
-    return dataset
+    made = Samples(config.data, samples[first::process_count], share)
+    return Batches(made, partial(_batches_in_order, share))
 
 
 def _concatenate(samples: Sequence[Batch]) -> Batch:
