@@ -156,7 +156,7 @@ def train(
                         if good:
                             writer.write(int(state.step), means(fetched[:good], int(state.step)))
                         raise failure(state._replace(halted=~state.halted), fetched[good])
-                    logged = means(fetched, step)
+                    logged = means(fetched, step) | loader.counts()
                     logged |= progress.report(step, logged["loss"], unit)
                     if due:
                         logged |= due(state.result)
