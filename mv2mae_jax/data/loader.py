@@ -14,7 +14,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import TypeVar
 
 import grain
 import numpy as np
@@ -22,11 +21,14 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from mv2mae_jax.data.records import Activity, RecordSource, load_index
 from mv2mae_jax.data.samples import (
+    Item,
     Video,
+    allow_damaged,
     evaluation_sample,
     evaluation_video,
     finetuning_sample,
     pretraining_sample,
+    replacing_damaged,
     source_views,
 )
 from mv2mae_jax.data.splits import split_of, split_videos, videos_of
@@ -36,28 +38,54 @@ from mv2mae_jax.errors import InputError
 log = logging.getLogger(__name__)
 
 Batch = dict[str, np.ndarray]
-Item = TypeVar("Item")  # what a sample is made of: an activity or a video
 
 
 class Batches(Iterator[Batch]):
     """An iterator of batches; `close` it, or use it in a `with` statement, to end its workers."""
 
     def __init__(
-        self, samples: Samples, group: Callable[[Iterator[Batch]], Iterator[Batch]]
+        self,
+        samples: Samples,
+        group: Callable[[Iterator[Batch]], Iterator[Batch]],
+        bad_records: int = 0,
     ) -> None:
-        """Starts nothing yet: the first `next` does. `group` makes batches of samples."""
+        """Starts nothing yet: the first `next` does.
+
+        Args:
+          samples: of which batches are made.
+          group: makes them.
+          bad_records: how many activities may be replaced by others, in all.
+        """
         self._samples = samples
         self._batches = group(samples)
+        self._bad_records = bad_records
+        self._damaged: dict[str, str] = {}
 
     def __next__(self) -> Batch:
-        return next(self._batches)
+        """The next batch.
 
-    def counts(self) -> dict[str, float]:
-        """What has gone wrong so far without an end, for the log."""
-        return {"worker_restarts": self._samples.restarts}
+        Raises:
+          InputError: more activities cannot be read than may be, or workers were killed again and
+            again.
+        """
+        batch = next(self._batches)
+        for activity, reason in batch.pop("damaged", ()):
+            if activity not in self._damaged:
+                self._damaged[activity] = reason
+                log.warning("activity %s is replaced, it cannot be read: %s", activity, reason)
+        allow_damaged(self._damaged, self._bad_records)
+        return batch
+
+    def counts(self) -> dict[str, int]:
+        """What has gone wrong so far, and did not stop it: for the log."""
+        return {
+            "bad_records": len(self._damaged),
+            "worker_restarts": self._samples.restarts,
+        }
 
     def close(self) -> None:
         """Ends threads and worker processes; may be called again."""
+        self._batches = iter(())  # samples that wait in it are in shared memory
         self._samples.close()
 
     def __enter__(self) -> "Batches":
@@ -201,6 +229,8 @@ def training_order(config: ConfigDict, items: Sequence[Item]) -> grain.MapDatase
 def batch_ids(config: ConfigDict, step: int) -> list[str]:
     """What the batch of a step is made of: activities; in fine-tuning `activity:view`.
 
+    One that is damaged is named, not the one that replaces it.
+
     Raises:
       InputError: as for `num_samples`.
     """
@@ -242,11 +272,20 @@ def _training_batches(
     """The endless sequence of samples, epoch after epoch, from `start_step` on."""
     if config.data.crops not in ("independent", "shared"):
         raise InputError(f"data.crops is {config.data.crops!r}; it is independent or shared")
+    activities = {item.activity.id if isinstance(item, Video) else item.id for item in items}
+    if config.data.bad_records >= len(activities):
+        raise InputError(
+            f"config.data.bad_records={config.data.bad_records} but only {len(activities)} "
+            "activities are for training; set it lower"
+        )
     share = _share(config.batch_size, process_count)
+    make_sample = partial(
+        replacing_damaged, make_sample, items, config.data.bad_records, config.seed
+    )
     samples = training_order(config, items).map_with_index(make_sample)
     first = start_step * config.batch_size + process_index
     made = Samples(config.data, samples[first::process_count], share)
-    return Batches(made, partial(_batches_in_order, share))
+    return Batches(made, partial(_batches_in_order, share), config.data.bad_records)
 
 
 def _concatenate(samples: Sequence[Batch]) -> Batch:
