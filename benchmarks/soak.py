@@ -139,7 +139,7 @@ def _watch(
     samples: list[Sample] = []
     kills = 0
     chance = random.Random(0)
-    while not _workers(run.pid) and run.poll() is None:
+    while not loader_workers(run.pid) and run.poll() is None:
         time.sleep(0.1)
     began = killed = time.monotonic()
     while (now := time.monotonic()) < began + 60 * arguments.minutes:
@@ -148,7 +148,7 @@ def _watch(
                 f"the command ended with exit code {run.returncode} after "
                 f"{(now - began) / 60:.1f} minutes; see {arguments.workdir / 'log.txt'}"
             )
-        workers = _workers(run.pid)
+        workers = loader_workers(run.pid)
         shared = len(_shared_memory() - before)
         for process in (run.pid, *workers):
             try:
@@ -166,8 +166,8 @@ def _watch(
     return samples, kills
 
 
-def _workers(parent: int) -> list[int]:
-    """Loader workers of a process."""
+def loader_workers(parent: int) -> list[int]:
+    """Process numbers of the loader workers of a process."""
     tasks = Path(f"/proc/{parent}/task")
     children = [int(pid) for task in tasks.glob("*/children") for pid in task.read_text().split()]
     return [pid for pid in children if b"--multiprocessing-fork" in _command_line(pid)]
