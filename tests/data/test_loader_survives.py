@@ -320,3 +320,58 @@ def test_a_record_of_another_activity_is_damaged(config, shard):
         pytest.raises(InputError, match=r"cannot read another \(its record is of activity a03\)"),
     ):
         list(islice(batches, 4))
+
+
+# --- The command ------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_run_with_killed_workers_sigterm_to_all_and_a_damaged_record(mannequin_dir, tmp_path):
+    """It saves, continues, and its numbers are those of a run to which nothing happened."""
+    folder = load_index(mannequin_dir, "mannequin").folder
+    copy = Path(shutil.copytree(folder, tmp_path / "data" / "mannequin" / folder.name))
+    (shard,) = copy.glob("*.array_record*")
+    content = bytearray(shard.read_bytes())
+    name = load_index(tmp_path / "data", "mannequin").activities[3].id.encode()
+    content[content.index(name)] ^= 0xFF
+    shard.write_bytes(content)
+
+    def start(workdir, workers):
+        words = ["--config=configs/mannequin.py", f"--workdir={workdir}", "--config.epochs=12"]
+        words += [f"--config.data.data_dir={tmp_path / 'data'}", "--config.data.bad_records=1"]
+        words += [f"--config.data.workers={workers}", "--config.log_every=1"]
+        return subprocess.Popen(
+            [sys.executable, "-m", "mv2mae_jax.main", *words, "--config.probe.every_epochs=0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def lines(workdir):
+        file = workdir / "metrics.jsonl"
+        return file.read_text().splitlines() if file.exists() else []
+
+    disturbed, calm = tmp_path / "disturbed", tmp_path / "calm"
+    running = start(disturbed, workers=2)
+    until(lambda: len(lines(disturbed)) >= 2 or running.poll() is not None, seconds=200)
+    os.kill(loader_workers(running.pid)[0], signal.SIGKILL)
+    so_far = len(lines(disturbed))
+    until(lambda: len(lines(disturbed)) >= so_far + 5 or running.poll() is not None, seconds=200)
+    os.killpg(running.pid, signal.SIGTERM)
+    said, _ = running.communicate(timeout=60)
+    assert running.returncode == 143, said
+    assert said.count("a loader worker was killed (SIGKILL") == 1
+    assert said.count(f"activity {name.decode()} is replaced, it cannot be read: ") == 1
+    assert "the same command continues" in said and "Traceback" not in said
+
+    for workdir, workers in ((disturbed, 2), (calm, 0)):
+        running = start(workdir, workers)
+        said, _ = running.communicate(timeout=400)
+        assert running.returncode == 0, said
+    losses = [
+        {line["step"]: line["loss"] for line in map(json.loads, lines(workdir))}
+        for workdir in (disturbed, calm)
+    ]
+    assert losses[0] == losses[1] and len(losses[1]) == 12 * 6
+    assert json.loads(lines(calm)[-1])["bad_records"] == 1
