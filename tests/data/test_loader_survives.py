@@ -365,8 +365,8 @@ def test_a_run_with_killed_workers_sigterm_to_all_and_a_damaged_record(mannequin
     assert said.count(f"activity {name.decode()} is replaced, it cannot be read: ") == 1
     assert "the same command continues" in said and "Traceback" not in said
 
-    for workdir, workers in ((disturbed, 2), (calm, 0)):
-        running = start(workdir, workers)
+    for workdir, count in ((disturbed, 2), (calm, 0)):
+        running = start(workdir, count)
         said, _ = running.communicate(timeout=400)
         assert running.returncode == 0, said
     losses = [
