@@ -148,10 +148,12 @@ def _killed(
         process.kill()
         process.wait()
         deadline = time.monotonic() + ENDED_AFTER
-        while (left := _left(process.pid, shared)) and time.monotonic() < deadline:
+        left = _left(process.pid, shared)
+        while left and time.monotonic() < deadline:
             time.sleep(0.1)
+            left &= _left(process.pid, shared)  # what comes and goes is another run's
         saved = max((int(step.name) for step in _complete(workdir)), default=-1)
-        return Kill(during, _last_step(workdir), saved, len(_torn(workdir)), left)
+        return Kill(during, _last_step(workdir), saved, len(_torn(workdir)), tuple(left))
 
 
 def _until_end(words: Sequence[str]) -> None:
@@ -203,17 +205,16 @@ def _torn(workdir: Path) -> list[str]:
     return [step.name for step in steps if not step.name.isdigit()]
 
 
-def _left(session: int, shared: set[str]) -> tuple[str, ...]:
+def _left(session: int, shared: set[str]) -> set[str]:
     """Processes of a session, and shared memory that was not there before and that nobody uses."""
-    found = [name for name in _shared_memory() if name not in shared]
-    found = [name for name in found if not _used(name)]
+    found = {name for name in _shared_memory() if name not in shared and not _used(name)}
     for status in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # it has just ended
             name, _, fields = status.read_text().rpartition(") ")
             state, _, _, its_session = fields.split()[:4]
             if int(its_session) == session and state != "Z":
-                found.append(name.partition(" (")[2])
-    return tuple(found)
+                found.add(name.partition(" (")[2])
+    return found
 
 
 def _shared_memory() -> list[str]:

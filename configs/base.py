@@ -93,6 +93,7 @@ def get_config() -> ml_collections.ConfigDict:
     data.repeats = 1  # crops (and masks) drawn from one decoded activity ("repeated augmentation")
     data.workers = 0  # loader processes; 0 decodes in threads of this process
     data.threads = 4  # decoding threads of each loader process
+    data.bad_records = 0  # activities that may be damaged; training replaces them by others
     data.mean = (0.485, 0.456, 0.406)  # ImageNet statistics of RGB in [0, 1]
     data.std = (0.229, 0.224, 0.225)
 

@@ -49,6 +49,7 @@ AT_LEAST_ONE = (
     "probe.train_videos",
 )
 AT_LEAST_ZERO = (
+    "data.bad_records",
     "data.randaug.magnitude",
     "data.randaug.operations",
     "data.randaug.std",

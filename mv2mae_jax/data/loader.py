@@ -13,31 +13,32 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TypeVar
+from itertools import islice
 
 import grain
 import numpy as np
-from absl import flags
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from mv2mae_jax.data import records
-from mv2mae_jax.data.process import tune_process
 from mv2mae_jax.data.records import Activity, RecordSource, load_index
 from mv2mae_jax.data.samples import (
+    Item,
     Video,
+    allow_damaged,
     evaluation_sample,
     evaluation_video,
     finetuning_sample,
     pretraining_sample,
+    replacing_damaged,
     source_views,
 )
 from mv2mae_jax.data.splits import split_of, split_videos, videos_of
+from mv2mae_jax.data.workers import Samples
 from mv2mae_jax.errors import InputError
 
 log = logging.getLogger(__name__)
 
 Batch = dict[str, np.ndarray]
-Item = TypeVar("Item")  # what a sample is made of: an activity or a video
 
 
 class Batches(Iterator[Batch]):
@@ -45,19 +46,48 @@ class Batches(Iterator[Batch]):
 
     def __init__(
         self,
-        dataset: grain.IterDataset[Batch],
-        group: Callable[[Iterator[Batch]], Iterator[Batch]] = iter,
+        samples: Samples,
+        group: Callable[[Iterator[Batch]], Iterator[Batch]],
+        bad_records: int = 0,
     ) -> None:
-        """Starts nothing yet: the first `next` does. `group` makes batches of what comes."""
-        self._iterator = iter(dataset)
-        self._batches = group(self._iterator)
+        """Starts nothing yet: the first `next` does.
+
+        Args:
+          samples: of which batches are made.
+          group: makes them.
+          bad_records: how many activities may be replaced by others, in all.
+        """
+        self._samples = samples
+        self._batches = group(samples)
+        self._bad_records = bad_records
+        self._damaged: dict[str, str] = {}
 
     def __next__(self) -> Batch:
-        return next(self._batches)
+        """The next batch.
+
+        Raises:
+          InputError: more activities cannot be read than may be, or workers were killed again and
+            again.
+        """
+        batch = next(self._batches)
+        for activity, reason in batch.pop("damaged", ()):
+            if activity not in self._damaged:
+                self._damaged[activity] = reason
+                log.warning("activity %s is replaced, it cannot be read: %s", activity, reason)
+        allow_damaged(self._damaged, self._bad_records)
+        return batch
+
+    def counts(self) -> dict[str, int]:
+        """What has gone wrong so far, and did not stop it: for the log."""
+        return {
+            "bad_records": len(self._damaged),
+            "worker_restarts": self._samples.restarts,
+        }
 
     def close(self) -> None:
         """Ends threads and worker processes; may be called again."""
-        self._iterator.close()
+        self._batches = iter(())  # samples that wait in it are in shared memory
+        self._samples.close()
 
     def __enter__(self) -> "Batches":
         return self
@@ -165,8 +195,8 @@ def evaluation_batches(
     )
     samples = grain.MapDataset.source(videos).map_with_index(make_sample)
     batch_size = math.ceil(config.evaluation.batch_size / (process_count * devices)) * devices
-    dataset = _made_in_order(config, samples[process_index::process_count], batch_size)
-    return Batches(dataset, partial(_batches_of_one_size, batch_size))
+    share = Samples(config.data, samples[process_index::process_count], batch_size)
+    return Batches(share, partial(_batches_of_one_size, batch_size))
 
 
 def num_samples(config: ConfigDict) -> int:
@@ -209,6 +239,8 @@ def training_order(config: ConfigDict, items: Sequence[Item]) -> grain.MapDatase
 def batch_ids(config: ConfigDict, step: int) -> list[str]:
     """What the batch of a step is made of: activities; in fine-tuning `activity:view`.
 
+    One that is damaged is named, not the one that replaces it.
+
     Raises:
       InputError: as for `num_samples`.
     """
@@ -219,6 +251,11 @@ def batch_ids(config: ConfigDict, step: int) -> list[str]:
     return [
         f"{item.activity.id}:{item.view}" if isinstance(item, Video) else item.id for item in items
     ]
+
+
+def _batches_in_order(batch_size: int, samples: Iterator[Batch]) -> Iterator[Batch]:
+    while True:
+        yield _concatenate(list(islice(samples, batch_size)))
 
 
 def _batches_of_one_size(batch_size: int, videos: Iterator[Batch]) -> Iterator[Batch]:
@@ -245,35 +282,20 @@ def _training_batches(
     """The endless sequence of samples, epoch after epoch, from `start_step` on."""
     if config.data.crops not in ("independent", "shared"):
         raise InputError(f"data.crops is {config.data.crops!r}; it is independent or shared")
+    activities = {item.activity.id if isinstance(item, Video) else item.id for item in items}
+    if config.data.bad_records >= len(activities):
+        raise InputError(
+            f"config.data.bad_records={config.data.bad_records} but only {len(activities)} "
+            "activities are for training; set it lower"
+        )
     share = _share(config.batch_size, process_count)
+    make_sample = partial(
+        replacing_damaged, make_sample, items, config.data.bad_records, config.seed
+    )
     samples = training_order(config, items).map_with_index(make_sample)
     first = start_step * config.batch_size + process_index
-    dataset = _made_in_order(config, samples[first::process_count], share)
-    return Batches(dataset.batch(share, drop_remainder=True, batch_fn=_concatenate))
-
-
-def _made_in_order(
-    config: ConfigDict, samples: grain.MapDataset[Batch], batch_size: int
-) -> grain.IterDataset[Batch]:
-    """Makes samples in threads, or in worker processes with threads; one by one, in order.
-
-    Samples are made ahead for one batch, so that the next is ready when the step is done. They
-    are batched after the workers: neither memory nor the time to the first batch grows with the
-    number of threads, and the order does not depend on the number of workers.
-    """
-    workers, threads = config.data.workers, config.data.threads
-    ahead = max(threads, math.ceil(batch_size / max(1, workers)))
-    read_options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
-    dataset = samples.to_iter_dataset(read_options)
-    tune_process()
-    if workers > 0:
-        if not flags.FLAGS.is_parsed():  # outside of absl's `app.run`; Grain asks for its flags
-            flags.FLAGS.mark_as_parsed()
-        options = grain.multiprocessing.MultiprocessingOptions(
-            num_workers=workers, per_worker_buffer_size=2
-        )
-        dataset = dataset.mp_prefetch(options, worker_init_fn=tune_process)
-    return dataset
+    made = Samples(config.data, samples[first::process_count], share)
+    return Batches(made, partial(_batches_in_order, share), config.data.bad_records)
 
 
 def _concatenate(samples: Sequence[Batch]) -> Batch:

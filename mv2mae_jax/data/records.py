@@ -16,7 +16,7 @@ from pathlib import Path
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from tensorflow_datasets.proto import tf_example_pb2
 
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.errors import InputError, one_line
 
 # Data sets with a builder of their own; the rest are manifests.
 BUILDERS = ("ntu", "etri", "synadl", "nucla", "pku_mmd2", "rocog_v2", "mannequin")
@@ -73,6 +73,26 @@ class Record:
     views: Mapping[str, Sequence[bytes]]
 
 
+class DamagedRecord(InputError):
+    """What is stored of one activity cannot be read.
+
+    Attributes:
+      activity: its name.
+      reason: what is wrong with it, in a few words.
+    """
+
+    def __init__(self, activity: str, reason: str) -> None:
+        super().__init__(activity, reason)  # these make it anew in another process
+        self.activity, self.reason = activity, reason
+
+    def __str__(self) -> str:
+        return (
+            f"activity {self.activity} cannot be read: {self.reason}; `python -m "
+            "mv2mae_jax.prepare verify` names all that is damaged; delete the data set and build "
+            "it again"
+        )
+
+
 class RecordSource:
     """Random access to the records of a built data set; can be pickled, safe in threads."""
 
@@ -80,8 +100,8 @@ class RecordSource:
         """Opens the shards.
 
         Raises:
-          InputError: the shards do not hold as many records as the index lists; this process was
-            forked off one that had opened records.
+          InputError: a shard is missing or cut off, or they do not hold as many records as the
+            index lists; this process was forked off one that had opened records.
         """
         if _opened_in - {os.getpid()}:
             raise InputError(
@@ -90,8 +110,8 @@ class RecordSource:
                 "multiprocessing_context='spawn')"
             )
         _opened_in.add(os.getpid())
-        paths = [str(path) for path in shards(index.folder)]
-        self._records = ArrayRecordDataSource(paths) if paths else ()
+        self._activities = tuple(activity.id for activity in index.activities)
+        self._records = _open(shards(index.folder), index)
         if len(self._records) != len(index.activities):
             raise InputError(
                 f"{index.folder} holds {len(self._records)} records but its index.json lists "
@@ -102,7 +122,19 @@ class RecordSource:
         return len(self._records)
 
     def __getitem__(self, position: int) -> Record:
-        return parse_record(self._records[position])
+        """The record of the activity at a position of the index.
+
+        Raises:
+          DamagedRecord: it cannot be read, or is of another activity.
+        """
+        activity = self._activities[position]
+        try:
+            record = parse_record(self._records[position])
+        except Exception as error:  # the reader's and protobuf's own, of many types
+            raise DamagedRecord(activity, _reason(error)) from error
+        if record.id != activity:
+            raise DamagedRecord(activity, f"its record is of activity {record.id}")
+        return record
 
 
 def parse_record(serialized: bytes) -> Record:
@@ -125,6 +157,41 @@ def parse_record(serialized: bytes) -> Record:
 def shards(folder: Path) -> list[Path]:
     """The files of a built data set that hold its records, in order."""
     return sorted(folder.glob("*.array_record-*"))
+
+
+def _open(paths: Sequence[Path], index: Index) -> ArrayRecordDataSource | tuple[()]:
+    """All records, shard after shard; each is opened, and says how many records it holds."""
+    if missing := _missing(paths):
+        raise InputError(
+            f"{index.folder} lacks {', '.join(missing)}; copy what is missing, or "
+            f"{_how_to_build(index.dataset)}"
+        )
+    try:
+        return ArrayRecordDataSource([str(path) for path in paths]) if paths else ()
+    except (RuntimeError, ValueError):
+        for path in paths:
+            try:
+                ArrayRecordDataSource([str(path)])
+            except (RuntimeError, ValueError) as error:
+                raise InputError(
+                    f"{path} is cut off or damaged ({_reason(error)}); copy it again, or "
+                    f"{_how_to_build(index.dataset)}"
+                ) from error
+        raise
+
+
+def _missing(paths: Sequence[Path]) -> list[str]:
+    """Names of shards that are not there, of as many as the first one's name says there are."""
+    named = re.fullmatch(r"(.*)-\d+-of-(\d+)", paths[0].name) if paths else None
+    if named is None:
+        return []
+    every = [f"{named[1]}-{number:05}-of-{named[2]}" for number in range(int(named[2]))]
+    there = {path.name for path in paths}
+    return [name for name in every if name not in there]
+
+
+def _reason(error: BaseException) -> str:
+    return one_line(error) or type(error).__name__
 
 
 def find_datasets(data_dir: str | Path) -> list[str]:

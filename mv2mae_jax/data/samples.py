@@ -3,7 +3,8 @@
 Everything random in sample `number` of a training run is a function of (seed, number) alone.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -11,8 +12,8 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from mv2mae_jax.data import augment, randaugment, sampling
 from mv2mae_jax.data.decode import decode_frames
-from mv2mae_jax.data.records import Activity, Record, RecordSource
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.data.records import Activity, DamagedRecord, Record, RecordSource
+from mv2mae_jax.errors import InputError, one_line
 
 Sample = dict[str, np.ndarray]  # a batch of the repeats of one activity or video, or of one video
 
@@ -22,6 +23,9 @@ class Video(NamedTuple):
 
     activity: Activity
     view: str
+
+
+Item = TypeVar("Item", bound=Activity | Video)  # what a sample is made of
 
 
 class Augmentation(NamedTuple):
@@ -107,6 +111,66 @@ def finetuning_sample(
     }
 
 
+def replacing_damaged(
+    make_sample: Callable[[int, Item], Sample],
+    items: Sequence[Item],
+    bad_records: int,
+    seed: int,
+    number: int,
+    item: Item,
+) -> Sample:
+    """Training sample `number`; if its record is damaged, of another item, drawn for that.
+
+    Which is a function of (seed, number) and of what is damaged, so that it is the same in any
+    process and when a run is continued.
+
+    Args:
+      make_sample: makes a sample of its number and item.
+      items: that others are drawn from; of more activities than `bad_records`.
+      bad_records: `config.data.bad_records`.
+      seed: `config.seed`.
+      number: of the sample, from the start of training.
+      item: that it should be of.
+
+    Returns:
+      The sample, with "damaged": strings [D 2], the activities that were met and could not be
+      read, and why.
+
+    Raises:
+      InputError: there were more of them than `bad_records`.
+    """
+    damaged: dict[str, str] = {}
+    others = np.random.default_rng((seed, number, 1))  # not what the sample is drawn from
+    while True:
+        try:
+            sample = make_sample(number, item)
+        except DamagedRecord as error:
+            damaged[error.activity] = error.reason
+            allow_damaged(damaged, bad_records)
+            item = items[int(others.integers(len(items)))]
+        else:
+            return sample | {"damaged": np.array(list(damaged.items()), str).reshape(-1, 2)}
+
+
+def allow_damaged(damaged: Mapping[str, str], bad_records: int) -> None:
+    """Looks at how many activities could not be read.
+
+    Args:
+      damaged: what is wrong with each.
+      bad_records: `config.data.bad_records`.
+
+    Raises:
+      InputError: they are too many.
+    """
+    if len(damaged) > bad_records:
+        named = ", ".join(f"{activity} ({reason})" for activity, reason in damaged.items())
+        raise InputError(
+            f"cannot read {named}: more activities than config.data.bad_records={bad_records}; "
+            "`python -m mv2mae_jax.prepare verify` names all that are damaged; delete the data set "
+            "and build it again, or allow more to train without them"
+        )
+
+
 def evaluation_sample(
     data: FrozenConfigDict,
     clips: int,
@@ -141,12 +205,10 @@ def _decode(
     record: Record, view: str, times: Int[np.ndarray, " T"]
 ) -> UInt8[np.ndarray, "T h w 3"]:
     try:
-        return decode_frames(record.views[view], times)
-    except ValueError as error:
-        raise InputError(
-            f"view {view} of activity {record.id} cannot be decoded ({error}); delete the data set "
-            "and build it again"
-        ) from error
+        return decode_frames(record.views.get(view, ()), times)
+    except (ValueError, IndexError) as error:
+        reason = f"view {view} cannot be decoded ({one_line(error)})"
+        raise DamagedRecord(record.id, reason) from error
 
 
 def _draw_views(data: ConfigDict, rng: np.random.Generator) -> list[Augmentation]:

@@ -295,9 +295,9 @@ def _exit(last_words: str) -> NoReturn:
 
 
 def _end_workers() -> None:
-    """Of the loader: they would outlive this process."""
+    """Of the loader: they hear no other signal."""
     for child in multiprocessing.active_children():
-        child.terminate()
+        child.kill()
 
 
 def _tidy() -> None:

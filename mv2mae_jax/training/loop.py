@@ -161,7 +161,7 @@ def train(
                             writer.write(int(state.step), means(recent[:good], int(state.step)))
                         raise failure(state._replace(halted=~state.halted), recent[good])
                 if reports:
-                    logged = means(recent, step)
+                    logged = means(recent, step) | loader.counts()
                     logged |= progress.report(step, logged["loss"], unit)
                     recent = []
                     if due:

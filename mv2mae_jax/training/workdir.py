@@ -27,6 +27,7 @@ FREE_FIELDS = (
     "data.data_dir",
     "data.workers",
     "data.threads",
+    "data.bad_records",
     "log_every",
     "checkpoint_every",
     "keep_checkpoints",

@@ -3,11 +3,9 @@
 import csv
 import itertools
 import multiprocessing
-import shutil
 
 import numpy as np
 import pytest
-from array_record.python.array_record_module import ArrayRecordWriter
 from colours import (
     ACTIVITIES,
     LABELS,
@@ -18,11 +16,9 @@ from colours import (
     where_from,
     write_video,
 )
-from grain.sources import ArrayRecordDataSource
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ml_collections import FrozenConfigDict
-from tensorflow_datasets.proto import tf_example_pb2
 
 from mv2mae_jax.data import augment, loader, randaugment, splits
 from mv2mae_jax.data.decode import decode_frames
@@ -415,31 +411,6 @@ def test_impossible_settings_are_input_errors(config, field, value, message):
 def test_a_batch_that_processes_cannot_share_is_an_input_error(config):
     with pytest.raises(InputError, match="batch of 4 cannot be shared evenly by 3 processes"):
         loader.pretraining_batches(config, 0, 0, 3)
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_damaged_frame_is_named(config, workers, tmp_path):
-    folder = load_index(config.data.data_dir, "colours").folder
-    copy = tmp_path / "colours" / folder.name
-    copy.mkdir(parents=True)
-    shutil.copy(folder / "index.json", copy)
-    (shard,) = folder.glob("*.array_record*")
-    writer = ArrayRecordWriter(str(copy / shard.name), "group_size:1")
-    for serialized in ArrayRecordDataSource(str(shard)):
-        example = tf_example_pb2.Example.FromString(serialized)
-        frames = example.features.feature["frames"].bytes_list.value
-        if example.features.feature["activity"].bytes_list.value[0] == b"a02":
-            frames[:] = [frame[:40] for frame in frames]
-        writer.write(example.SerializeToString())
-    writer.close()
-    config.data.data_dir = str(tmp_path)
-    config.data.workers = workers
-    with (
-        pytest.raises(InputError, match=r"view \d of activity a02 cannot be decoded"),
-        loader.pretraining_batches(config) as batches,
-    ):
-        for _ in range(20):
-            next(batches)
 
 
 def test_chosen_views_may_be_numbers_as_on_the_command_line(config):

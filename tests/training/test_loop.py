@@ -3,17 +3,18 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import grain
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
 from configs.base import get_config
+from mv2mae_jax.data.loader import Batches
+from mv2mae_jax.data.workers import Samples
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.training.loop import train
 from mv2mae_jax.training.sharding import make_mesh
@@ -33,16 +34,13 @@ def loss(model, batch, keys):
     return (model(batch["x"]) ** 2).mean(), {}
 
 
-@contextmanager
-def endless(config, start_step, process_index, process_count) -> Iterator[Iterator[dict]]:
-    def batches() -> Iterator[dict]:
-        step = start_step
-        while True:
-            x = np.random.default_rng(step).standard_normal((4, 2)).astype(np.float32)
-            yield {"x": x, "index": np.arange(4, dtype=np.int32)}
-            step += 1
+def endless(config, start_step, process_index, process_count) -> Batches:
+    def batch(step: int) -> dict:
+        x = np.random.default_rng(step).standard_normal((4, 2)).astype(np.float32)
+        return {"x": x, "index": np.arange(4, dtype=np.int32)}
 
-    yield batches()
+    steps = grain.MapDataset.range(start_step, 1000).map(batch)
+    return Batches(Samples(config.data, steps, batch_size=1), iter)
 
 
 class Probe:
