@@ -28,6 +28,7 @@ gcloud compute tpus tpu-vm scp "$archive" "$TPU:mv2mae.tar" --zone="$ZONE" --wor
 # The images' Python is 3.10, too old for jax: uv brings another.
 on_all_workers "set -e
     if ! mountpoint --quiet /shared; then
+        sudo apt-get update --quiet
         sudo apt-get install --yes --quiet nfs-common
         sudo mkdir -p /shared
         sudo mount -t nfs $SHARED /shared
