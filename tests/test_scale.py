@@ -21,26 +21,9 @@ from processes import (
     start_together,
     until,
 )
-
-from mv2mae_jax.training.checkpoints import load_parameters
+from runs import STEPS, assert_same_run, flags
 
 COMMAND = (sys.executable, "-m", "mv2mae_jax.main")
-SMALL = (
-    "--config.data.image_size=16",
-    "--config.data.num_frames=4",
-    "--config.model.patch_size=(2,8,8)",
-    "--config.batch_size=8",
-    "--config.epochs=4",
-    "--config.log_every=1",
-    "--config.checkpoint_every=2",
-    "--config.optimizer.warmup_epochs=1.0",
-    "--config.probe.every_epochs=2.0",
-    "--config.probe.train_videos=24",
-    "--config.probe.test_videos=12",
-)
-STEPS = 12  # 24 activities, 4 epochs in batches of 8
-MEASURED = ("loss", "self_view", "cross_view", "masked_motion", "effective_patches", "epoch")
-PROBES = ("probe_ridge", "probe_logistic", "probe_knn")
 END = 30  # seconds in which all end when one is killed; 6 on a machine that does nothing else
 # Inside a shell of `salloc`: the allocation has four tasks, the step of the shell has one.
 SALLOC = {
@@ -57,11 +40,6 @@ SALLOC = {
 def cache(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What was compiled for as many processes and devices is not compiled again."""
     return {"JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))}
-
-
-def flags(data_dir: Path, workdir: Path, *overrides: str, variant: str = "pretrain") -> list[str]:
-    where = (f"--config.data.data_dir={data_dir}", f"--workdir={workdir}")
-    return [f"--config=configs/mannequin.py:{variant}", *where, *SMALL, *overrides]
 
 
 def run(words: list[str], devices: int = 1, **more: str) -> Ended:
@@ -106,25 +84,6 @@ def disturbed(
 def stopped_run(disturbed: Disturbed, tmp_path: Path) -> Path:
     """A copy of its work directory, to continue."""
     return shutil.copytree(disturbed.workdir, tmp_path / "run")
-
-
-def assert_same_run(workdir: Path, expected: Path) -> None:
-    """The same samples, masks, losses and probes step by step; in the end the same parameters."""
-    lines, others = metrics(workdir), metrics(expected)
-    assert [x["step"] for x in lines] == [x["step"] for x in others] == list(range(1, STEPS + 1))
-    for name in MEASURED:
-        values = [[x[name] for x in run] for run in (lines, others)]
-        np.testing.assert_allclose(*values, rtol=2e-5, err_msg=name)
-    probed = [
-        [(x["step"], *(x[p] for p in PROBES)) for x in run if PROBES[0] in x]
-        for run in (lines, others)
-    ]
-    assert probed[0] == probed[1] and [x[0] for x in probed[0]] == [6, 12]
-    parameters, others = load_parameters(workdir)[0], load_parameters(expected)[0]
-    for name, value in others.items():
-        # Adam turns rounding of tiny gradients into steps of its own size: few, and bounded.
-        difference = np.abs(parameters[name] - value)
-        assert difference.max() < 1e-3 and np.mean(difference > 1e-5) < 0.01, name
 
 
 def test_when_one_is_killed_all_end_and_say_why(disturbed: Disturbed):

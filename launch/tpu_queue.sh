@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# One run on spot TPUs: asks for a slice as a queued resource, runs on it (launch/tpu_vm.sh), asks
+# again when it was taken away, and gives it back when the run is done or failed.
+#
+#     launch/tpu_queue.sh --config=configs/ntu60.py --workdir=/shared/runs/pretrain \
+#         --config.data.data_dir=/shared/data
+set -euo pipefail
+
+# To fill in; so is SHARED in launch/tpu_vm.sh.
+export TPU=${TPU:-mv2mae}
+export ZONE=${ZONE:-us-west4-a}
+TYPE=${TYPE:-v5litepod-16}
+VERSION=${VERSION:-v2-alpha-tpuv5-lite}
+SECONDS_BETWEEN_LOOKS=${SECONDS_BETWEEN_LOOKS:-30}
+
+queue() {
+    local verb=$1
+    shift
+    gcloud compute tpus queued-resources "$verb" "$TPU" --zone="$ZONE" --quiet "$@"
+}
+
+while true; do
+    state=$(queue describe --format='value(state.state)' 2>/dev/null || echo ABSENT)
+    case $state in
+    ABSENT)
+        queue create --node-id="$TPU" --accelerator-type="$TYPE" --runtime-version="$VERSION" --spot
+        ;;
+    SUSPENDED) # taken away; it never comes back
+        queue delete --force
+        ;;
+    FAILED)
+        echo "error: the request for $TYPE in $ZONE failed: gcloud compute tpus queued-resources \
+describe $TPU --zone=$ZONE says why" >&2
+        exit 1
+        ;;
+    ACTIVE)
+        code=0
+        "$(dirname "$0")/tpu_vm.sh" "$@" || code=$?
+        # Also gcloud ends with 1, and so do processes that lost others.
+        node=$(gcloud compute tpus tpu-vm describe "$TPU" --zone="$ZONE" --format='value(state)' || :)
+        if ((code == 0)) || { ((code <= 2)) && [[ $node == READY ]]; }; then
+            queue delete --force
+            exit "$code"
+        fi
+        ;;
+    esac
+    sleep "$SECONDS_BETWEEN_LOOKS"
+done
