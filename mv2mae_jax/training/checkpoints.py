@@ -4,7 +4,6 @@ The position in the data is the step itself (see data/loader.py), so nothing els
 continue as if training had never stopped.
 """
 
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,14 +13,18 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.storage import to_path
 from mv2mae_jax.training.parameters import Parameters
 
 
 class Checkpoints:
     """The checkpoints of one work directory; a context manager that waits for pending writes."""
 
-    def __init__(self, workdir: str | Path, keep: int | None = None):
-        self.directory = epath.Path(workdir).absolute() / "checkpoints"
+    def __init__(self, workdir: epath.PathLike, keep: int | None = None):
+        path = to_path(workdir)
+        # `absolute` would take a bucket for a folder in this one.
+        path = path if path.is_absolute() else path.absolute()
+        self.directory = path / "checkpoints"
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(max_to_keep=keep),
@@ -84,7 +87,7 @@ class Checkpoints:
         return {name: tuple(leaf.shape) for name, leaf in (tree.get(part) or {}).items()}
 
 
-def load_parameters(workdir: str | Path) -> tuple[Parameters, ConfigDict]:
+def load_parameters(workdir: epath.PathLike) -> tuple[Parameters, ConfigDict]:
     """The newest parameters of a run and its config, for a use other than continuing it.
 
     Where the run keeps their moving average (`ema_decay`), they are the averaged ones.
@@ -92,7 +95,7 @@ def load_parameters(workdir: str | Path) -> tuple[Parameters, ConfigDict]:
     Raises:
       InputError: there is no checkpoint in `workdir`.
     """
-    directory = epath.Path(workdir) / "checkpoints"
+    directory = to_path(workdir) / "checkpoints"
     if not directory.exists():
         raise InputError(f"{workdir} has no checkpoints; name the work directory of a training run")
     with Checkpoints(workdir) as checkpoints:
@@ -110,9 +113,9 @@ def load_parameters(workdir: str | Path) -> tuple[Parameters, ConfigDict]:
         return state["parameters"] | state.get("average", {}), checkpoints.restore_config()
 
 
-def has_checkpoint(workdir: str | Path) -> bool:
+def has_checkpoint(workdir: epath.PathLike) -> bool:
     """Whether a run in `workdir` would continue."""
-    if not (epath.Path(workdir) / "checkpoints").exists():
+    if not (to_path(workdir) / "checkpoints").exists():
         return False
     with Checkpoints(workdir) as checkpoints:
         return checkpoints.latest_step is not None

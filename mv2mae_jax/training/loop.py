@@ -4,10 +4,10 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import jax
 import numpy as np
+from etils import epath
 from flax import nnx
 from jax.experimental.multihost_utils import broadcast_one_to_all
 from jax.sharding import Mesh
@@ -32,7 +32,7 @@ STOPPED_BY_SIGTERM = 143  # 128 + 15
 
 def train(
     config: ConfigDict,
-    workdir: Path,
+    workdir: epath.Path,
     *,
     make_model: Callable[[nnx.Rngs], nnx.Module],
     loss: Loss,
@@ -163,6 +163,7 @@ def train(
                         progress.resume()
                     writer.write(step, logged)
                 if saves:
+                    writer.publish()
                     checkpoints.save(step, state, config)
                     health.forget(workdir)
             progress.close()

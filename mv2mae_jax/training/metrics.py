@@ -3,13 +3,17 @@
 import json
 import sys
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import jax
+from etils import epath
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
+
+from mv2mae_jax.storage import GrowingFiles
+
+PUBLISH_SECONDS = 60  # between two copies to object storage
 
 
 class MetricsWriter:
@@ -19,17 +23,20 @@ class MetricsWriter:
     several processes the first writes, the others do nothing.
     """
 
-    def __init__(self, workdir: str | Path, start_step: int):
+    def __init__(self, workdir: epath.Path, start_step: int):
         self._writes = jax.process_index() == 0
         if not self._writes:
             return
-        self.path = Path(workdir) / "metrics.jsonl"
-        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+        before = workdir / "metrics.jsonl"
+        lines = before.read_text().splitlines(keepends=True) if before.exists() else []
         whole = (line for line in lines if line.endswith("\n"))  # a kill may cut the last one
         kept = [line for line in whole if json.loads(line)["step"] <= start_step]
-        self.path.write_text("".join(kept))
-        self._file = self.path.open("a", buffering=1)
-        self._tensorboard = SummaryWriter(str(workdir), purge_step=start_step + 1)
+        self._files = GrowingFiles(workdir)
+        file = self._files.path / before.name
+        file.write_text("".join(kept))
+        self._file = file.open("a", buffering=1)
+        self._tensorboard = SummaryWriter(str(self._files.path), purge_step=start_step + 1)
+        self._published = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -43,6 +50,7 @@ class MetricsWriter:
         if self._writes:
             self._file.close()
             self._tensorboard.close()
+            self._files.close()
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Appends the scalars of one step."""
@@ -51,6 +59,16 @@ class MetricsWriter:
         self._file.write(json.dumps({"step": step, **scalars}) + "\n")
         for name, value in scalars.items():
             self._tensorboard.add_scalar(name, value, step)
+        if time.monotonic() - self._published > PUBLISH_SECONDS:
+            self.publish()
+
+    def publish(self) -> None:
+        """A checkpoint may follow: all lines up to it are where a restarted run finds them."""
+        if not self._writes:
+            return
+        self._tensorboard.flush()
+        self._files.publish()
+        self._published = time.monotonic()
 
 
 class Progress:

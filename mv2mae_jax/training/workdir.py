@@ -1,15 +1,16 @@
 """A run's work directory: its config, the names of its classes, and what its parameters are."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import jax
 from clu import parameter_overview
+from etils import epath
 from jax.experimental.multihost_utils import sync_global_devices
 from ml_collections import ConfigDict
 
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.storage import to_path
 from mv2mae_jax.training.health import REPORT
 from mv2mae_jax.training.parameters import Parameters
 
@@ -39,7 +40,7 @@ CLASSES = "classes.json"
 IMPORT_REPORT = "import.json"  # of weights from elsewhere, which no run here has trained
 
 
-def open_workdir(workdir: str | Path, config: ConfigDict) -> Path:
+def open_workdir(workdir: epath.PathLike, config: ConfigDict) -> epath.Path:
     """Makes the directory and writes `config.json`, or checks the config against the one there.
 
     After a step that was not finite (`nonfinite.json` is there), the optimiser and the type of the
@@ -49,7 +50,7 @@ def open_workdir(workdir: str | Path, config: ConfigDict) -> Path:
       InputError: a run with another config is in this directory, or imported weights are, or a
         process does not see it.
     """
-    path = Path(workdir)
+    path = to_path(workdir)
     if jax.process_index() == 0:
         _claim(path, config)
     sync_global_devices("config.json is written")
@@ -61,7 +62,7 @@ def open_workdir(workdir: str | Path, config: ConfigDict) -> Path:
     return path
 
 
-def _claim(path: Path, config: ConfigDict) -> None:
+def _claim(path: epath.Path, config: ConfigDict) -> None:
     path.mkdir(parents=True, exist_ok=True)
     if (path / IMPORT_REPORT).exists():
         raise InputError(
@@ -85,26 +86,26 @@ def _claim(path: Path, config: ConfigDict) -> None:
     write_config(path, config)
 
 
-def write_config(workdir: Path, config: ConfigDict) -> None:
+def write_config(workdir: epath.PathLike, config: ConfigDict) -> None:
     """Writes `config.json`."""
     text = json.dumps(json.loads(config.to_json()), indent=2)
-    (workdir / "config.json").write_text(text + "\n")
+    (to_path(workdir) / "config.json").write_text(text + "\n")
 
 
-def write_classes(workdir: Path, names: tuple[str, ...]) -> None:
+def write_classes(workdir: epath.PathLike, names: tuple[str, ...]) -> None:
     """Names the classes that labels count, so that they go where the classifier goes."""
     if jax.process_index() > 0:
         return
-    (workdir / CLASSES).write_text(json.dumps(names, indent=2) + "\n", encoding="utf-8")
+    (to_path(workdir) / CLASSES).write_text(json.dumps(names, indent=2) + "\n")
 
 
-def read_classes(workdir: str | Path) -> tuple[str, ...]:
+def read_classes(workdir: epath.PathLike) -> tuple[str, ...]:
     """The names of a classifier's classes; none if they are not there.
 
     Raises:
       InputError: the file is damaged.
     """
-    file = Path(workdir) / CLASSES
+    file = to_path(workdir) / CLASSES
     if not file.exists():
         return ()
     try:
@@ -118,7 +119,7 @@ def read_classes(workdir: str | Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def write_parameter_overview(workdir: Path, parameters: Parameters) -> None:
+def write_parameter_overview(workdir: epath.Path, parameters: Parameters) -> None:
     """Every parameter with its shape to `parameters.txt`; their number by module on the screen."""
     if jax.process_index() > 0:
         return
