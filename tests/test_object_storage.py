@@ -18,24 +18,27 @@ from etils import epath
 from object_store import ObjectStore
 
 import mv2mae_jax
+from configs.mannequin import get_config
 from mv2mae_jax import prepare
 from mv2mae_jax.data.records import RecordSource, find_datasets, load_index
 from mv2mae_jax.data.staging import staged
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop.export import export
-from mv2mae_jax.storage import to_path
+from mv2mae_jax.storage import GrowingFiles, to_path
+from mv2mae_jax.tasks.finetune import finetune
+from mv2mae_jax.training.metrics import MetricsWriter
 from mv2mae_jax.visualize.__main__ import draw
 
-SMALL = (
-    "--config.data.data_dir=gs://bucket/data",
-    "--config.data.image_size=32",
-    "--config.data.num_frames=4",
-    "--config.model.patch_size=(2,16,16)",
-    "--config.batch_size=4",
-    "--config.log_every=1",
-    "--config.optimizer.warmup_epochs=1.0",
-    "--config.probe.every_epochs=0",
-)
+SMALL = {
+    "data.data_dir": "gs://bucket/data",
+    "data.image_size": 32,
+    "data.num_frames": 4,
+    "model.patch_size": (2, 16, 16),
+    "batch_size": 4,
+    "log_every": 1,
+    "optimizer.warmup_epochs": 1.0,
+    "probe.every_epochs": 0.0,
+}
 PRETRAIN = ("--config.epochs=3", "--config.checkpoint_every=6")  # 18 steps
 CHECKPOINTS = "runs/pretrain/checkpoints"
 
@@ -55,7 +58,8 @@ def store(mannequin_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 def command(config: str, workdir: str, *overrides: str) -> list[str]:
     flags = (f"--config=configs/{config}", f"--workdir=gs://bucket/{workdir}", *overrides)
-    return [sys.executable, "-m", "mv2mae_jax.main", *flags, *SMALL]
+    small = (f"--config.{name}={value}" for name, value in SMALL.items())
+    return [sys.executable, "-m", "mv2mae_jax.main", *flags, *small]
 
 
 def metrics(store: ObjectStore, workdir: str) -> list[dict]:
@@ -114,6 +118,24 @@ def test_a_killed_run_continues_as_if_it_had_never_stopped(
     assert not Path("gs:").exists()  # what becomes of a bucket that is taken for a folder
 
 
+def test_lines_are_there_while_a_run_goes_on(store: ObjectStore, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("mv2mae_jax.training.metrics.PUBLISH_SECONDS", 0)
+    with MetricsWriter(to_path("gs://bucket/runs/lines"), 0) as writer:
+        writer.write(1, {"loss": 2.0})
+        assert metrics(store, "runs/lines") == [{"step": 1, "loss": 2.0}]
+        writer.write(2, {"loss": 1.0})
+    with MetricsWriter(to_path("gs://bucket/runs/lines"), 1) as writer:  # step 2 comes again
+        writer.write(2, {"loss": 0.5})
+    assert [line["loss"] for line in metrics(store, "runs/lines")] == [2.0, 0.5]
+
+
+def test_a_bucket_that_goes_away_is_one_line(store: ObjectStore):
+    files = GrowingFiles(epath.Path("gs://gone/runs"))
+    (files.path / "metrics.jsonl").write_text("")
+    with pytest.raises(InputError, match=r"gs://gone/runs cannot be written .* same command"):
+        files.publish()
+
+
 def test_an_encoder_is_the_same_from_the_bucket_and_from_a_copy(
     store: ObjectStore, pretrained: str, tmp_path: Path
 ):
@@ -137,13 +159,15 @@ def test_what_is_made_of_a_run_in_the_bucket(store: ObjectStore, pretrained: str
         export("gs://bucket/runs/pretrain", "pytorch", "gs://bucket/out")
 
 
-def test_finetune_and_evaluate(store: ObjectStore, pretrained: str):
-    init = "--config.finetune.init_from=gs://bucket/runs/pretrain"
-    quick = ("--config.evaluation.clips=2", "--config.evaluation.crops=1", "--config.epochs=1")
-    words = command("mannequin.py:finetune", "runs/finetune", init, *quick)
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "from gs://bucket/runs/pretrain" in done.stdout
+def test_finetune_and_evaluate(
+    store: ObjectStore, pretrained: str, capsys: pytest.CaptureFixture[str]
+):
+    config = get_config("finetune")
+    config.update_from_flattened_dict(SMALL)
+    config.finetune.init_from = "gs://bucket/runs/pretrain"
+    config.evaluation.clips, config.evaluation.crops, config.epochs = 2, 1, 1
+    finetune(config, "gs://bucket/runs/finetune")
+    assert "from gs://bucket/runs/pretrain" in capsys.readouterr().out
     assert len(json.loads(store.text("runs/finetune/classes.json"))) == 12
     results = json.loads(store.text("runs/finetune/results.json"))
     rows = list(csv.DictReader(io.StringIO(store.text("runs/finetune/predictions.csv"))))
@@ -203,9 +227,7 @@ def test_a_disk_that_is_too_small_is_one_line(
 ):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(
-        InputError, match=r"gs://bucket/staged/ntu/1\.0\.0 .* XDG_CACHE_HOME"
-    ):
+    with pytest.raises(InputError, match=r"gs://bucket/staged/ntu/1\.0\.0 .* XDG_CACHE_HOME"):
         staged(shards)
 
 
