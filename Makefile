@@ -14,14 +14,14 @@ CONSTRAINTS := constraints/$(VERSION).txt
 setup: .venv/installed
 setup-dev: .venv/installed-dev
 
-# The demo needs the package alone; the tests also torch and ONNX, to compare with, and Beam.
+# The demo needs the package alone; the tests also torch and ONNX, to compare with, Beam and gcsfs.
 .venv/installed: pyproject.toml $(CONSTRAINTS)
 	test -x $(PYTHON) || $(BASE_PYTHON) -m venv .venv
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e .
 	touch $@
 
 .venv/installed-dev: .venv/installed
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[torch,onnx,beam,dev]'
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[torch,onnx,beam,gcs,dev]'
 	touch $@
 
 $(CONSTRAINTS):

@@ -66,7 +66,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.seed = 0  # everything random is a function of (seed, step, sample)
 
     config.data = data = ml_collections.ConfigDict()
-    data.data_dir = "data"  # where `python -m mv2mae_jax.prepare` wrote its records
+    data.data_dir = "data"  # where `python -m mv2mae_jax.prepare` wrote its records; or gs://...
     data.dataset = "ntu"  # folder below data_dir
     data.protocol = "ntu60_xsub"  # what is for training, what for testing; data/protocols.py
     data.test_views = ()  # protocol xview of one's own data: the views kept for testing

@@ -20,7 +20,9 @@ from mv2mae_jax.errors import FAILED, WRONG_USAGE, InputError, one_line
 from mv2mae_jax.training import distributed
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/FILE.py[:variant]")
-_WORKDIR = flags.DEFINE_string("workdir", None, "directory of this run; made if it is not there")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "directory of this run; made if it is not there; or gs://..."
+)
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of the first process")
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "processes that run this together")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "which of them this is, from 0")

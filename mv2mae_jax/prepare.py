@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.storage import to_local_path
 
 if TYPE_CHECKING:
     from tfds_builders.base import MultiViewBuilder
@@ -134,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     datasets = parser.add_subparsers(metavar="DATASET", required=True)
     common = argparse.ArgumentParser(add_help=False)
     common.set_defaults(command=_build)
-    common.add_argument("--data-dir", type=Path, required=True, help="where the records go")
+    common.add_argument("--data-dir", type=_local, required=True, help="where the records go")
     common.add_argument(
         "--dry-run", action="store_true", help="stop after the prediction of time and disk"
     )
@@ -164,14 +165,14 @@ def _parser() -> argparse.ArgumentParser:
     for name, title in DOWNLOADED.items():
         downloaded = datasets.add_parser(name, parents=[common], help=title)
         downloaded.add_argument(
-            "--raw-dir", type=Path, required=True, help="the videos, or above them"
+            "--raw-dir", type=_local, required=True, help="the videos, or above them"
         )
         downloaded.set_defaults(builder=functools.partial(_downloaded, name))
 
     mannequin = datasets.add_parser(
         "mannequin", parents=[common], help="a rendered figure; makes its own videos"
     )
-    mannequin.add_argument("--raw-dir", type=Path, required=True, help="where its videos go")
+    mannequin.add_argument("--raw-dir", type=_local, required=True, help="where its videos go")
     mannequin.add_argument("--subjects", type=_number(int, 1, 999), default=20)
     mannequin.add_argument("--replications", type=_number(int, 1, 999), default=2)
     mannequin.add_argument("--seed", type=_number(int, 0, 2**32 - 1), default=0)
@@ -182,25 +183,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     manifest.add_argument(
         "--manifest",
-        type=Path,
+        type=_local,
         required=True,
         help="CSV: activity,view,path,label[,subject,setup,first,last]",
     )
     manifest.add_argument("--name", type=_name, required=True, help="of the data set")
     manifest.add_argument(
-        "--raw-dir", type=Path, help="what the paths are relative to (default: the CSV's folder)"
+        "--raw-dir", type=_local, help="what the paths are relative to (default: the CSV's folder)"
     )
     manifest.set_defaults(builder=_manifest)
 
     verify = datasets.add_parser("verify", help="read records back, name what is damaged")
-    verify.add_argument("--data-dir", type=Path, required=True, help="where the records are")
+    verify.add_argument("--data-dir", required=True, help="where the records are")
     verify.add_argument("--dataset", type=_name, help="default: all that are there")
     verify.set_defaults(command=_verify)
 
     show = datasets.add_parser("show", help="draw a contact sheet")
-    show.add_argument("--data-dir", type=Path, required=True, help="where the records are")
+    show.add_argument("--data-dir", required=True, help="where the records are")
     show.add_argument("--dataset", type=_name, required=True)
-    show.add_argument("--out", type=Path, required=True, help="PNG file to write")
+    show.add_argument("--out", type=_local, required=True, help="PNG file to write")
     show.add_argument("--activities", type=_number(int, 1, 100), default=4)
     show.set_defaults(command=_show)
     return parser
@@ -219,6 +220,13 @@ def _number(kind: type[int] | type[float], low: float, high: float) -> Callable[
         return value
 
     return parse
+
+
+def _local(text: str) -> Path:
+    try:
+        return to_local_path(text, "work here, then copy: gcloud storage cp -r DATA_DIR gs://...")
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _name(text: str) -> str:

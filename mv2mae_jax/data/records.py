@@ -10,13 +10,15 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 # Grain has this class too, but brings jax along.
 from array_record.python.array_record_data_source import ArrayRecordDataSource
+from etils import epath
 from tensorflow_datasets.proto import tf_example_pb2
 
+from mv2mae_jax.data.staging import staged
 from mv2mae_jax.errors import InputError, one_line
+from mv2mae_jax.storage import to_path
 
 # Data sets with a builder of their own; the rest are manifests.
 BUILDERS = ("ntu", "etri", "synadl", "nucla", "pku_mmd2", "rocog_v2", "mannequin")
@@ -53,7 +55,7 @@ class Index:
     """What a built data set holds: its classes and activities, without any pixel."""
 
     dataset: str
-    folder: Path
+    folder: epath.Path
     classes: tuple[str, ...]
     short_side: int
     activities: tuple[Activity, ...]
@@ -97,11 +99,11 @@ class RecordSource:
     """Random access to the records of a built data set; can be pickled, safe in threads."""
 
     def __init__(self, index: Index) -> None:
-        """Opens the shards.
+        """Opens the shards; those of a bucket are copied here first, if they are not yet.
 
         Raises:
-          InputError: a shard is missing or cut off, or they do not hold as many records as the
-            index lists; this process was forked off one that had opened records.
+          InputError: as `staged`; a shard is missing or cut off, or they do not hold as many
+            records as the index lists; this process was forked off one that had opened records.
         """
         if _opened_in - {os.getpid()}:
             raise InputError(
@@ -154,22 +156,23 @@ def parse_record(serialized: bytes) -> Record:
     )
 
 
-def shards(folder: Path) -> list[Path]:
+def shards(folder: epath.Path) -> list[epath.Path]:
     """The files of a built data set that hold its records, in order."""
-    return sorted(folder.glob("*.array_record-*"))
+    return [path for path in _entries(folder) if ".array_record-" in path.name]
 
 
-def _open(paths: Sequence[Path], index: Index) -> ArrayRecordDataSource | tuple[()]:
+def _open(paths: Sequence[epath.Path], index: Index) -> ArrayRecordDataSource | tuple[()]:
     """All records, shard after shard; each is opened, and says how many records it holds."""
     if missing := _missing(paths):
         raise InputError(
             f"{index.folder} lacks {', '.join(missing)}; copy what is missing, or "
             f"{_how_to_build(index.dataset)}"
         )
+    local = staged(paths)
     try:
-        return ArrayRecordDataSource([str(path) for path in paths]) if paths else ()
+        return ArrayRecordDataSource([str(path) for path in local]) if local else ()
     except (RuntimeError, ValueError):
-        for path in paths:
+        for path in local:
             try:
                 ArrayRecordDataSource([str(path)])
             except (RuntimeError, ValueError) as error:
@@ -180,7 +183,7 @@ def _open(paths: Sequence[Path], index: Index) -> ArrayRecordDataSource | tuple[
         raise
 
 
-def _missing(paths: Sequence[Path]) -> list[str]:
+def _missing(paths: Sequence[epath.Path]) -> list[str]:
     """Names of shards that are not there, of as many as the first one's name says there are."""
     named = re.fullmatch(r"(.*)-\d+-of-(\d+)", paths[0].name) if paths else None
     if named is None:
@@ -194,25 +197,25 @@ def _reason(error: BaseException) -> str:
     return one_line(error) or type(error).__name__
 
 
-def find_datasets(data_dir: str | Path) -> list[str]:
+def find_datasets(data_dir: epath.PathLike) -> list[str]:
     """Names of the built data sets in a directory, sorted.
 
     Raises:
       InputError: there is none.
     """
-    found = sorted({path.parent.parent.name for path in Path(data_dir).glob("*/*/index.json")})
+    found = [folder.name for folder in _entries(to_path(data_dir)) if _versions(folder)]
     if not found:
         raise InputError(f"no data set in {data_dir}; see python -m mv2mae_jax.prepare --help")
     return found
 
 
-def load_index(data_dir: str | Path, dataset: str) -> Index:
+def load_index(data_dir: epath.PathLike, dataset: str) -> Index:
     """Reads the index of the newest version of a built data set.
 
     Raises:
       InputError: the data set has not been built, or its index cannot be read.
     """
-    folder = _newest_version(Path(data_dir) / dataset)
+    folder = _newest_version(to_path(data_dir) / dataset)
     path = folder / "index.json"
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
@@ -242,23 +245,33 @@ def load_index(data_dir: str | Path, dataset: str) -> Index:
 
 def fingerprint(index: Index) -> str:
     """Tells data sets apart: from the text of the index, and the names and sizes of the shards."""
-    sizes = [(path.name, path.stat().st_size) for path in shards(index.folder)]
+    sizes = [(path.name, path.stat().length) for path in shards(index.folder)]
     text = (index.folder / "index.json").read_bytes() + repr(sizes).encode()
     return hashlib.sha256(text).hexdigest()
 
 
-def _newest_version(folder: Path) -> Path:
-    """The subfolder of a finished build with the highest version; unfinished ones have none."""
-    versions = {
-        tuple(int(number) for number in path.parent.name.split(".")): path.parent
-        for path in folder.glob("*/index.json")
-        if re.fullmatch(r"\d+\.\d+\.\d+", path.parent.name)
-    }
+def _newest_version(folder: epath.Path) -> epath.Path:
+    """The subfolder of a finished build with the highest version."""
+    versions = _versions(folder)
     if not versions:
         raise InputError(f"no data set in {folder}; {_how_to_build(folder.name, folder.parent)}")
     return versions[max(versions)]
 
 
-def _how_to_build(dataset: str, data_dir: str | Path = "DIR") -> str:
+def _versions(folder: epath.Path) -> dict[tuple[int, ...], epath.Path]:
+    """The subfolders of finished builds; unfinished ones have no index."""
+    return {
+        tuple(int(number) for number in path.name.split(".")): path
+        for path in _entries(folder)
+        if re.fullmatch(r"\d+\.\d+\.\d+", path.name) and (path / "index.json").exists()
+    }
+
+
+def _entries(folder: epath.Path) -> list[epath.Path]:
+    """What is in a folder, sorted; nothing if it is not there. Names may be patterns of a glob."""
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _how_to_build(dataset: str, data_dir: epath.PathLike = "DIR") -> str:
     builder = dataset if dataset in BUILDERS else f"manifest --manifest FILE.csv --name {dataset}"
     return f"build it: python -m mv2mae_jax.prepare {builder} --raw-dir DIR --data-dir {data_dir}"

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.records import Activity, Index, Record, parse_record, shards
+from mv2mae_jax.data.staging import staged
 
 FRAMES = 3  # decoded of every view: the first, the middle one, the last
 
@@ -23,7 +24,7 @@ def verify(index: Index) -> list[str]:
     with tqdm(
         total=len(index.activities), desc=f"verifying {index.dataset}", unit="activity"
     ) as bar:
-        for shard in shards(index.folder):
+        for shard in staged(shards(index.folder)):
             try:
                 source = ArrayRecordDataSource([str(shard)])
                 stored = len(source)

@@ -1,13 +1,12 @@
 """Which classes are taken for which: the confusion matrix as a picture."""
 
-from pathlib import Path
-
 import matplotlib
 
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from etils import epath
 from jaxtyping import Int
 from matplotlib.colors import PowerNorm
 from sklearn.metrics import confusion_matrix
@@ -22,7 +21,7 @@ def draw_confusion(
     labels: Int[np.ndarray, " V"],
     predicted: Int[np.ndarray, " V"],
     names: tuple[str, ...],
-    out: str | Path,
+    out: epath.Path,
 ) -> None:
     """Draws a row for each true class, its colours the shares of its videos by prediction.
 
@@ -66,5 +65,6 @@ def draw_confusion(
                 va="center",
                 fontsize=FONT - 1,
             )
-    figure.savefig(out, dpi=110, bbox_inches="tight")
+    with out.open("wb") as file:
+        figure.savefig(file, dpi=110, bbox_inches="tight")
     plt.close(figure)

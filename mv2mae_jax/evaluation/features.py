@@ -1,11 +1,11 @@
 """A frozen encoder: tokens and clip features of a trained run, for probes and other programs."""
 
 import copy
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
@@ -101,7 +101,7 @@ class FrozenEncoder:
 
 
 def load_encoder(
-    path: str | Path, *, num_frames: int | None = None, image_size: int | None = None
+    path: epath.PathLike, *, num_frames: int | None = None, image_size: int | None = None
 ) -> FrozenEncoder:
     """The encoder of a run, of an export, or of VideoMAE's released weights, in float32.
 

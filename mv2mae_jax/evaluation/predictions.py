@@ -1,12 +1,13 @@
 """What a classifier says about every video of a split, and the table of it."""
 
 import csv
+import io
 import math
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
+from etils import epath
 from flax import nnx
 from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import NamedSharding, PartitionSpec
@@ -90,7 +91,7 @@ def predict(config: ConfigDict, parameters: Parameters, *, clips: int, crops: in
 
 
 def write_table(
-    path: Path, predictions: Predictions, single_clip: Predictions, names: tuple[str, ...]
+    path: epath.Path, predictions: Predictions, single_clip: Predictions, names: tuple[str, ...]
 ) -> None:
     """A row for each video: what it is, what it is taken for, and its class probabilities.
 
@@ -117,7 +118,8 @@ def write_table(
             *predictions, predictions.classes, single_clip.classes, strict=True
         )
     ]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, rows[0])
-        table.writeheader()
-        table.writerows(rows)
+    text = io.StringIO()
+    table = csv.DictWriter(text, rows[0])
+    table.writeheader()
+    table.writerows(rows)
+    path.write_text(text.getvalue())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 
 from configs.base import get_config
@@ -27,6 +28,7 @@ from mv2mae_jax.interop.files import (
 from mv2mae_jax.interop.names import Tensors, to_tensors
 from mv2mae_jax.interop.writing import new_folder, write_safetensors, write_torch
 from mv2mae_jax.model.variants import VARIANTS
+from mv2mae_jax.storage import to_path
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.workdir import read_classes
 
@@ -64,7 +66,7 @@ class Export(NamedTuple):
 
 
 def export(
-    checkpoint: str | Path, form: str, out: str | Path, *, encoder_only: bool = False
+    checkpoint: epath.PathLike, form: str, out: epath.PathLike, *, encoder_only: bool = False
 ) -> None:
     """Writes the newest parameters of a run into a new folder, with a model card.
 
@@ -109,7 +111,7 @@ def export(
         print(f"the classes have no names: {checkpoint} has no classes.json")
 
 
-def _refuse(config: ConfigDict, form: str, checkpoint: str | Path) -> None:
+def _refuse(config: ConfigDict, form: str, checkpoint: epath.PathLike) -> None:
     """What the format's classes would compute otherwise."""
     if form not in ("huggingface", "videomae"):
         return
@@ -254,11 +256,11 @@ def _image_processor(config: ConfigDict) -> dict[str, Any]:
     }
 
 
-def _results(checkpoint: str | Path) -> dict[str, Any]:
+def _results(checkpoint: epath.PathLike) -> dict[str, Any]:
     """What tests and probes found; empty without any."""
     found: dict[str, Any] = {}
     for name in ("probe.json", "results.json"):
-        file = Path(checkpoint) / name
+        file = to_path(checkpoint) / name
         try:
             found |= json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         except (TypeError, ValueError) as error:

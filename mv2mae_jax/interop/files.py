@@ -8,18 +8,19 @@ cross-view decoder, the config of the run and the names of the classes.
 import argparse
 import importlib.util
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 
 from configs.base import get_config
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop.names import Tensors
+from mv2mae_jax.storage import to_local_path
 
 TORCH_FILES = (".pth", ".pt", ".bin")
 WEIGHTS_FILE = "model.safetensors"
@@ -67,7 +68,7 @@ class Stored(NamedTuple):
     origin: Origin | None
 
 
-def read_stored(path: str | Path) -> Stored:
+def read_stored(path: epath.PathLike) -> Stored:
     """Reads a `.pth`, `.pt`, `.bin` or `.safetensors` file, or a folder with one.
 
     Nothing but plain weights is ever unpickled. PyTorch is imported for its own files only.
@@ -76,7 +77,7 @@ def read_stored(path: str | Path) -> Stored:
       InputError: there is no such file; what reads it is not installed; it is damaged, or holds
         more than plain weights.
     """
-    path = Path(path)
+    path = to_local_path(path, "it has no checkpoints, and weights in files are to be downloaded")
     file = _weights_file(path)
     require("torch" if file.suffix in TORCH_FILES else "safetensors", file)
     try:
@@ -103,8 +104,6 @@ def require(package: str, what: str | Path) -> None:
 
 
 def _weights_file(path: Path) -> Path:
-    if re.match(r"https?:", str(path)):
-        raise InputError(f"{path} is not on this machine; download it first")
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     if path.is_dir():

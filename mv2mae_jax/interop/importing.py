@@ -1,18 +1,19 @@
 """Weights from elsewhere as a work directory: `python -m mv2mae_jax.convert import`."""
 
 import json
-from pathlib import Path
 
+from etils import epath
 from tabulate import tabulate
 
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop.models import Model, Row, load_model
 from mv2mae_jax.interop.writing import new_folder
+from mv2mae_jax.storage import to_path
 from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.workdir import IMPORT_REPORT, write_classes, write_config
 
 
-def import_weights(source: str | Path, out: str | Path) -> None:
+def import_weights(source: epath.PathLike, out: epath.PathLike) -> None:
     """Makes a work directory of weights, and tells what became of every tensor.
 
     It has a checkpoint of step 0, the config as far as the weights tell it, the names of a
@@ -21,7 +22,7 @@ def import_weights(source: str | Path, out: str | Path) -> None:
     Raises:
       InputError: as `load_model`; or `out` is there already.
     """
-    if (Path(source) / "checkpoints").exists():
+    if (to_path(source) / "checkpoints").exists():
         raise InputError(f"{source} is a work directory already; nothing to import")
     model = load_model(source)
     with new_folder(out) as folder:
@@ -57,7 +58,7 @@ def _place(row: Row) -> str:
     return f"left: {row.left}" if row.left else ", ".join(row.parameters)
 
 
-def _summary(model: Model, source: str | Path, out: str | Path) -> str:
+def _summary(model: Model, source: epath.PathLike, out: epath.PathLike) -> str:
     config = model.config
     left = sum(bool(row.left) for row in model.rows)
     if "head.bias" in model.parameters:

@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Collection
-from pathlib import Path
 
 import jax
+from etils import epath
 from flax import nnx
 from ml_collections import ConfigDict
 
@@ -14,7 +14,9 @@ from mv2mae_jax.model import build
 from mv2mae_jax.training.parameters import Parameters, split
 
 
-def load_initial(config: ConfigDict, path: str | Path, *, encoder_only: bool = False) -> Parameters:
+def load_initial(
+    config: ConfigDict, path: epath.PathLike, *, encoder_only: bool = False
+) -> Parameters:
     """Parameters of the pre-training model that `path` has; says in one line which.
 
     Frames and image size may differ from those at `path`: positions are not parameters.

@@ -8,11 +8,11 @@ tensor is told.
 import re
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from etils import epath
 from flax import nnx
 from ml_collections import ConfigDict
 
@@ -31,6 +31,7 @@ from mv2mae_jax.interop.names import (
 )
 from mv2mae_jax.model import build
 from mv2mae_jax.model.variants import VARIANTS
+from mv2mae_jax.storage import to_path
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.parameters import Parameters, split
 from mv2mae_jax.training.workdir import read_classes
@@ -72,13 +73,13 @@ class Model(NamedTuple):
     rows: list[Row]
 
 
-def load_model(path: str | Path) -> Model:
+def load_model(path: epath.PathLike) -> Model:
     """The newest model of a run, or the one in a file or folder of weights (`read_stored`).
 
     Raises:
       InputError: nothing can be read there, or its encoder is not one of this package's.
     """
-    if (Path(path) / "checkpoints").exists():
+    if (to_path(path) / "checkpoints").exists():
         trained, config = load_parameters(path)
         rows = [Row(name, tuple(x.shape), (name,), "") for name, x in trained.items()]
         return Model(trained, config, read_classes(path), rows)

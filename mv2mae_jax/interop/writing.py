@@ -7,20 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop.names import Tensors
+from mv2mae_jax.storage import to_local_path
 
 
 @contextmanager
-def new_folder(out: str | Path) -> Iterator[Path]:
+def new_folder(out: epath.PathLike) -> Iterator[Path]:
     """A folder to write into, which is called `out` when all is written, and else disappears.
 
     Raises:
       InputError: there is something of that name, which nothing here overwrites; or it cannot be
         written.
     """
-    path = Path(out)
+    path = to_local_path(out, "choose a local --out, and copy it there")
     try:
         if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
             raise InputError(f"{path} is there already; choose another --out")

@@ -1,11 +1,11 @@
 """Testing a classifier: one clip, many clips and crops, and all views of an activity together."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 from tabulate import tabulate
 
@@ -15,11 +15,11 @@ from mv2mae_jax.evaluation.confusion import draw_confusion
 from mv2mae_jax.evaluation.fusion import fuse_views
 from mv2mae_jax.evaluation.predictions import Predictions, predict, write_table
 from mv2mae_jax.evaluation.scores import Score, score
+from mv2mae_jax.storage import to_path, write_whole, written
 from mv2mae_jax.training.checkpoints import load_parameters
-from mv2mae_jax.training.files import write_whole, written
 
 
-def evaluate(config: ConfigDict, workdir: str | Path) -> None:
+def evaluate(config: ConfigDict, workdir: epath.PathLike) -> None:
     """Tests the classifier of a fine-tuning work directory; the findings are written there.
 
     Single-clip: the centre crop of the middle clip. Otherwise the mean softmax over
@@ -68,7 +68,7 @@ def evaluate(config: ConfigDict, workdir: str | Path) -> None:
         "clips": clips,
         "crops": crops,
     }
-    workdir = Path(workdir)
+    workdir = to_path(workdir)
     with written(workdir):
         write_table(workdir / "predictions.csv", predictions, single_clip, names)
         draw_confusion(predictions.labels, predictions.classes, names, workdir / "confusion.png")

@@ -3,12 +3,12 @@
 import itertools
 import math
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from etils import epath
 from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
@@ -30,7 +30,7 @@ from mv2mae_jax.training.workdir import opened, write_classes
 STANDARDIZED_CLIPS = 256
 
 
-def finetune(config: ConfigDict, workdir: str | Path) -> None:
+def finetune(config: ConfigDict, workdir: epath.PathLike) -> None:
     """Trains a classifier end to end on the training split, then evaluates it."""
     require_even_batches(config, jax.device_count())
     splits.split_videos(config, config.data.evaluate_on)  # nothing to test: said before training

@@ -1,11 +1,11 @@
 """Pre-training: reconstruct the masked tubelets of each view from itself and from the others."""
 
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
+from etils import epath
 from jaxtyping import Array, Float, Int, Key
 from ml_collections import ConfigDict
 
@@ -32,7 +32,7 @@ from mv2mae_jax.training.step import DeviceBatch, Metrics
 from mv2mae_jax.training.workdir import opened
 
 
-def pretrain(config: ConfigDict, workdir: str | Path) -> None:
+def pretrain(config: ConfigDict, workdir: epath.PathLike) -> None:
     """Pre-trains an encoder on the training split of a protocol, ignoring the labels."""
     require_even_batches(config, jax.device_count())
     steps_per_epoch = loader.steps_per_epoch(config)

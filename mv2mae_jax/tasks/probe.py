@@ -3,10 +3,10 @@
 import json
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import jax
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 from tabulate import tabulate
 
@@ -20,12 +20,12 @@ from mv2mae_jax.evaluation.probes import (
     ridge_accuracy,
 )
 from mv2mae_jax.evaluation.scheduled_probe import extract
+from mv2mae_jax.storage import to_path, write_whole
 from mv2mae_jax.tasks.evaluate import as_trained
 from mv2mae_jax.training.checkpoints import load_parameters
-from mv2mae_jax.training.files import write_whole
 
 
-def probe(config: ConfigDict, workdir: str | Path) -> None:
+def probe(config: ConfigDict, workdir: epath.PathLike) -> None:
     """Fits simple classifiers to the training split, tests them, and writes `probe.json`.
 
     On the motion map (where something moves: the shortcut to watch; and where at which time), on
@@ -68,6 +68,6 @@ def probe(config: ConfigDict, workdir: str | Path) -> None:
         accuracies = probe_accuracies(*(TokenFeatures(x[number], x[0]) for x in (train, test)))
         results[f"tokens_{when}"] = accuracies.pop("ridge")
         results |= {f"{name}_{when}": value for name, value in accuracies.items()}
-    write_whole(Path(workdir) / "probe.json", json.dumps(results, indent=2) + "\n")
+    write_whole(to_path(workdir) / "probe.json", json.dumps(results, indent=2) + "\n")
     shown = [key for key, value in results.items() if isinstance(value, float)]
     print(tabulate([[key, f"{results[key]:.1%}"] for key in shown], tablefmt="plain"))

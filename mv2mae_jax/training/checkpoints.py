@@ -6,8 +6,7 @@ are not written yet. The position in the data is the step itself (see data/loade
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -17,6 +16,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from mv2mae_jax.errors import InputError, one_line
+from mv2mae_jax.storage import is_local, to_path
 from mv2mae_jax.training.parameters import Parameters
 
 
@@ -38,7 +38,7 @@ NOTHING = Rest()
 class Checkpoints:
     """The checkpoints of one work directory; a context manager that waits for pending writes."""
 
-    def __init__(self, workdir: str | Path, keep: int | None = None):
+    def __init__(self, workdir: epath.PathLike, keep: int | None = None):
         """Opens them, to read or to write.
 
         Args:
@@ -46,7 +46,10 @@ class Checkpoints:
           keep: the newest ones to keep; from the run itself, which also removes what it left
             incomplete when it was killed.
         """
-        self.directory = epath.Path(workdir).absolute() / "checkpoints"
+        path = to_path(workdir)
+        # `absolute` would take a bucket for a folder in this one.
+        path = path if path.is_absolute() else path.absolute()
+        self.directory = path / "checkpoints"
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
@@ -102,10 +105,11 @@ class Checkpoints:
 
     def _need_room_for(self, state: Any) -> None:
         """Found out before anything is written, where it can be: TensorStore fails with a noise."""
-        with suppress(FileNotFoundError, NotImplementedError):  # object storage has no end
-            free = shutil.disk_usage(self.directory).free
-            if (needed := sum(x.nbytes for x in jax.tree.leaves(state))) > free:
-                raise OSError(f"a state takes {needed / 1e6:.1f} MB, {free / 1e6:.1f} are free")
+        if not is_local(self.directory):
+            return
+        free = shutil.disk_usage(self.directory).free
+        if (needed := sum(x.nbytes for x in jax.tree.leaves(state))) > free:
+            raise OSError(f"a state takes {needed / 1e6:.1f} MB, {free / 1e6:.1f} are free")
 
     @contextmanager
     def _written(self) -> Iterator[None]:
@@ -147,7 +151,7 @@ class Checkpoints:
         return {name: tuple(leaf.shape) for name, leaf in (tree.get(part) or {}).items()}
 
 
-def load_parameters(workdir: str | Path) -> tuple[Parameters, ConfigDict]:
+def load_parameters(workdir: epath.PathLike) -> tuple[Parameters, ConfigDict]:
     """The newest parameters of a run and its config, for a use other than continuing it.
 
     Where the run keeps their moving average (`ema_decay`), they are the averaged ones.
@@ -155,7 +159,7 @@ def load_parameters(workdir: str | Path) -> tuple[Parameters, ConfigDict]:
     Raises:
       InputError: there is no checkpoint in `workdir`.
     """
-    directory = epath.Path(workdir) / "checkpoints"
+    directory = to_path(workdir) / "checkpoints"
     if not directory.exists():
         raise InputError(f"{workdir} has no checkpoints; name the work directory of a training run")
     with Checkpoints(workdir) as checkpoints:
@@ -173,9 +177,9 @@ def load_parameters(workdir: str | Path) -> tuple[Parameters, ConfigDict]:
         return state["parameters"] | state.get("average", {}), checkpoints.restore_config()
 
 
-def has_checkpoint(workdir: str | Path) -> bool:
+def has_checkpoint(workdir: epath.PathLike) -> bool:
     """Whether a run in `workdir` would continue."""
-    if not (epath.Path(workdir) / "checkpoints").exists():
+    if not (to_path(workdir) / "checkpoints").exists():
         return False
     with Checkpoints(workdir) as checkpoints:
         return checkpoints.latest_step is not None

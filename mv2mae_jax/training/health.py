@@ -6,18 +6,18 @@ again, and gone through tensor by tensor.
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from etils import epath
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.training.files import write_whole
+from mv2mae_jax.storage import write_whole
 from mv2mae_jax.training.parameters import Definition, Module, Parameters
 from mv2mae_jax.training.step import DeviceBatch, Loss, Metrics, micro_batches, sample_keys
 
@@ -113,14 +113,14 @@ def all_finite(tree: Any) -> Bool[Array, ""]:
     )
 
 
-def forget(workdir: Path) -> None:
+def forget(workdir: epath.Path) -> None:
     """A run that has come past its failure is as any other."""
     if jax.process_index() == 0:
         (workdir / REPORT).unlink(missing_ok=True)
 
 
 def failure(
-    workdir: Path, step: int, tensor: str | None, ids: list[str], metrics: Metrics
+    workdir: epath.Path, step: int, tensor: str | None, ids: list[str], metrics: Metrics
 ) -> InputError:
     """Writes `nonfinite.json` and returns the error that ends the run.
 

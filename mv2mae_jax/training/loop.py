@@ -4,11 +4,11 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 from flax import nnx
 from jax.experimental.multihost_utils import broadcast_one_to_all
 from jax.sharding import Mesh
@@ -33,7 +33,7 @@ Scalars = dict[str, Any]  # metrics of a step, on the devices or fetched
 
 def train(
     config: ConfigDict,
-    workdir: Path,
+    workdir: epath.Path,
     *,
     make_model: Callable[[nnx.Rngs], nnx.Module],
     loss: Loss,
@@ -169,6 +169,7 @@ def train(
                         progress.resume()
                     writer.write(step, logged)
                 if saves:
+                    writer.publish()
                     checkpoints.save(step, state, config, Rest(data, recent))
                     health.forget(workdir)
             progress.close()

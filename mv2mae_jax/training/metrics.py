@@ -4,18 +4,20 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import jax
+from etils import epath
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tqdm import tqdm
 
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.training.files import write_whole, written
+from mv2mae_jax.storage import GrowingFiles, write_whole, written
+
+PUBLISH_SECONDS = 60  # between two copies to object storage
 
 
 class MetricsWriter:
@@ -28,18 +30,21 @@ class MetricsWriter:
       InputError: it cannot write, or what is there is damaged.
     """
 
-    def __init__(self, workdir: str | Path, start_step: int):
+    def __init__(self, workdir: epath.Path, start_step: int):
         self._writes = jax.process_index() == 0
         if not self._writes:
             return
-        self.path = Path(workdir) / "metrics.jsonl"
-        write_whole(self.path, "".join(_lines_to(start_step, self.path)))
+        self.path = workdir / "metrics.jsonl"
+        self._files = GrowingFiles(workdir)
+        file = epath.Path(self._files.path / self.path.name)
+        write_whole(file, "".join(_lines_to(start_step, self.path)))
         with written(self.path):
-            self._file = self.path.open("a", buffering=1)
+            self._file = file.open("a", buffering=1)
             # Not SummaryWriter: its queue hangs for ever when the disk is full.
-            self._events = EventsWriter(str(self.path.with_name("events")))
+            self._events = EventsWriter(str(file.with_name("events")))
             start = SessionLog(status=SessionLog.START)  # drops what comes after this step
             self._events.write_event(Event(step=start_step + 1, session_log=start))
+        self._published = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -54,6 +59,7 @@ class MetricsWriter:
             with written(self.path):
                 self._file.close()
                 self._events.close()
+            self._files.close()
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Appends the scalars of one step."""
@@ -65,9 +71,17 @@ class MetricsWriter:
             summary = Summary(value=values)
             self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
             self._events.flush()
+        if time.monotonic() - self._published > PUBLISH_SECONDS:
+            self.publish()
+
+    def publish(self) -> None:
+        """A checkpoint may follow: all lines up to it are where a restarted run finds them."""
+        if self._writes:
+            self._files.publish()
+            self._published = time.monotonic()
 
 
-def _lines_to(step: int, file: Path) -> Iterator[str]:
+def _lines_to(step: int, file: epath.Path) -> Iterator[str]:
     """The lines up to a step, each with its line break."""
     lines = file.read_text().splitlines(keepends=True) if file.exists() else []
     for number, line in enumerate(lines, start=1):

@@ -7,16 +7,16 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import jax
 from clu import parameter_overview
+from etils import epath
 from jax.experimental.multihost_utils import sync_global_devices
 from ml_collections import ConfigDict
 
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.training.files import write_whole, written
+from mv2mae_jax.storage import is_local, to_path, write_whole, written
 from mv2mae_jax.training.health import REPORT
 from mv2mae_jax.training.parameters import Parameters
 
@@ -51,7 +51,7 @@ LOCK = "run.lock"
 
 
 @contextmanager
-def opened(workdir: str | Path, config: ConfigDict) -> Iterator[Path]:
+def opened(workdir: epath.PathLike, config: ConfigDict) -> Iterator[epath.Path]:
     """The work directory of a run, which no other run enters meanwhile.
 
     Makes the directory and writes `config.json`, or checks the config against the one there. After
@@ -62,7 +62,7 @@ def opened(workdir: str | Path, config: ConfigDict) -> Iterator[Path]:
       InputError: a run with another config is in this directory, or imported weights are; another
         run uses it now; it cannot be written; or a process does not see it.
     """
-    path = Path(workdir)
+    path = to_path(workdir)
     with _locked(path) if jax.process_index() == 0 else nullcontext():
         if jax.process_index() == 0:
             _claim(path, config)
@@ -76,10 +76,14 @@ def opened(workdir: str | Path, config: ConfigDict) -> Iterator[Path]:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: epath.Path) -> Iterator[None]:
     """Makes the directory and holds its lock, which ends with the process, however that ends."""
     with written(path):
         path.mkdir(parents=True, exist_ok=True)
+    if not is_local(path):  # which has no locks
+        yield
+        return
+    with written(path):
         lock = (path / LOCK).open("a+", encoding="utf-8")
     with lock:
         try:
@@ -99,7 +103,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _claim(path: Path, config: ConfigDict) -> None:
+def _claim(path: epath.Path, config: ConfigDict) -> None:
     if (path / IMPORT_REPORT).exists():
         raise InputError(
             f"{path} holds imported weights; start from them in a --workdir of its own, with "
@@ -122,13 +126,13 @@ def _claim(path: Path, config: ConfigDict) -> None:
     write_config(path, config)
 
 
-def _has_saved(path: Path) -> bool:
+def _has_saved(path: epath.Path) -> bool:
     """Whether a run has come to a checkpoint there; until then it has nothing to lose."""
     checkpoints = path / "checkpoints"
     return checkpoints.exists() and any(step.name.isdigit() for step in checkpoints.iterdir())
 
 
-def _read_config(file: Path) -> dict[str, Any]:
+def _read_config(file: epath.Path) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -138,26 +142,26 @@ def _read_config(file: Path) -> dict[str, Any]:
     return config
 
 
-def write_config(workdir: Path, config: ConfigDict) -> None:
+def write_config(workdir: epath.PathLike, config: ConfigDict) -> None:
     """Writes `config.json`."""
     text = json.dumps(json.loads(config.to_json()), indent=2)
-    write_whole(workdir / "config.json", text + "\n")
+    write_whole(to_path(workdir) / "config.json", text + "\n")
 
 
-def write_classes(workdir: Path, names: tuple[str, ...]) -> None:
+def write_classes(workdir: epath.PathLike, names: tuple[str, ...]) -> None:
     """Names the classes that labels count, so that they go where the classifier goes."""
     if jax.process_index() > 0:
         return
-    write_whole(workdir / CLASSES, json.dumps(names, indent=2) + "\n")
+    write_whole(to_path(workdir) / CLASSES, json.dumps(names, indent=2) + "\n")
 
 
-def read_classes(workdir: str | Path) -> tuple[str, ...]:
+def read_classes(workdir: epath.PathLike) -> tuple[str, ...]:
     """The names of a classifier's classes; none if they are not there.
 
     Raises:
       InputError: the file is damaged.
     """
-    file = Path(workdir) / CLASSES
+    file = to_path(workdir) / CLASSES
     if not file.exists():
         return ()
     try:
@@ -171,7 +175,7 @@ def read_classes(workdir: str | Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def write_parameter_overview(workdir: Path, parameters: Parameters) -> None:
+def write_parameter_overview(workdir: epath.Path, parameters: Parameters) -> None:
     """Every parameter with its shape to `parameters.txt`; their number by module on the screen."""
     if jax.process_index() > 0:
         return

@@ -8,7 +8,6 @@ python -m mv2mae_jax.visualize attention --workdir DIR --out attention.png
 import argparse
 import sys
 import textwrap
-from pathlib import Path
 
 import matplotlib
 
@@ -17,6 +16,7 @@ matplotlib.use("Agg")
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+from etils import epath
 from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 
@@ -24,6 +24,7 @@ from mv2mae_jax.data import loader
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.model import build
 from mv2mae_jax.objective import effective_patches, motion_weights
+from mv2mae_jax.storage import to_path
 from mv2mae_jax.tasks.pretrain import in_motion_space, motion_feature
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.parameters import Parameters
@@ -58,8 +59,8 @@ def main() -> int:
 
 def draw(
     picture: str,
-    workdir: str | Path,
-    out: str | Path,
+    workdir: epath.PathLike,
+    out: epath.PathLike,
     data_dir: str | None = None,
     samples: int = 2,
 ) -> None:
@@ -149,7 +150,7 @@ def attention_rows(
     return sections
 
 
-def save(sections: list[Rows], frame_step: int, note: str, out: str | Path) -> None:
+def save(sections: list[Rows], frame_step: int, note: str, out: epath.PathLike) -> None:
     """One row of frames for each entry, one frame of every tubelet."""
     rows = [row for section in sections for row in section.items()]
     columns = len(rows[0][1][::frame_step])
@@ -166,8 +167,10 @@ def save(sections: list[Rows], frame_step: int, note: str, out: str | Path) -> N
     figure.suptitle(note, fontsize=9)
     figure.tight_layout(rect=(0, 0, 1, 1.4 * len(rows) / height))
     try:
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, dpi=110)
+        path = to_path(out)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            figure.savefig(file, dpi=110)
     except OSError as error:
         raise InputError(f"{out} cannot be written ({error})") from error
     plt.close(figure)

@@ -1,0 +1,138 @@
+"""Where files are: on this machine, or on object storage as `gs://bucket/folder`.
+
+Every path that a user gives becomes an `epath.Path` here, which reads and writes both. An object
+cannot be appended to, only replaced; files that grow are kept here and copied there.
+"""
+
+import functools
+import importlib.util
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fsspec
+from etils import epath
+
+from mv2mae_jax.errors import InputError, one_line
+
+SCHEME = "gs://"
+
+
+def to_path(path: epath.PathLike) -> epath.Path:
+    """A path as the user gave it.
+
+    Raises:
+      InputError: it is on another storage, or its bucket cannot be reached.
+    """
+    text = os.fspath(path)
+    if text.startswith(SCHEME):
+        _reach(text.removeprefix(SCHEME).partition("/")[0])
+    elif "://" in text:
+        raise InputError(f"{text} is not on this machine; download it first, or name a gs:// path")
+    return epath.Path(path)
+
+
+def to_local_path(path: epath.PathLike, instead: str) -> Path:
+    """A path to what can be on this machine only; `instead` says what to do if it is not.
+
+    Raises:
+      InputError: it is not.
+    """
+    if "://" in os.fspath(path):
+        raise InputError(f"{os.fspath(path)} is not on this machine; {instead}")
+    return Path(path)
+
+
+def is_local(path: epath.Path) -> bool:
+    """Whether files there can be appended to."""
+    return not os.fspath(path).startswith(SCHEME)
+
+
+def write_whole(file: epath.Path, text: str) -> None:
+    """Writes a text file: it is there whole or as before, whenever the process ends.
+
+    Raises:
+      InputError: it cannot be written.
+    """
+    with written(file):
+        if not is_local(file):  # an object is replaced as a whole
+            file.write_text(text)
+            return
+        partial = file.with_name(f"{file.name}.partial")
+        partial.write_text(text)
+        partial.replace(file)
+
+
+@contextmanager
+def written(path: epath.Path) -> Iterator[None]:
+    """Says in one line that `path` could not be written.
+
+    Raises:
+      InputError: instead of an OSError; on object storage also of gcsfs's, aiohttp's and Google's
+        own errors, of many types.
+    """
+    try:
+        yield
+    except Exception as error:
+        if is_local(path) and not isinstance(error, OSError):
+            raise
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise InputError(
+            f"{path} cannot be written ({reason}); make room there or give the right to write: "
+            "what is complete there is kept, and the same command continues"
+        ) from error
+
+
+class GrowingFiles:
+    """Files of a folder that are appended to.
+
+    Attributes:
+      path: the local folder to write them in: the folder itself, or one whose files are copied.
+    """
+
+    def __init__(self, folder: epath.Path):
+        self._folder = folder
+        self._copied = None if is_local(folder) else tempfile.TemporaryDirectory(prefix="mv2mae-")
+        self.path = Path(self._copied.name if self._copied else folder)
+
+    def publish(self) -> None:
+        """What is written so far can then be read in the folder.
+
+        Raises:
+          InputError: it cannot be written there.
+        """
+        if not self._copied:
+            return
+        with written(self._folder):
+            for file in self.path.iterdir():
+                (self._folder / file.name).write_bytes(file.read_bytes())
+
+    def close(self) -> None:
+        """Publishes for the last time."""
+        self.publish()
+        if self._copied:
+            self._copied.cleanup()
+
+
+@functools.cache
+def _reach(bucket: str) -> None:
+    """Asks for the bucket once, so that what is wrong with it is said in one line.
+
+    Raises:
+      InputError: it cannot be reached.
+    """
+    where = f"{SCHEME}{bucket}"
+    if importlib.util.find_spec("gcsfs") is None:
+        raise InputError(f"{where} needs gcsfs, not installed: pip install -e '.[gcs]'")
+    # Others write there too, and listings are kept for ever otherwise.
+    fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs what it raises too
+    try:
+        found = epath.Path(where).exists()
+    except Exception as error:  # as above
+        raise InputError(f"{where} cannot be reached ({one_line(error)})") from error
+    if not found:
+        raise InputError(f"{where}: no such bucket, or one that may not be read from here")
