@@ -46,12 +46,12 @@ def to_local_path(path: epath.PathLike, instead: str) -> Path:
     return Path(path)
 
 
-def is_local(path: epath.Path) -> bool:
+def is_local(path: epath.PathLike) -> bool:
     """Whether files there can be appended to."""
     return not os.fspath(path).startswith(SCHEME)
 
 
-def write_whole(file: epath.Path, text: str) -> None:
+def write_whole(file: Path | epath.Path, text: str) -> None:
     """Writes a text file: it is there whole or as before, whenever the process ends.
 
     Raises:
@@ -67,7 +67,7 @@ def write_whole(file: epath.Path, text: str) -> None:
 
 
 @contextmanager
-def written(path: epath.Path) -> Iterator[None]:
+def written(path: Path | epath.Path) -> Iterator[None]:
     """Says in one line that `path` could not be written.
 
     Raises:

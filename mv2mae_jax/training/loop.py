@@ -86,7 +86,7 @@ def train(
         averaged=config.ema_decay > 0,
     )
     write_parameter_overview(workdir, state.parameters)
-    with Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
+    with Stop(mesh) as stop, Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
         state, recent = _begin(state, checkpoints, initial, data)
         step = int(state.step)
         if step >= total_steps:
@@ -133,11 +133,7 @@ def train(
             return health.failure(workdir, step + 1, tensor, batch_ids(config, step), metrics)
 
         progress = Progress(config.task, step, total_steps, config.batch_size * config.data.repeats)
-        with (
-            Stop(mesh) as stop,
-            MetricsWriter(workdir, step) as writer,
-            batches_from(step) as loader,
-        ):
+        with MetricsWriter(workdir, step) as writer, batches_from(step) as loader:
             stopping = False  # read once a step: what it stops, it also saves
             while step < total_steps and not stopping:
                 started = time.perf_counter()

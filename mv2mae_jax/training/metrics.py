@@ -36,7 +36,7 @@ class MetricsWriter:
             return
         self.path = workdir / "metrics.jsonl"
         self._files = GrowingFiles(workdir)
-        file = epath.Path(self._files.path / self.path.name)
+        file = self._files.path / self.path.name
         write_whole(file, "".join(_lines_to(start_step, self.path)))
         with written(self.path):
             self._file = file.open("a", buffering=1)

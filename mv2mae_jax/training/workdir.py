@@ -84,7 +84,7 @@ def _locked(path: epath.Path) -> Iterator[None]:
         yield
         return
     with written(path):
-        lock = (path / LOCK).open("a+", encoding="utf-8")
+        lock = open(path / LOCK, "a+", encoding="utf-8")  # noqa: SIM115
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
