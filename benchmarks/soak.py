@@ -29,9 +29,10 @@ import numpy as np
 from tabulate import tabulate
 
 from benchmarks import common
+from mv2mae_jax.data.process import SHARED_MEMORY
 from mv2mae_jax.errors import InputError
 
-SHARED_MEMORY = Path("/dev/shm")
+SHARED = Path("/dev/shm")
 MEMORY = {"resident": ("Rss",), "unshared": ("Private_Clean", "Private_Dirty")}
 MIB = 2**20
 TO_END = 120  # seconds that the command has to save and end
@@ -128,7 +129,7 @@ def wrong(report: common.Report) -> str:
     if report["exit_code"] != 128 + signal.SIGTERM:
         found.append(f"exit code {report['exit_code']} after SIGTERM")
     if report["left_in_shared_memory"]:
-        found.append(f"{report['left_in_shared_memory']} files left in {SHARED_MEMORY}")
+        found.append(f"{report['left_in_shared_memory']} files left in {SHARED}")
     return "; ".join(found)
 
 
@@ -189,7 +190,8 @@ def _sample(process: int) -> Sample:
 
 
 def _shared_memory() -> set[str]:
-    return {path.name for path in SHARED_MEMORY.iterdir()}
+    """Files of loader workers; also of other runs on this machine."""
+    return {path.name for path in SHARED.glob(f"{SHARED_MEMORY}*")}
 
 
 def _command(arguments: argparse.Namespace) -> list[str]:
@@ -221,7 +223,7 @@ def _print(report: common.Report) -> None:
     print(common.machine_line(report["machine"]))
     print(
         f"{report['minutes']:g} minutes; {report['kills']} workers killed, {report['restarts']} "
-        f"restarts; at most {report['most_in_shared_memory']} files in {SHARED_MEMORY} and "
+        f"restarts; at most {report['most_in_shared_memory']} files in {SHARED} and "
         f"{report['left_in_shared_memory']} left"
     )
     rows = []

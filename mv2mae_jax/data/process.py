@@ -18,6 +18,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 # means, and needs its workers while it takes its last step.
 _TO_ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
+SHARED_MEMORY = "mv"  # begins the names of the shared memory of all workers
+
 
 def tune_process() -> None:
     """Makes reading and cropping fast in this process.
@@ -47,7 +49,7 @@ def shield_what_starts_here() -> None:
 
 def new_shared_memory_name() -> str:
     """How the names of all shared memory begin that some workers make, and of no other."""
-    return f"mv{secrets.token_hex(3)}"
+    return f"{SHARED_MEMORY}{secrets.token_hex(3)}"
 
 
 def start_worker(memory: str, *worker: int) -> None:
