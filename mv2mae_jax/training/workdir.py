@@ -9,7 +9,7 @@ from clu import parameter_overview
 from jax.experimental.multihost_utils import sync_global_devices
 from ml_collections import ConfigDict
 
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.errors import InputError, is_name
 from mv2mae_jax.training.health import REPORT
 from mv2mae_jax.training.parameters import Parameters
 
@@ -70,7 +70,7 @@ def _claim(path: Path, config: ConfigDict) -> None:
         )
     file = path / "config.json"
     if file.exists():
-        before = _flat(json.loads(file.read_text()))
+        before = _read_config(file)
         free = FREE_FIELDS + (CURES if (path / REPORT).exists() else ())
         changed = {
             f"{key}: {before.get(key)} there, {value} now"
@@ -83,6 +83,16 @@ def _claim(path: Path, config: ConfigDict) -> None:
                 "another --workdir, or the same config to continue it"
             )
     write_config(path, config)
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    try:
+        return _flat(json.loads(file.read_text()))
+    except (AttributeError, OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{file} is damaged ({error}); delete it, and this command's config is taken for the "
+            "run's"
+        ) from error
 
 
 def write_config(workdir: Path, config: ConfigDict) -> None:
@@ -113,7 +123,7 @@ def read_classes(workdir: str | Path) -> tuple[str, ...]:
         raise InputError(
             f"{file} is damaged ({error}); the run's command writes it anew"
         ) from error
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list) or not all(map(is_name, names)):
         raise InputError(f"{file} is not a list of names; the run's command writes it anew")
     return tuple(names)
 
