@@ -10,12 +10,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 # Grain has this class too, but brings jax along.
 from array_record.python.array_record_data_source import ArrayRecordDataSource
+from google.protobuf.message import DecodeError
 from tensorflow_datasets.proto import tf_example_pb2
 
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.errors import InputError, is_name
 
 # Data sets with a builder of their own; the rest are manifests.
 BUILDERS = ("ntu", "etri", "synadl", "nucla", "pku_mmd2", "rocog_v2", "mannequin")
@@ -90,30 +92,67 @@ class RecordSource:
             )
         _opened_in.add(os.getpid())
         paths = [str(path) for path in shards(index.folder)]
-        self._records = ArrayRecordDataSource(paths) if paths else ()
-        if len(self._records) != len(index.activities):
+        try:
+            self._records = ArrayRecordDataSource(paths) if paths else ()
+            stored = len(self._records)
+        except (RuntimeError, ValueError) as error:
             raise InputError(
-                f"{index.folder} holds {len(self._records)} records but its index.json lists "
+                f"{index.folder}: a shard is damaged ({error}); delete the data set and "
+                f"{_how_to_build(index.dataset)}"
+            ) from error
+        if stored != len(index.activities):
+            raise InputError(
+                f"{index.folder} holds {stored} records but its index.json lists "
                 f"{len(index.activities)}; {_how_to_build(index.dataset)}"
             )
+        self._index = index
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __getitem__(self, position: int) -> Record:
-        return parse_record(self._records[position])
+        """Reads a record.
+
+        Raises:
+          InputError: it is damaged, or not what the index says.
+        """
+        activity = self._index.activities[position]
+        try:
+            record = parse_record(self._records[position])
+        except (RuntimeError, ValueError, DecodeError) as error:
+            raise self._damaged(activity, error) from error
+        lengths = {view: len(frames) for view, frames in record.views.items()}
+        if (record.id, record.label, lengths) != (activity.id, activity.label, activity.views):
+            raise self._damaged(activity, f"it is {record.id} with views of {lengths} frames")
+        return record
+
+    def _damaged(self, activity: Activity, reason: object) -> InputError:
+        return InputError(
+            f"{self._index.folder}: the record of activity {activity.id} is damaged ({reason}); "
+            f"delete the data set and {_how_to_build(self._index.dataset)}"
+        )
 
 
 def parse_record(serialized: bytes) -> Record:
-    """A record as TFDS wrote it (one TF Example) -> its label and the JPEGs of each view."""
+    """A record as TFDS wrote it (one TF Example) -> its label and the JPEGs of each view.
+
+    Raises:
+      ValueError, DecodeError: it is none.
+    """
     feature = tf_example_pb2.Example.FromString(serialized).features.feature
+    ids = feature["activity"].bytes_list.value
+    labels = feature["label"].int64_list.value
     names = feature["views/name"].bytes_list.value
     firsts = feature["views/first"].int64_list.value
     counts = feature["views/count"].int64_list.value
     frames = feature["frames"].bytes_list.value
+    if len(ids) != 1 or len(labels) != 1:
+        raise ValueError(f"{len(ids)} names and {len(labels)} labels")
+    if any(first < 0 or count < 0 for first, count in zip(firsts, counts, strict=True)):
+        raise ValueError("a view before the first frame")
     return Record(
-        id=feature["activity"].bytes_list.value[0].decode(),
-        label=feature["label"].int64_list.value[0],
+        id=ids[0].decode(),
+        label=labels[0],
         views={
             name.decode(): frames[first : first + count]
             for name, first, count in zip(names, firsts, counts, strict=True)
@@ -148,35 +187,57 @@ def load_index(data_dir: str | Path, dataset: str) -> Index:
     path = folder / "index.json"
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        activities = tuple(
-            Activity(
-                position=position,
-                id=row["id"],
-                label=int(row["label"]),
-                subject=row["subject"],
-                setup=row["setup"],
-                views={view: int(frames) for view, frames in row["views"].items()},
-            )
-            for position, row in enumerate(stored["activities"])
-        )
+        classes = tuple(_text("class", name) for name in stored["classes"])
+        activities = enumerate(stored["activities"])
         return Index(
             dataset=dataset,
             folder=folder,
-            classes=tuple(stored["classes"]),
-            short_side=int(stored["short_side"]),
-            activities=activities,
+            classes=classes,
+            short_side=_whole("short_side", stored["short_side"], 1),
+            activities=tuple(_activity(number, row, len(classes)) for number, row in activities),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
-            f"{path} is damaged ({type(error).__name__}: {error}); {_how_to_build(dataset)}"
+            f"{path} is damaged ({type(error).__name__}: {error}); delete the data set "
+            f"and {_how_to_build(dataset)}"
         ) from error
+
+
+def _activity(position: int, row: Mapping[str, Any], classes: int) -> Activity:
+    """An entry of `activities` in index.json."""
+    if not row["views"]:
+        raise ValueError(f"activity {row['id']!r} has no views")
+    return Activity(
+        position=position,
+        id=_text("id", row["id"]),
+        label=_whole("label", row["label"], 0, classes),
+        subject=_text("subject", row["subject"]),
+        setup=_text("setup", row["setup"]),
+        views={_text("view", name): _whole("view", n, 1) for name, n in row["views"].items()},
+    )
+
+
+def _text(field: str, value: object) -> str:
+    if not is_name(value):
+        raise ValueError(f"{field} {value!r} is no name")
+    return value
+
+
+def _whole(field: str, value: object, least: int, below: int = 2**31) -> int:
+    if type(value) is not int or not least <= value < below:
+        raise ValueError(f"{field} {value!r} is not a whole number from {least} to {below - 1}")
+    return value
 
 
 def _newest_version(folder: Path) -> Path:
     """The subfolder of a finished build with the highest version; unfinished ones have none."""
+    try:
+        indices = list(folder.glob("*/index.json"))
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read ({error}); see config.data.data_dir") from error
     versions = {
         tuple(int(number) for number in path.parent.name.split(".")): path.parent
-        for path in folder.glob("*/index.json")
+        for path in indices
         if re.fullmatch(r"\d+\.\d+\.\d+", path.parent.name)
     }
     if not versions:
