@@ -1,10 +1,13 @@
 """Impossible configurations, found before anything heavy starts."""
 
 import math
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from configs.base import get_config
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.model.masking import num_masked
 from mv2mae_jax.model.positions import tubelet_grid
@@ -27,6 +30,14 @@ CHOICES = {
     "objective.targets": ("normalized", "pixels"),
     "objective.weight_scale": ("mean_one", "literal"),
     "task": ("pretrain", "finetune", "evaluate", "probe"),
+}
+# What tuples are made of: the command line takes any literal of Python's.
+ELEMENTS = {
+    **dict.fromkeys(("data.crop_area", "data.crop_aspect", "data.crop_scales"), (float, int)),
+    **dict.fromkeys(("data.mean", "data.std"), (float, int)),
+    **dict.fromkeys(("data.source_views", "data.test_views"), (str, int)),
+    **dict.fromkeys(("data.test_subjects", "data.validation_subjects"), (str, int)),
+    "model.patch_size": (int,),
 }
 AT_LEAST_ONE = (
     "accumulation",
@@ -66,6 +77,19 @@ AT_LEAST_ZERO = (
     "probe.every_epochs",
     "seed",
 )
+LARGEST = 2**31 - 1  # whole number, as on the devices
+AT_MOST = {  # of those that would take all memory, processes or time before anything is said
+    "data.randaug.operations": 100,
+    "data.repeats": 1000,
+    "data.threads": 1000,
+    "data.workers": 1000,
+    "epochs": 1_000_000,
+    "evaluation.batch_size": 10_000,
+    "evaluation.clips": 1000,
+    "optimizer.warmup_epochs": 10_000,
+    "seed": 2**32 - 1,
+}
+MOST_TUBELETS = MOST_VALUES = 2**16  # of a clip; of a tubelet
 SHARES = (
     "ema_decay",
     "finetune.label_smoothing",
@@ -82,11 +106,12 @@ def check(config: ConfigDict) -> None:
     Raises:
       InputError: names the field, its value, and what it may be.
     """
+    for field, value in _fields(config):
+        _check_value(field, value)
     for field, choices in CHOICES.items():
         if _get(config, field) not in choices:
             allowed = ", ".join(map(str, choices))
             raise InputError(f"config.{field}={_get(config, field)}; it is one of {allowed}")
-    _check_finite(config)
     for field in AT_LEAST_ONE:
         if _get(config, field) < 1:
             raise InputError(f"config.{field}={_get(config, field)}; it is at least 1")
@@ -101,17 +126,27 @@ def check(config: ConfigDict) -> None:
     for field in SHARES:
         if not 0 <= _get(config, field) < 1:
             raise InputError(f"config.{field}={_get(config, field)}; it is in [0, 1)")
-    for field, most in (("data.crop_area", 1.0), ("data.crop_aspect", math.inf)):
+    for field, least, most in (("data.crop_area", 1e-6, 1.0), ("data.crop_aspect", 1e-3, 1e3)):
         bounds = _get(config, field)
-        if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1] <= most:
+        if len(bounds) != 2 or not least <= bounds[0] <= bounds[1] <= most:
             raise InputError(
-                f"config.{field}={tuple(bounds)}; it is a lower and an upper bound, above 0"
-                + (f" and at most {most:g}" if most < math.inf else "")
+                f"config.{field}={tuple(bounds)}; it is a lower and an upper bound, at least "
+                f"{least:g} and at most {most:g}"
             )
     scales = config.data.crop_scales
     if not scales or not all(0 < scale <= 1 for scale in scales):
         raise InputError(
             f"config.data.crop_scales={tuple(scales)}; they are in (0, 1], one or more"
+        )
+    if not all(0 <= mean <= 1 for mean in config.data.mean):
+        raise InputError(f"config.data.mean={tuple(config.data.mean)}; they are in [0, 1]")
+    if not all(0 < std <= 1 for std in config.data.std):
+        raise InputError(f"config.data.std={tuple(config.data.std)}; they are in (0, 1]")
+    if not re.fullmatch(r"\w*", config.data.dataset):
+        raise InputError(f"config.data.dataset={config.data.dataset}; it is a folder of data_dir")
+    if not 0 < config.optimizer.layer_decay <= 1:
+        raise InputError(
+            f"config.optimizer.layer_decay={config.optimizer.layer_decay}; it is in (0, 1]"
         )
     if not 0 <= config.finetune.random_erasing <= 1:
         raise InputError(
@@ -144,16 +179,44 @@ def check(config: ConfigDict) -> None:
         )
 
 
-def _check_finite(config: ConfigDict, above: str = "config") -> None:
-    """Every number is one, and only the temperature may be infinite."""
+def stored_config(stored: Any) -> ConfigDict:
+    """A config that was written as JSON; what it does not have is as in configs/base.py.
+
+    Raises:
+      InputError: it is none of this package's, or not possible.
+    """
+    config = get_config()
+    try:
+        config.update(ConfigDict(stored))
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"no config of this package: {error}") from error
+    check(config)
+    return config
+
+
+def _fields(config: ConfigDict, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every field with its full name."""
     for name, value in config.items():
-        field = f"{above}.{name}"
         if isinstance(value, ConfigDict):
-            _check_finite(value, field)
-            continue
-        unweighted = field == "config.objective.temperature" and value == math.inf
-        if isinstance(value, float) and not math.isfinite(value) and not unweighted:
-            raise InputError(f"{field}={value}; it is a finite number")
+            yield from _fields(value, f"{above}{name}.")
+        else:
+            yield above + name, value
+
+
+def _check_value(field: str, value: Any) -> None:
+    """It is something that can be printed and computed with."""
+    kinds = ELEMENTS.get(field)
+    for x in (value,) if kinds is None else value:
+        if x is None or (kinds and type(x) not in kinds):
+            raise InputError(f"config.{field}={value}; {x!r} is no value for it")
+        if isinstance(x, str) and not x.isprintable():
+            raise InputError(f"config.{field}={value!r}; it has a character that is not printable")
+        unweighted = field == "objective.temperature" and x == math.inf
+        if isinstance(x, float) and not math.isfinite(x) and not unweighted:
+            raise InputError(f"config.{field}={value}; it is a finite number")
+        most = AT_MOST.get(field, LARGEST if isinstance(x, int) else math.inf)
+        if isinstance(x, int | float) and x > most:
+            raise InputError(f"config.{field}={value}; it is at most {most:,}")
 
 
 def check_tubelets(config: ConfigDict) -> None:
@@ -174,6 +237,15 @@ def check_tubelets(config: ConfigDict) -> None:
                 f"config.{field}={size} is not a multiple of the tubelet's {part} "
                 f"(config.model.patch_size={tuple(patch)})"
             )
+    tubelets = math.prod(tubelet_grid(data.num_frames, data.image_size, patch))
+    values = 3 * math.prod(patch)
+    if tubelets > MOST_TUBELETS or values > MOST_VALUES:
+        raise InputError(
+            f"config.data.num_frames={data.num_frames} of config.data.image_size="
+            f"{data.image_size} are {tubelets:,} tubelets of {values:,} values "
+            f"(config.model.patch_size={tuple(patch)}); there are at most {MOST_TUBELETS:,} of "
+            f"{MOST_VALUES:,}"
+        )
 
 
 def _check_masked(config: ConfigDict) -> None:

@@ -1,15 +1,27 @@
 """The one exception that stands for a mistake of the user's, not of the program's."""
 
+from typing import TypeGuard
+
 FAILED, WRONG_USAGE = 1, 2  # exit codes
 
 
 class InputError(ValueError):
     """Something given to the program is wrong: one line says what, where and what to do.
 
-    Entry points print the message and exit with 1 (wrong usage: 2); no traceback is shown.
+    Entry points print the message and exit with 1 (wrong usage: 2); no traceback is shown. What it
+    quotes may be anything: the message is made one line of characters that can be printed.
     """
 
+    def __init__(self, message: object) -> None:
+        super().__init__(one_line(message))
 
-def one_line(error: BaseException) -> str:
-    """The message of an exception without its line breaks."""
-    return " ".join(str(error).split())
+
+def is_name(value: object) -> TypeGuard[str]:
+    """Whether something that was read can stand in tables, pictures and messages."""
+    return isinstance(value, str) and value.isprintable()
+
+
+def one_line(message: object) -> str:
+    """A text, or that of an exception, without line breaks and what would steer a terminal."""
+    text = " ".join(str(message).split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
         with distributed.joined(place):
             task = importlib.import_module(f"mv2mae_jax.tasks.{config.task}")
             getattr(task, config.task)(config, workdir)
-    except InputError as error:
+    except (InputError, OSError) as error:  # OSError: a full disk, a folder that is not writable
         return fail(error, FAILED)
     return 0
 
@@ -68,8 +68,9 @@ def parse(argv: list[str]) -> tuple[ConfigDict, str]:
         field = str(error.args[0]).strip("'\"")
         given = next((arg for arg in argv if f".{field}" in arg), field)
         raise flags.Error(f"the config has no such field: {given}; see configs/base.py") from error
-    except (TypeError, ValueError) as error:
-        raise flags.Error(f"wrong value for a field of the config: {error}") from error
+    except (TypeError, ValueError, IndexError) as error:
+        given = " ".join(arg for arg in argv if arg.lstrip("-").startswith("config."))
+        raise flags.Error(f"wrong field or value of the config: {given} ({error})") from error
     except OSError as error:
         name = config_flags.get_config_filename(flags.FLAGS["config"])
         raise flags.Error(f"--config={name}: no such config file") from error

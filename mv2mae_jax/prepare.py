@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.errors import InputError, one_line
 from mv2mae_jax.storage import to_local_path
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return args.command(args)
     except (InputError, OSError) as error:  # OSError: a full disk, a folder that is not writable
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         print("stopped; run the same command again to continue", file=sys.stderr)

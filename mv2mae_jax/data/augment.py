@@ -102,8 +102,8 @@ def crop_box(draw: CropDraw | ResizedCropDraw, height: int, width: int, size: in
     if isinstance(draw, ResizedCropDraw):
         return _resized_crop_box(draw, height, width)
     short = min(height, width)
-    box_width = _snap(int(short * draw.width_scale), short, size)
-    box_height = _snap(int(short * draw.height_scale), short, size)
+    box_width = _snap(max(1, int(short * draw.width_scale)), short, size)
+    box_height = _snap(max(1, int(short * draw.height_scale)), short, size)
     across, down = draw.offset
     return Box(
         x=across * ((width - box_width) // 4),
@@ -151,8 +151,8 @@ def _resized_crop_box(draw: ResizedCropDraw, height: int, width: int) -> Box:
             y = int(down * (height - box_height + 1))
             return Box(x, y, box_width, box_height)
     least, greatest = draw.aspects
-    box_width = min(width, round(height * greatest))
-    box_height = min(height, round(width / least))
+    box_width = min(width, max(1, round(height * greatest)))
+    box_height = min(height, max(1, round(width / least)))
     return Box((width - box_width) // 2, (height - box_height) // 2, box_width, box_height)
 
 

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 # Grain has this class too, but brings jax along.
 from array_record.python.array_record_data_source import ArrayRecordDataSource
@@ -17,7 +18,7 @@ from etils import epath
 from tensorflow_datasets.proto import tf_example_pb2
 
 from mv2mae_jax.data.staging import staged
-from mv2mae_jax.errors import InputError, one_line
+from mv2mae_jax.errors import InputError, is_name, one_line
 from mv2mae_jax.storage import to_path
 
 # Data sets with a builder of their own; the rest are manifests.
@@ -84,15 +85,15 @@ class DamagedRecord(InputError):
     """
 
     def __init__(self, activity: str, reason: str) -> None:
-        super().__init__(activity, reason)  # these make it anew in another process
+        super().__init__(
+            f"activity {activity} cannot be read: {reason}; `python -m mv2mae_jax.prepare verify` "
+            "names all that is damaged; delete the data set and build it again"
+        )
         self.activity, self.reason = activity, reason
 
-    def __str__(self) -> str:
-        return (
-            f"activity {self.activity} cannot be read: {self.reason}; `python -m "
-            "mv2mae_jax.prepare verify` names all that is damaged; delete the data set and build "
-            "it again"
-        )
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        """So that it comes out of a worker process as it was."""
+        return type(self), (self.activity, self.reason)
 
 
 class RecordSource:
@@ -112,13 +113,13 @@ class RecordSource:
                 "multiprocessing_context='spawn')"
             )
         _opened_in.add(os.getpid())
-        self._activities = tuple(activity.id for activity in index.activities)
         self._records = _open(shards(index.folder), index)
         if len(self._records) != len(index.activities):
             raise InputError(
                 f"{index.folder} holds {len(self._records)} records but its index.json lists "
                 f"{len(index.activities)}; {_how_to_build(index.dataset)}"
             )
+        self._index = index
 
     def __len__(self) -> int:
         return len(self._records)
@@ -127,28 +128,40 @@ class RecordSource:
         """The record of the activity at a position of the index.
 
         Raises:
-          DamagedRecord: it cannot be read, or is of another activity.
+          DamagedRecord: it cannot be read, or is not what the index says.
         """
-        activity = self._activities[position]
+        activity = self._index.activities[position]
         try:
             record = parse_record(self._records[position])
         except Exception as error:  # the reader's and protobuf's own, of many types
-            raise DamagedRecord(activity, _reason(error)) from error
-        if record.id != activity:
-            raise DamagedRecord(activity, f"its record is of activity {record.id}")
+            raise DamagedRecord(activity.id, _reason(error)) from error
+        lengths = {view: len(frames) for view, frames in record.views.items()}
+        if (record.id, record.label, lengths) != (activity.id, activity.label, activity.views):
+            reason = f"it is {record.id} with views of {lengths} frames"
+            raise DamagedRecord(activity.id, reason)
         return record
 
 
 def parse_record(serialized: bytes) -> Record:
-    """A record as TFDS wrote it (one TF Example) -> its label and the JPEGs of each view."""
+    """A record as TFDS wrote it (one TF Example) -> its label and the JPEGs of each view.
+
+    Raises:
+      ValueError, DecodeError: it is none.
+    """
     feature = tf_example_pb2.Example.FromString(serialized).features.feature
+    ids = feature["activity"].bytes_list.value
+    labels = feature["label"].int64_list.value
     names = feature["views/name"].bytes_list.value
     firsts = feature["views/first"].int64_list.value
     counts = feature["views/count"].int64_list.value
     frames = feature["frames"].bytes_list.value
+    if len(ids) != 1 or len(labels) != 1:
+        raise ValueError(f"{len(ids)} names and {len(labels)} labels")
+    if any(first < 0 or count < 0 for first, count in zip(firsts, counts, strict=True)):
+        raise ValueError("a view before the first frame")
     return Record(
-        id=feature["activity"].bytes_list.value[0].decode(),
-        label=feature["label"].int64_list.value[0],
+        id=ids[0].decode(),
+        label=labels[0],
         views={
             name.decode(): frames[first : first + count]
             for name, first, count in zip(names, firsts, counts, strict=True)
@@ -219,27 +232,19 @@ def load_index(data_dir: epath.PathLike, dataset: str) -> Index:
     path = folder / "index.json"
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        activities = tuple(
-            Activity(
-                position=position,
-                id=row["id"],
-                label=int(row["label"]),
-                subject=row["subject"],
-                setup=row["setup"],
-                views={view: int(frames) for view, frames in row["views"].items()},
-            )
-            for position, row in enumerate(stored["activities"])
-        )
+        classes = tuple(_text("class", name) for name in stored["classes"])
+        activities = enumerate(stored["activities"])
         return Index(
             dataset=dataset,
             folder=folder,
-            classes=tuple(stored["classes"]),
-            short_side=int(stored["short_side"]),
-            activities=activities,
+            classes=classes,
+            short_side=_whole("short_side", stored["short_side"], 1),
+            activities=tuple(_activity(number, row, len(classes)) for number, row in activities),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
-            f"{path} is damaged ({type(error).__name__}: {error}); {_how_to_build(dataset)}"
+            f"{path} is damaged ({type(error).__name__}: {error}); delete the data set "
+            f"and {_how_to_build(dataset)}"
         ) from error
 
 
@@ -248,6 +253,32 @@ def fingerprint(index: Index) -> str:
     sizes = [(path.name, path.stat().length) for path in shards(index.folder)]
     text = (index.folder / "index.json").read_bytes() + repr(sizes).encode()
     return hashlib.sha256(text).hexdigest()
+
+
+def _activity(position: int, row: Mapping[str, Any], classes: int) -> Activity:
+    """An entry of `activities` in index.json."""
+    if not row["views"]:
+        raise ValueError(f"activity {row['id']!r} has no views")
+    return Activity(
+        position=position,
+        id=_text("id", row["id"]),
+        label=_whole("label", row["label"], 0, classes),
+        subject=_text("subject", row["subject"]),
+        setup=_text("setup", row["setup"]),
+        views={_text("view", name): _whole("view", n, 1) for name, n in row["views"].items()},
+    )
+
+
+def _text(field: str, value: object) -> str:
+    if not is_name(value):
+        raise ValueError(f"{field} {value!r} is no name")
+    return value
+
+
+def _whole(field: str, value: object, least: int, below: int = 2**31) -> int:
+    if type(value) is not int or not least <= value < below:
+        raise ValueError(f"{field} {value!r} is not a whole number from {least} to {below - 1}")
+    return value
 
 
 def _newest_version(folder: epath.Path) -> epath.Path:

@@ -14,9 +14,11 @@ from sklearn.metrics import confusion_matrix
 CELL = 0.17  # inches; room for a name of FONT points
 LARGE_CELL = 0.38  # with a number in it
 FONT = 8
+LETTERS = 40  # of a name, at most
 COUNTED = 30  # classes, up to which cells show their counts
 
 
+@matplotlib.rc_context({"text.parse_math": False})  # names are not formulas
 def draw_confusion(
     labels: Int[np.ndarray, " V"],
     predicted: Int[np.ndarray, " V"],
@@ -43,8 +45,9 @@ def draw_confusion(
     scale = PowerNorm(0.5, vmin=0, vmax=1)  # a few per cent of a class can be seen
     image = axis.imshow(shares, cmap=colours, norm=scale)
     places = np.arange(len(names))
-    axis.set_xticks(places, names, rotation=90, fontsize=FONT)
-    axis.set_yticks(places, names, fontsize=FONT)
+    shown = [name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}…" for name in names]
+    axis.set_xticks(places, shown, rotation=90, fontsize=FONT)
+    axis.set_yticks(places, shown, fontsize=FONT)
     axis.set_xticks(places[1:] - 0.5, minor=True)
     axis.set_yticks(places[1:] - 0.5, minor=True)
     axis.grid(which="minor", color="0.9", linewidth=0.4)

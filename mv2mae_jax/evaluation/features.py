@@ -37,6 +37,7 @@ class FrozenEncoder:
         prefix = next((x for x in ("encoder_norm", "norm") if f"{x}.scale" in parameters), None)
         width = parameters["encoder.embed.bias"].shape[0]
         encoder, _ = split(build.encoder(config, nnx.Rngs(0)))
+        encoder.check(_below("encoder", parameters))
         norm, _ = split(LayerNorm(width, rngs=nnx.Rngs(0)))
 
         def tokens(parameters: Parameters, clips: Array, pool: bool) -> Array:

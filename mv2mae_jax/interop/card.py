@@ -1,6 +1,7 @@
 """The model card of an export: what it is, how it was trained, its results, how to load it."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,14 +37,14 @@ It takes uint8 clips [B, T, H, W, 3], 0 to 255, RGB, and normalises them itself.
 }
 
 
-def model_card(origin: Origin, form: str, num_classes: int, results: Mapping[str, Any]) -> str:
+def model_card(origin: Origin, form: str, num_classes: int, results: Mapping[str, str]) -> str:
     """The text of an export's README.md.
 
     Args:
       origin: the run's config and the names of its classes.
       form: the format, a key of `LOADING`.
       num_classes: of the classifier; 0 if there is none.
-      results: what `results.json` and `probe.json` of the run say; may be empty.
+      results: what was `measured`; may be empty.
     """
     config = origin.config
     title = f"MV2MAE, ViT-{config.model.variant}, {config.data.dataset or 'imported weights'}"
@@ -52,7 +53,7 @@ def model_card(origin: Origin, form: str, num_classes: int, results: Mapping[str
     sections = {
         "Loading": LOADING[form],
         "Training": _table(_training(config)),
-        "Results": _table(_measured(results)) if results else "",
+        "Results": _table(results) if results else "",
         "Classes": _list(origin.classes) if num_classes else "",
         "Licence": LICENCE,
     }
@@ -85,7 +86,7 @@ def _training(config: ConfigDict) -> dict[str, Any]:
     if not data.dataset:
         return facts | {"origin": "weights that were imported; how they were trained is not known"}
     facts |= {
-        "data": f"{data.dataset}, training split of protocol {data.protocol}",
+        "data": f"{data.dataset}, training split of protocol {_escaped(data.protocol)}",
         "task": config.task,
         "epochs": config.epochs,
         "batch": config.batch_size,
@@ -99,24 +100,29 @@ def _training(config: ConfigDict) -> dict[str, Any]:
             "motion weights": f"{config.objective.motion}, temperature "
             f"{config.objective.temperature:g}",
         }
-    return facts | {"started from": config.finetune.init_from or "random values"}
+    return facts | {"started from": _escaped(config.finetune.init_from) or "random values"}
 
 
-def _measured(results: Mapping[str, Any]) -> dict[str, str]:
-    """Shares, with the counts and intervals they have."""
+def measured(results: Mapping[str, Any]) -> dict[str, str]:
+    """Rows of the table of results: shares, with the counts and intervals they have.
+
+    Args:
+      results: what `results.json` or `probe.json` of a run says.
+
+    Raises:
+      AttributeError, KeyError, TypeError, ValueError: it says what no run does.
+    """
     counts, intervals = results.get("count", {}), results.get("interval_95", {})
     rows = {
-        key: results[key]
+        key: _escaped(str(results[key]))
         for key in ("dataset", "protocol", "split", "num_videos")
         if key in results
     }
     for name, value in results.items():
         if isinstance(value, float):
             low, high = intervals.get(name, (None, None))
-            rows[name] = f"{value:.1%}"
-            rows[name] += (
-                f" ({low:.1%} to {high:.1%}, of {counts[name]})" if low is not None else ""
-            )
+            interval = f" ({low:.1%} to {high:.1%}, of {counts[name]:d})" if low is not None else ""
+            rows[name] = f"{value:.1%}{interval}"
     return rows
 
 
@@ -125,4 +131,10 @@ def _table(rows: Mapping[str, Any]) -> str:
 
 
 def _list(names: tuple[str, ...]) -> str:
-    return "\n".join(f"{number}. {json.dumps(name)}" for number, name in enumerate(names))
+    quoted = (_escaped(json.dumps(name, ensure_ascii=False)) for name in names)
+    return "\n".join(f"{number}. {name}" for number, name in enumerate(quoted))
+
+
+def _escaped(text: str) -> str:
+    """What Markdown and HTML would take for markup, as plain text in one line."""
+    return re.sub(r"[\\`*_\[\]<>|#&$~!]", r"\\\g<0>", " ".join(text.split()))

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from configs.base import get_config
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.interop.card import model_card
+from mv2mae_jax.interop.card import measured, model_card
 from mv2mae_jax.interop.files import (
     CHECKPOINT_FILE,
     CROSS_VIEW_FILE,
@@ -256,13 +256,14 @@ def _image_processor(config: ConfigDict) -> dict[str, Any]:
     }
 
 
-def _results(checkpoint: epath.PathLike) -> dict[str, Any]:
-    """What tests and probes found; empty without any."""
-    found: dict[str, Any] = {}
+def _results(checkpoint: epath.PathLike) -> dict[str, str]:
+    """What tests and probes found, for the card; empty without any."""
+    found: dict[str, str] = {}
     for name in ("probe.json", "results.json"):
         file = to_path(checkpoint) / name
         try:
-            found |= json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        except (TypeError, ValueError) as error:
+            if file.exists():
+                found |= measured(json.loads(file.read_text(encoding="utf-8")))
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{file} is damaged ({error}); test the run again") from error
     return found

@@ -17,8 +17,8 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from configs.base import get_config
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.check import stored_config
+from mv2mae_jax.errors import InputError, is_name
 from mv2mae_jax.interop.names import Tensors
 from mv2mae_jax.storage import to_local_path
 
@@ -179,16 +179,13 @@ def _read_safetensors(file: Path) -> tuple[Tensors, str | None]:
 
 def _origin(text: Any, where: Path) -> Origin:
     stored = _json(str(text), where)
-    config, classes = get_config(), stored.get("classes")
-    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+    classes = stored.get("classes")
+    if not isinstance(classes, list) or not all(map(is_name, classes)):
         raise InputError(f"{where} says of its origin what no export does: classes are {classes!r}")
     try:
-        config.update(ConfigDict(stored["config"]))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{where} says of its origin what no export does ({type(error).__name__}: {error})"
-        ) from error
-    return Origin(config, tuple(classes))
+        return Origin(stored_config(stored.get("config")), tuple(classes))
+    except InputError as error:
+        raise InputError(f"{where} says of its origin what no export does: {error}") from error
 
 
 def _json(text: str, where: Path) -> dict[str, Any]:

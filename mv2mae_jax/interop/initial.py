@@ -40,6 +40,12 @@ def load_initial(
     model = jax.eval_shape(lambda: split(build.pretraining_model(config, nnx.Rngs(0)))[1])
     wanted = {name for name in model if name.startswith("encoder.") or not encoder_only}
     taken = {name: parameters[name] for name in wanted & parameters.keys()}
+    for name, value in taken.items():
+        if value.shape != model[name].shape:
+            raise InputError(
+                f"{path} is of another architecture than its config says: {name} is of shape "
+                f"{value.shape}, here {model[name].shape}"
+            )
     count = sum(not row.left and taken.keys() >= set(row.parameters) for row in rows)
     unread, random = parameters.keys() - taken.keys(), wanted - taken.keys()
     report = f"{count} of {len(rows)} tensors taken from {path}"

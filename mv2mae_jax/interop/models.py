@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from configs.base import get_config, set_method
 from mv2mae_jax.check import check
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.errors import InputError, is_name
 from mv2mae_jax.interop.files import Stored, read_stored
 from mv2mae_jax.interop.names import (
     NAMINGS,
@@ -102,7 +102,7 @@ def _model(stored: Stored) -> Model:
         config, classes = stored.origin
     else:
         config, classes = _config(stored.options, parameters, patch_size), _classes(stored.options)
-    _check(config)
+        check(config)
     unknown = sorted(tensors.keys() - table.keys())
     problems = _problems(parameters, config, stored.options) | _foreign(unknown)
     if "encoder" in problems:
@@ -198,14 +198,6 @@ def _count(options: Mapping[str, Any], field: str, default: int) -> int:
     return value
 
 
-def _check(config: ConfigDict) -> None:
-    """As `check`; what comes from elsewhere may have anything for a value."""
-    try:
-        check(config)
-    except (TypeError, AttributeError, ArithmeticError) as error:
-        raise InputError(f"its config is not this package's ({error})") from error
-
-
 def _problems(
     parameters: Tensors, config: ConfigDict, options: Mapping[str, Any]
 ) -> dict[str, str]:
@@ -269,6 +261,6 @@ def _classes(options: Mapping[str, Any]) -> tuple[str, ...]:
     names = options.get("id2label") or {}
     if not isinstance(names, dict) or names.keys() != {str(n) for n in range(len(names))}:
         raise InputError("config.json has an id2label that does not number its names from 0")
-    if not all(isinstance(name, str) for name in names.values()):
-        raise InputError("config.json has an id2label with names that are no text")
+    if not all(map(is_name, names.values())):
+        raise InputError("config.json has an id2label with names that are no text in one line")
     return tuple(names[str(n)] for n in range(len(names)))

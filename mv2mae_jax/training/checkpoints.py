@@ -4,7 +4,10 @@ That is the training state, the config it belongs to, which data it was trained 
 are not written yet. The position in the data is the step itself (see data/loader.py).
 """
 
+import inspect
 import shutil
+import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
@@ -15,6 +18,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from ml_collections import ConfigDict
 
+from mv2mae_jax.check import stored_config
 from mv2mae_jax.errors import InputError, one_line
 from mv2mae_jax.storage import is_local, to_path
 from mv2mae_jax.training.parameters import Parameters
@@ -127,28 +131,117 @@ class Checkpoints:
         """The newest state, with the shapes, types and shardings of `like`.
 
         `partial`: `like` names only some of what was saved.
+
+        Raises:
+          InputError: it cannot be read, or is not like `like`.
         """
+        if not partial:
+            self._check_same_model(like)
         args = ocp.args.PyTreeRestore(
             item=like,
             restore_args=ocp.checkpoint_utils.construct_restore_args(like),
             partial_restore=partial,
         )
-        return self._manager.restore(self.latest_step, args=ocp.args.Composite(state=args))["state"]
+        with self._reading():
+            items = self._manager.restore(self.latest_step, args=ocp.args.Composite(state=args))
+            return items["state"]
 
     def restore_config(self) -> ConfigDict:
-        """The config that the newest state was trained with."""
+        """The config that the newest state was trained with.
+
+        Raises:
+          InputError: it cannot be read.
+        """
         args = ocp.args.Composite(config=ocp.args.JsonRestore())
-        return ConfigDict(self._manager.restore(self.latest_step, args=args)["config"])
+        with self._reading():
+            return stored_config(self._manager.restore(self.latest_step, args=args)["config"])
 
     def restore_rest(self) -> Rest:
-        """What else was saved with the newest state."""
-        args = ocp.args.Composite(rest=ocp.args.JsonRestore())
-        return Rest(**self._manager.restore(self.latest_step, args=args)["rest"])
+        """What else was saved with the newest state.
 
-    def shapes(self, part: str) -> dict[str, tuple[int, ...]]:
-        """Shapes by name in a part of the newest state: its parameters, or their average."""
-        tree = self._manager.item_metadata(self.latest_step)["state"].tree
-        return {name: tuple(leaf.shape) for name, leaf in (tree.get(part) or {}).items()}
+        Raises:
+          InputError: it cannot be read.
+        """
+        args = ocp.args.Composite(rest=ocp.args.JsonRestore())
+        with self._reading():
+            return Rest(**self._manager.restore(self.latest_step, args=args)["rest"])
+
+    def shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        """Shapes by name of the newest `parameters`, and of their `average` if there is one.
+
+        Raises:
+          InputError: they cannot be read.
+        """
+        with self._reading():
+            tree = self._stored_tree()
+            parts = {"parameters": tree["parameters"], "average": tree.get("average")}
+            return {
+                part: {name: tuple(leaf.shape) for name, leaf in leaves.items()}
+                for part, leaves in parts.items()
+                if leaves
+            }
+
+    def _stored_tree(self) -> Any:
+        """What the newest state is made of, without its values."""
+        return self._manager.item_metadata(self.latest_step)["state"].tree
+
+    def _check_same_model(self, like: Any) -> None:
+        with self._reading():
+            stored, ours = (
+                {name: tuple(leaf.shape) for name, leaf in flat.items()}
+                for flat in map(_flat, (self._stored_tree(), like))
+            )
+        for name in sorted(stored | ours):
+            theirs, wanted = (shapes.get(name, "missing") for shapes in (stored, ours))
+            if theirs != wanted:
+                raise InputError(
+                    f"{self._newest} is of another model than this config's: the shape of {name} "
+                    f"is {theirs} there, {wanted} here; choose another --workdir, or the config "
+                    "that it was trained with"
+                )
+
+    @property
+    def _newest(self) -> epath.Path:
+        return self.directory / str(self.latest_step)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Names the newest checkpoint if it cannot be read, and those before it.
+
+        Nothing falls back to one of these by itself.
+        """
+        sys.unraisablehook = _unless_reading_ended
+        try:
+            yield
+        except (MemoryError, jax.errors.JaxRuntimeError):  # of this machine, not of the files
+            raise
+        except Exception as error:  # of damaged files: any type, bare `Exception` too
+            kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+            reason = textwrap.shorten(f"{kind}{error}", 200)
+            *older, _ = sorted(self._manager.all_steps())
+            remedy = (
+                f"delete this folder to go back to step {older[-1]} (there are {older})"
+                if older
+                else "no other is beside it: train anew in another --workdir"
+            )
+            raise InputError(
+                f"checkpoint {self._newest} is damaged ({reason}); {remedy}"
+            ) from error
+
+
+def _unless_reading_ended(unraisable: Any) -> None:
+    """What was still being read when reading failed says so later, by a traceback to nobody."""
+    ended = isinstance(unraisable.exc_value, RuntimeError) and "loop is closed" in str(
+        unraisable.exc_value
+    )
+    if not ended and not inspect.iscoroutine(unraisable.object):
+        sys.__unraisablehook__(unraisable)
+
+
+def _flat(tree: Any) -> dict[str, Any]:
+    """Leaves by the path to them; empty branches and None are not among them."""
+    leaves = ocp.tree.to_flat_dict(tree, sep=".")
+    return {name: leaf for name, leaf in leaves.items() if hasattr(leaf, "shape")}
 
 
 def load_parameters(workdir: epath.PathLike) -> tuple[Parameters, ConfigDict]:
@@ -157,7 +250,7 @@ def load_parameters(workdir: epath.PathLike) -> tuple[Parameters, ConfigDict]:
     Where the run keeps their moving average (`ema_decay`), they are the averaged ones.
 
     Raises:
-      InputError: there is no checkpoint in `workdir`.
+      InputError: there is no checkpoint in `workdir`, or the newest cannot be read.
     """
     directory = to_path(workdir) / "checkpoints"
     if not directory.exists():
@@ -169,11 +262,11 @@ def load_parameters(workdir: epath.PathLike) -> tuple[Parameters, ConfigDict]:
         like = {
             part: {
                 name: jax.ShapeDtypeStruct(shape, "float32", sharding=device)
-                for name, shape in checkpoints.shapes(part).items()
+                for name, shape in shapes.items()
             }
-            for part in ("parameters", "average")
+            for part, shapes in checkpoints.shapes().items()
         }
-        state = checkpoints.restore({k: v for k, v in like.items() if v}, partial=True)
+        state = checkpoints.restore(like, partial=True)
         return state["parameters"] | state.get("average", {}), checkpoints.restore_config()
 
 

@@ -11,6 +11,8 @@ from typing import Any, Generic, TypeVar
 from flax import nnx
 from jaxtyping import Array
 
+from mv2mae_jax.errors import InputError
+
 Path = tuple[Hashable, ...]
 Parameters = dict[str, Array]
 Module = TypeVar("Module", bound=nnx.Module)
@@ -22,9 +24,29 @@ class Definition(Generic[Module]):
 
     graph: nnx.GraphDef
     paths: tuple[Path, ...]
+    shapes: tuple[tuple[int, ...], ...]  # of the parameters at `paths`
+
+    def check(self, parameters: Parameters) -> None:
+        """Parameters are those of this module, and maybe others.
+
+        Raises:
+          InputError: one is not there, or of another shape: the module is of another architecture.
+        """
+        for name, wanted in zip(map(_name, self.paths), self.shapes, strict=True):
+            found = parameters[name].shape if name in parameters else "missing"
+            if found != wanted:
+                raise InputError(
+                    f"parameters of another architecture than their config's: the shape of {name} "
+                    f"is {found}, by the config {wanted}"
+                )
 
     def bind(self, parameters: Parameters) -> Module:
-        """The module with these parameters."""
+        """The module with these parameters.
+
+        Raises:
+          InputError: as `check`.
+        """
+        self.check(parameters)
         state: dict[Any, Any] = {path: nnx.Param(parameters[_name(path)]) for path in self.paths}
         return nnx.merge(self.graph, nnx.from_flat_state(state))
 
@@ -34,7 +56,8 @@ def split(module: Module) -> tuple[Definition[Module], Parameters]:
     graph, state = nnx.split(module, nnx.Param)
     flat = dict(nnx.to_flat_state(state))
     parameters = {_name(path): parameter[...] for path, parameter in flat.items()}
-    return Definition(graph, tuple(flat)), parameters
+    shapes = tuple(tuple(value.shape) for value in parameters.values())
+    return Definition(graph, tuple(flat), shapes), parameters
 
 
 def _name(path: Path) -> str:

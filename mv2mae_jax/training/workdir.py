@@ -15,7 +15,7 @@ from etils import epath
 from jax.experimental.multihost_utils import sync_global_devices
 from ml_collections import ConfigDict
 
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.errors import InputError, is_name
 from mv2mae_jax.storage import is_local, to_path, write_whole, written
 from mv2mae_jax.training.health import REPORT
 from mv2mae_jax.training.parameters import Parameters
@@ -111,7 +111,7 @@ def _claim(path: epath.Path, config: ConfigDict) -> None:
         )
     file = path / "config.json"
     if file.exists() and _has_saved(path):
-        before = _flat(_read_config(file))
+        before = _read_config(file)
         free = FREE_FIELDS + (CURES if (path / REPORT).exists() else ())
         changed = {
             f"{key}: {before.get(key)} there, {value} now"
@@ -134,12 +134,12 @@ def _has_saved(path: epath.Path) -> bool:
 
 def _read_config(file: epath.Path) -> dict[str, Any]:
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        config = error
-    if not isinstance(config, dict):
-        raise InputError(f"{file} is damaged; remove it, and the run's command writes it anew")
-    return config
+        return _flat(json.loads(file.read_text()))
+    except (AttributeError, OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{file} is damaged ({error}); delete it, and this command's config is taken for the "
+            "run's"
+        ) from error
 
 
 def write_config(workdir: epath.PathLike, config: ConfigDict) -> None:
@@ -170,7 +170,7 @@ def read_classes(workdir: epath.PathLike) -> tuple[str, ...]:
         raise InputError(
             f"{file} is damaged ({error}); the run's command writes it anew"
         ) from error
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list) or not all(map(is_name, names)):
         raise InputError(f"{file} is not a list of names; the run's command writes it anew")
     return tuple(names)
 

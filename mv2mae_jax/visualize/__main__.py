@@ -21,7 +21,7 @@ from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 
 from mv2mae_jax.data import loader
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.errors import InputError, one_line
 from mv2mae_jax.model import build
 from mv2mae_jax.objective import effective_patches, motion_weights
 from mv2mae_jax.storage import to_path
@@ -52,7 +52,7 @@ def main() -> int:
     try:
         draw(args.picture, args.workdir, args.out, args.data_dir, args.samples)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     return 0
 

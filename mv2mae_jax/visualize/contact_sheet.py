@@ -19,6 +19,7 @@ ACROSS = 12  # frames beside one another on a page
 HIGH = 5.5  # of an activity, in inches
 
 
+@matplotlib.rc_context({"text.parse_math": False})  # names are not formulas
 def contact_sheet(index: Index, out: str | Path, activities: int = 4) -> None:
     """Draws evenly spaced activities: a column for each view, a row for each time.
 

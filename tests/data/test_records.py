@@ -54,7 +54,7 @@ def test_the_newest_finished_version_is_read(copy):
         folder = copy.parent / name
         shutil.copytree(copy, folder)
         stored = json.loads((folder / "index.json").read_text())
-        (folder / "index.json").write_text(json.dumps(stored | {"classes": [dataset]}))
+        (folder / "index.json").write_text(json.dumps(stored | {"classes": [dataset, "b", "c"]}))
         return folder
 
     version("9.0.0", "older")

@@ -58,14 +58,13 @@ def test_an_index_of_other_records_is_named(folder: Path) -> None:
     path = folder / "index.json"
     stored = json.loads(path.read_text())
     first, second = stored["activities"][:2]
-    first["label"] = len(stored["classes"])
+    first["label"] += 1
     second["id"] = first["id"]
     second["views"][next(iter(second["views"]))] += 1
     path.write_text(json.dumps(stored))
     found = findings(folder)
     assert found[0] == "index.json: 1 activities have the name of another"
-    assert found[1].startswith(f"index.json: {first['id']}: label {len(stored['classes'])} of")
-    assert [finding.split("): ")[1].split(" ")[:3] for finding in found[2:]] == [
+    assert [finding.split("): ")[1].split(" ")[:3] for finding in found[1:]] == [
         ["its", "label", "is"],
         ["it", "is", "activity"],
         ["its", "views", "are"],

@@ -85,7 +85,7 @@ def test_a_second_run_says_that_there_is_a_first(tmp_path: Path):
 @pytest.mark.parametrize("damage", ["", "{", "[1, 2]"])
 def test_a_damaged_config_is_named(saved: Path, damage: str):
     (saved / "config.json").write_text(damage)
-    with pytest.raises(InputError, match=r"config\.json is damaged; remove it"):
+    with pytest.raises(InputError, match=r"config\.json is damaged .*delete it"):
         enter(saved, get_config())
     (saved / "config.json").unlink()
     enter(saved, get_config())

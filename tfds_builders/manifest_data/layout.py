@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tfds_builders.manifest import Manifest, Row, natural
 
 REQUIRED = ("activity", "view", "path", "label")
 OPTIONAL = ("subject", "setup", "first", "last")
+LONGEST = 100  # characters of a name: it stands in pictures and tables
 
 
 def read_csv(path: Path, raw_dir: Path) -> Manifest:
@@ -32,8 +34,7 @@ def read_csv(path: Path, raw_dir: Path) -> Manifest:
     leaders: dict[str, tuple[int, Row]] = {}
     for number, fields in _read_lines(path):
         row = _parse(fields, f"{path}:{number}")
-        if not exists(raw_dir / row.path):
-            raise InputError(f"{path}:{number}: no file {raw_dir / row.path}")
+        _check_file(raw_dir / row.path, f"{path}:{number}")
         if (row.activity, row.view) in rows:
             earlier = rows[row.activity, row.view][0]
             raise InputError(
@@ -99,11 +100,15 @@ def _parse(fields: dict[str, str], where: str) -> Row:
     for column, value in fields.items():
         if not value.isprintable():
             raise InputError(f"{where}: {column} {value!r} holds a control character")
+        if column != "path" and len(value) > LONGEST:
+            raise InputError(
+                f"{where}: {column} {value[:20]!r}... has {len(value)} characters of {LONGEST}"
+            )
     numbers: dict[str, int] = {}
     for column in ("first", "last"):
         value = fields.get(column, "")
         if value:
-            if not re.fullmatch("[0-9]+", value):
+            if not re.fullmatch("[0-9]{1,9}", value):
                 raise InputError(
                     f"{where}: {column} is {value!r}, not a frame number (0, 1, 2 ...)"
                 )
@@ -117,6 +122,15 @@ def _parse(fields: dict[str, str], where: str) -> Row:
     if row.last is not None and row.last < row.first:
         raise InputError(f"{where}: last frame {row.last} is before first frame {row.first}")
     return row
+
+
+def _check_file(file: Path, where: str) -> None:
+    try:
+        found = exists(file)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"{where}: {file} cannot be read: {error}") from None
+    if not found:
+        raise InputError(f"{where}: no file {file}")
 
 
 def _check_ranges(path: Path, raw_dir: Path, rows: Sequence[tuple[int, Row]]) -> None:
