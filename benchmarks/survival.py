@@ -10,13 +10,13 @@ process and no shared memory of the run may be left.
 import argparse
 import contextlib
 import json
-import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from tabulate import tabulate
 
 from benchmarks.common import Report, machine
 from benchmarks.common import run as run_benchmark
+from mv2mae_jax.data.process import new_shared_memory_name
 from mv2mae_jax.training.checkpoints import Checkpoints
 
 DURING = ("start", "compilation", "step", "checkpoint", "evaluation")
@@ -52,7 +53,7 @@ class Kill(NamedTuple):
     step: int  # the last with a line in metrics.jsonl
     saved: int  # step of the newest complete checkpoint; -1 if there is none
     torn: int  # incomplete checkpoints
-    left: tuple[str, ...]  # processes and shared memory that were still there
+    left: list[str]  # processes and shared memory that were still there
 
 
 def command(data_dir: Path, workdir: Path, workers: int) -> list[str]:
@@ -125,7 +126,6 @@ def _killed(
     words: Sequence[str], workdir: Path, during: str, times: Times, draw: random.Random
 ) -> Kill:
     """Starts the run, kills it at a moment of the kind asked for, and looks at what it leaves."""
-    shared = set(_shared_memory())
     with _started(words, workdir) as (process, output):
         if during == "start":
             time.sleep(draw.uniform(0, times.start))
@@ -145,15 +145,14 @@ def _killed(
         else:
             _wait(lambda: _is_trained(workdir), process)
             time.sleep(draw.uniform(0, times.evaluation))
+        shared = _shared_memory(_processes(process.pid))
         process.kill()
         process.wait()
         deadline = time.monotonic() + ENDED_AFTER
-        left = _left(process.pid, shared)
-        while left and time.monotonic() < deadline:
+        while (left := _left(process.pid, shared)) and time.monotonic() < deadline:
             time.sleep(0.1)
-            left &= _left(process.pid, shared)  # what comes and goes is another run's
         saved = max((int(step.name) for step in _complete(workdir)), default=-1)
-        return Kill(during, _last_step(workdir), saved, len(_torn(workdir)), tuple(left))
+        return Kill(during, _last_step(workdir), saved, len(_torn(workdir)), left)
 
 
 def _until_end(words: Sequence[str]) -> None:
@@ -205,29 +204,32 @@ def _torn(workdir: Path) -> list[str]:
     return [step.name for step in steps if not step.name.isdigit()]
 
 
-def _left(session: int, shared: set[str]) -> set[str]:
-    """Processes of a session, and shared memory that was not there before and that nobody uses."""
-    found = {name for name in _shared_memory() if name not in shared and not _used(name)}
+def _processes(run: int) -> dict[Path, str]:
+    """Folders in /proc and names of the processes of a run, which has a session of its own."""
+    found = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # it has just ended
             name, _, fields = status.read_text().rpartition(") ")
-            state, _, _, its_session = fields.split()[:4]
-            if int(its_session) == session and state != "Z":
-                found.add(name.partition(" (")[2])
+            state, _, _, session = fields.split()[:4]
+            if int(session) == run and state != "Z":
+                found[status.parent] = name.partition(" (")[2]
     return found
 
 
-def _shared_memory() -> list[str]:
-    return os.listdir(SHARED_MEMORY) if SHARED_MEMORY.exists() else []
+def _shared_memory(processes: Iterable[Path]) -> set[str]:
+    """How the names begin of shared memory that these processes have."""
+    begin = re.compile(rf"{SHARED_MEMORY}/(.{{{len(new_shared_memory_name())}}})")
+    found: set[str] = set()
+    for process in processes:
+        with contextlib.suppress(OSError):  # it has just ended
+            found.update(begin.findall((process / "maps").read_text()))
+    return found
 
 
-def _used(shared: str) -> bool:
-    """Whether a process has this shared memory; it may be one that is not ours."""
-    for maps in Path("/proc").glob("[0-9]*/maps"):
-        with contextlib.suppress(OSError):
-            if str(SHARED_MEMORY / shared) in maps.read_text():
-                return True
-    return False
+def _left(run: int, shared: set[str]) -> list[str]:
+    """What there is of a run that has ended."""
+    memory = [path.name for name in shared for path in SHARED_MEMORY.glob(f"{name}*")]
+    return [*_processes(run).values(), *memory]
 
 
 def differences(expected: Path, found: Path) -> list[str]:

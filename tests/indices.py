@@ -1,7 +1,8 @@
 """Indices of data sets that were never built: official names are enough to test protocols."""
 
 from collections.abc import Iterable
-from pathlib import Path
+
+from etils import epath
 
 from mv2mae_jax.data.protocols import split_activities
 from mv2mae_jax.data.records import Activity, Index
@@ -21,7 +22,7 @@ def index_of(dataset: str, manifest: Manifest) -> Index:
         )
         for position, rows in enumerate(manifest.activities())
     )
-    return Index(dataset, Path(dataset), manifest.classes, 144, activities)
+    return Index(dataset, epath.Path(dataset), manifest.classes, 144, activities)
 
 
 def videos(activities: Iterable[Activity]) -> set[tuple[str, str]]:

@@ -48,7 +48,7 @@ from mv2mae_jax.training.optimizer import learning_rate
 from mv2mae_jax.training.parameters import split
 from mv2mae_jax.training.sharding import make_mesh
 from mv2mae_jax.training.step import create_state
-from mv2mae_jax.training.workdir import open_workdir
+from mv2mae_jax.training.workdir import opened
 from mv2mae_jax.visualize.contact_sheet import contact_sheet
 from tfds_builders.manifest_data.layout import read_csv
 from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
@@ -278,7 +278,7 @@ def copy_dir(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_folder_that_no_disk_can_have_is_named() -> None:
-    with pytest.raises(InputError, match=r"xxx/hostile cannot be read .*config\.data\.data_dir"):
+    with pytest.raises(InputError, match=r"no data set in x+/hostile; build it"):
         load_index("x" * 5000, "hostile")
 
 
@@ -308,7 +308,7 @@ def test_a_record_is_what_the_index_says_or_named(
     )
     file = copy_dir / "hostile" / "1.0.0" / shard.name
     file.write_bytes(data.draw(damaged(shard.read_bytes())))
-    with refused_or_right(str(copy_dir)):
+    with refused_or_right(str(copy_dir), *(activity.id for activity in index.activities)):
         records = RecordSource(load_index(copy_dir, "hostile"))
         for activity in index.activities:
             views = records[activity.position].views
@@ -454,8 +454,7 @@ def test_a_work_directory_is_claimed_or_its_file_named(
     as_json = st.just(sound).flatmap(changed).map(lambda x: json.dumps(x).encode())
     content = data.draw(st.one_of(as_json, damaged(json.dumps(sound).encode())))
     (folder / "config.json").write_bytes(content)
-    with refused_or_right(str(folder)):
-        open_workdir(folder, config)
+    with refused_or_right(str(folder)), opened(folder, config):
         assert json.loads((folder / "config.json").read_text()) == sound
 
 

@@ -2,9 +2,9 @@
 
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from etils import epath
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from indices import videos
@@ -69,7 +69,7 @@ def ntu():
                         )
                     )
     classes = tuple(f"class {n}" for n in range(120))
-    return Index("ntu", Path("ntu/1.0.0"), classes, 144, tuple(activities))
+    return Index("ntu", epath.Path("ntu/1.0.0"), classes, 144, tuple(activities))
 
 
 def test_the_full_list_has_the_published_size(ntu):
@@ -149,7 +149,7 @@ def test_setups_of_xset_are_even_and_odd(ntu):
 
 
 def index_of(dataset, activities):
-    return Index(dataset, Path(dataset), ("bow", "wave"), 144, tuple(activities))
+    return Index(dataset, epath.Path(dataset), ("bow", "wave"), 144, tuple(activities))
 
 
 def activity(position, subject, views):
