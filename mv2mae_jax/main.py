@@ -1,7 +1,7 @@
 """python -m mv2mae_jax.main --config=configs/ntu60.py[:variant] --workdir=DIR [--config.field=...]
 
 Runs one task of one config in one work directory. Exit codes: 0 done; 1 failed, the last line says
-why; 2 wrong usage; 143 stopped by SIGTERM, saved, ready to continue.
+why; 2 wrong usage; 143 stopped by a signal, saved, ready to continue.
 
 Several processes, on one host or many, run it together: see docs/scale.md.
 """

@@ -99,7 +99,7 @@ def test_sigterm_to_one_stops_all_after_the_same_step(disturbed: Disturbed):
     assert (first.code, second.code) == (143, 143), (first.stderr, second.stderr)
     last = metrics(disturbed.workdir)[-1]["step"]
     assert 7 <= last < STEPS
-    assert f"saved at step {last}, the same command continues" in first.stdout
+    assert f"saved at step {last} of {STEPS}\nstopped, and saved; the same command" in first.stdout
 
 
 def test_only_the_first_process_speaks_and_writes(disturbed: Disturbed):

@@ -23,7 +23,7 @@ from mv2mae_jax.training.optimizer import adamw, describe, learning_rate
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.training.sharding import to_devices
 from mv2mae_jax.training.step import Loss, Metrics, TrainState, create_state, make_train_step
-from mv2mae_jax.training.stopping import STOPPED, Stop
+from mv2mae_jax.training.stopping import Stop
 from mv2mae_jax.training.workdir import write_parameter_overview
 
 log = logging.getLogger(__name__)
@@ -169,9 +169,8 @@ def train(
                     checkpoints.save(step, state, config, Rest(data, recent))
                     health.forget(workdir)
             progress.close()
-    if stopping and step < total_steps:
-        log.info("stopped; saved at step %d, the same command continues", step)
-        raise SystemExit(STOPPED)
+            if stopping:
+                log.info("saved at step %d of %d", step, total_steps)
     return state.result
 
 

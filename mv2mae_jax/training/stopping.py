@@ -26,6 +26,8 @@ ONE_REQUEST = 1  # seconds; a terminal and a launcher may both pass one request 
 class Stop:
     """Notes SIGTERM and SIGINT instead of dying of them, while entered; the processes agree on it.
 
+    Leaving it raises SystemExit with 143 if there was one, so that nothing comes after training.
+
     Each puts what it has noted into a computation of its own between two steps, and reads the
     common answer one step later, when it is there: nothing waits for it, and all read the same.
 
@@ -50,11 +52,16 @@ class Stop:
         self._written_before = signal.set_wakeup_fd(self._write)
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        # Once more for the answer to what the last step has asked, and again for what came after.
+        stopped = kind is None and (self.received() or self.received())
         signal.set_wakeup_fd(self._written_before)
         for number, handler in self._before.items():
             signal.signal(number, handler)
         os.close(self._write)
+        if stopped:
+            log.info("stopped, and saved; the same command continues")
+            raise SystemExit(STOPPED)
 
     def received(self) -> bool:
         """Whether training stops here; all processes call after every step."""

@@ -135,6 +135,13 @@ def test_a_probe_after_the_last_checkpoint_of_a_killed_run_comes_again(tmp_path:
     assert list(probes(tmp_path)) == [3, 6, 9, 11] and len(probe.seen) == 4
 
 
+def test_what_stops_it_after_the_last_step_stops_what_would_follow(tmp_path: Path):
+    with pytest.raises(SystemExit, match="143"):
+        run(tmp_path, Probe(4))
+    run(tmp_path, Probe())
+    assert list(probes(tmp_path)) == [3, 6, 9, 11]
+
+
 def test_other_data_are_refused(tmp_path: Path):
     with pytest.raises(SystemExit):
         run(tmp_path, Probe(1), data="one")
