@@ -1,4 +1,4 @@
-"""docs/paper.md keeps its word: what its tables name exists, and configs in its commands build."""
+"""The documents keep their word: what they name exists, and configs in their commands build."""
 
 import importlib
 import re
@@ -9,6 +9,7 @@ import pytest
 
 from configs.base import get_config
 from mv2mae_jax.check import check
+from mv2mae_jax.training.workdir import FREE_FIELDS
 
 PAPER = Path("docs/paper.md").read_text()
 TERMS = sorted(set(re.findall(r"`([^`\n]+)`", PAPER)))
@@ -65,3 +66,9 @@ def test_every_config_of_the_paper_is_a_command_of_the_paper():
     named = {config.partition(":")[0] for config in CONFIGS}
     ours = {str(p) for p in Path("configs").rglob("*.py") if p.stem not in own}
     assert ours == named
+
+
+def test_the_fields_that_may_change_are_listed():
+    text = Path("docs/reliability.md").read_text()
+    (listed,) = re.findall(r"## What may change\n(.*?)\n## ", text, re.DOTALL)
+    assert tuple(re.findall(r"`([\w.]+)`", listed)) == FREE_FIELDS
