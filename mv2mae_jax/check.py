@@ -206,7 +206,7 @@ def _fields(config: ConfigDict, above: str = "") -> Iterator[tuple[str, Any]]:
 def _check_value(field: str, value: Any) -> None:
     """It is something that can be printed and computed with."""
     kinds = ELEMENTS.get(field)
-    for x in (value,) if kinds is None else value:
+    for x in (value,) if kinds is None or value is None else value:
         if x is None or (kinds and type(x) not in kinds):
             raise InputError(f"config.{field}={value}; {x!r} is no value for it")
         if isinstance(x, str) and not x.isprintable():
