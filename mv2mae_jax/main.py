@@ -41,7 +41,6 @@ def main(argv: list[str]) -> int:
     logging.basicConfig(format="%(message)s", stream=sys.stdout)
     logging.getLogger("mv2mae_jax").setLevel(logging.INFO)
     logging.getLogger("asyncio").disabled = True  # orbax's other failures, after the one it raises
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # outside of training, where nothing is lost
     try:
         with distributed.joined(place):
             task = importlib.import_module(f"mv2mae_jax.tasks.{config.task}")
@@ -86,6 +85,7 @@ def fail(error: Exception, code: int) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # outside of training, where nothing is lost
     code = main(sys.argv)
     sys.stderr.flush()
     if code:  # threads of libraries may still complain, but the last line is ours
