@@ -33,7 +33,7 @@ from benchmarks import common
 from configs.base import get_config
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.model.build import grid_of
-from mv2mae_jax.model.masking import num_masked
+from mv2mae_jax.model.positions import num_masked
 from mv2mae_jax.model.variants import VARIANTS
 
 MIB = 2**20

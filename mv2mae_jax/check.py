@@ -9,8 +9,7 @@ from ml_collections import ConfigDict
 
 from configs.base import get_config
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.model.masking import num_masked
-from mv2mae_jax.model.positions import tubelet_grid
+from mv2mae_jax.model.positions import num_masked, tubelet_grid
 from mv2mae_jax.model.variants import VARIANTS
 
 CHOICES = {

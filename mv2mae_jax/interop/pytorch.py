@@ -387,15 +387,10 @@ def build(config: ConfigDict, tensors: Tensors) -> Exported:
 
 
 def _arguments(config: ConfigDict) -> tuple[Variant, Grid, PatchSize, str]:
-    try:
-        model, data = config.model, config.data
-        patch_size = tuple(model.patch_size)
-        grid = tubelet_grid(data.num_frames, data.image_size, patch_size)
-        if min(grid) < 1:
-            raise ValueError(f"{data.num_frames} frames of {data.image_size} pixels")
-        return VARIANTS[model.variant], grid, patch_size, model.positions
-    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError) as error:
-        raise InputError(f"the run's config is not this package's ({error})") from error
+    model, data = config.model, config.data
+    patch_size = tuple(model.patch_size)
+    grid = tubelet_grid(data.num_frames, data.image_size, patch_size)
+    return VARIANTS[model.variant], grid, patch_size, model.positions
 
 
 def _check_same(tensors: Tensors, expected: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
-from mv2mae_jax.model.positions import Grid
+from mv2mae_jax.model.positions import Grid, num_masked
 
 
 class Mask(NamedTuple):
@@ -17,14 +17,6 @@ class Mask(NamedTuple):
 
     visible: Int[Array, "B V"]
     masked: Int[Array, "B M"]
-
-
-def num_masked(kind: str, ratio: float, grid: Grid) -> int:
-    """Masked tokens of a clip: floor(ratio N), for tubes floor(ratio H W) in every time step."""
-    t, h, w = grid
-    if kind == "tube":
-        return t * int(ratio * h * w)
-    return int(ratio * t * h * w)
 
 
 def sample_masks(keys: Key[Array, " B"], kind: str, ratio: float, grid: Grid) -> Mask:

@@ -1,4 +1,4 @@
-"""Fixed sinusoidal position tables: constants of the shape, never parameters, never stored."""
+"""What a clip's shape alone decides: its grid, its fixed position table, how much is masked."""
 
 from functools import lru_cache
 
@@ -58,3 +58,11 @@ def tubelet_grid(num_frames: int, image_size: int, patch_size: tuple[int, int, i
         image_size // patch_size[1],
         image_size // patch_size[2],
     )
+
+
+def num_masked(kind: str, ratio: float, grid: Grid) -> int:
+    """Masked tokens of a clip: floor(ratio N), for tubes floor(ratio H W) in every time step."""
+    t, h, w = grid
+    if kind == "tube":
+        return t * int(ratio * h * w)
+    return int(ratio * t * h * w)

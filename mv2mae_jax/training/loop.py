@@ -166,7 +166,7 @@ def train(
                     writer.write(step, logged)
                 if saves:
                     writer.publish()
-                    checkpoints.save(step, state, config, Rest(data, recent))
+                    checkpoints.save(step, state, config, Rest(data, tuple(recent)))
                     health.forget(workdir)
             progress.close()
             if stopping:

@@ -198,7 +198,12 @@ def test_a_folder_is_loaded_without_jax(exported):
         ("fc_norm.bias", {}, {}, "fc_norm.bias is missing among the weights"),
         ("", {"norm.bias": np.zeros(128)}, {}, "norm.bias is unknown among the weights"),
         ("", {"fc_norm.bias": np.zeros(64)}, {}, r"fc_norm.bias has shape \(64,\).* \(128,\)"),
-        ("", {}, {"variant": "mighty"}, "config is not this package's.*mighty"),
+        (
+            "",
+            {},
+            {"variant": "mighty"},
+            "of its origin what no export does.*variant=mighty",
+        ),
         ("", {}, {"patch_size": 7}, "says of its origin what no export does.*patch_size"),
         ("", {}, None, "is not what `convert export --format pytorch` writes"),
     ],

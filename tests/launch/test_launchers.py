@@ -150,7 +150,7 @@ def test_ctrl_c_is_sigterm_to_the_processes_of_one_host(tmp_path: Path):
     assert launcher.stdout is not None
     assert [launcher.stdout.readline() for _ in range(2)] == ["started\n"] * 2
     launcher.send_signal(signal.SIGINT)
-    (end,) = finish([launcher], timeout=30)
+    (end,) = finish([launcher], timeout=200)
     assert (end.code, end.stdout.split()) == (STOPPED, ["saved"] * 2)
 
 
@@ -173,7 +173,7 @@ def queue(folder: Path, states: str, codes: str, nodes: str) -> tuple[int, list[
     stand_in(folder / "gcloud", GCLOUD)
     variables = {"PATH": f"{folder}:{PATH}", "CLOUD": str(folder), "SECONDS_BETWEEN_LOOKS": "0"}
     words = ["launch/tpu_queue.sh", "--config=configs/ntu60.py", "--workdir=/shared/a run"]
-    done = subprocess.run(words, env=os.environ | variables, timeout=30)
+    done = subprocess.run(words, env=os.environ | variables, timeout=200)
     calls = (folder / "calls").read_text().removesuffix("\0\0").split("\0\0")
     return done.returncode, [call.split("\0") for call in calls]
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mv2mae_jax.model.masking import num_masked, sample_masks
+from mv2mae_jax.model.masking import sample_masks
+from mv2mae_jax.model.positions import num_masked
 
 KINDS = ("random", "tube")
 PAPER = (8, 8, 8)
