@@ -26,6 +26,7 @@ from tabulate import tabulate
 
 from benchmarks.common import Report, machine
 from benchmarks.common import run as run_benchmark
+from mv2mae_jax.data.process import SHARED_MEMORY as WORKERS_MEMORY
 from mv2mae_jax.data.process import new_shared_memory_name
 from mv2mae_jax.training.checkpoints import Checkpoints
 
@@ -36,6 +37,7 @@ STEPS = EPOCHS * STEPS_PER_EPOCH
 AT_MOST = 5  # steps that a run makes before it is killed in one
 ENDED_AFTER = 10  # seconds that processes of a killed run have to end
 SHARED_MEMORY = Path("/dev/shm")
+TOKEN = len(new_shared_memory_name()) - len(WORKERS_MEMORY)
 
 
 class Times(NamedTuple):
@@ -217,8 +219,8 @@ def _processes(run: int) -> dict[Path, str]:
 
 
 def _shared_memory(processes: Iterable[Path]) -> set[str]:
-    """How the names begin of shared memory that these processes have."""
-    begin = re.compile(rf"{SHARED_MEMORY}/(.{{{len(new_shared_memory_name())}}})")
+    """How the names begin of shared memory that workers of the loader made for these processes."""
+    begin = re.compile(rf"{SHARED_MEMORY}/({WORKERS_MEMORY}.{{{TOKEN}}})")
     found: set[str] = set()
     for process in processes:
         with contextlib.suppress(OSError):  # it has just ended
