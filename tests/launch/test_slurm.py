@@ -67,8 +67,9 @@ def test_a_preempted_job_continues(
     """With time to give way the script queues it again, without Slurm itself does."""
     workdir = tmp_path / "run"
     options = (f"--partition={partition}", "--job-name=it", "--nodes=2")
-    saving_when_stopped = "--config.checkpoint_every=100"
-    job = submit(*options, run=flags(mannequin_dir, workdir, saving_when_stopped))
+    # A worker gets the SIGTERM too, as all processes of a task do.
+    saving_when_stopped = ("--config.checkpoint_every=100", "--config.data.workers=1")
+    job = submit(*options, run=flags(mannequin_dir, workdir, *saving_when_stopped))
     until_step(workdir, 3)
     other = ("--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=true")
     slurm.until(slurm.run("sbatch", "--parsable", *other), "COMPLETED")
