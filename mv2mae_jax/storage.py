@@ -51,18 +51,19 @@ def is_local(path: epath.PathLike) -> bool:
     return not os.fspath(path).startswith(SCHEME)
 
 
-def write_whole(file: Path | epath.Path, text: str) -> None:
-    """Writes a text file: it is there whole or as before, whenever the process ends.
+def write_whole(file: Path | epath.Path, content: str | bytes) -> None:
+    """Writes a file: it is there whole or as before, whenever the process ends.
 
     Raises:
       InputError: it cannot be written.
     """
+    data = content.encode() if isinstance(content, str) else content
     with written(file):
         if not is_local(file):  # an object is replaced as a whole
-            file.write_text(text)
+            file.write_bytes(data)
             return
         partial = file.with_name(f"{file.name}.partial")
-        partial.write_text(text)
+        partial.write_bytes(data)
         partial.replace(file)
 
 

@@ -1,5 +1,7 @@
 """Which classes are taken for which: the confusion matrix as a picture."""
 
+import io
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -10,6 +12,8 @@ from etils import epath
 from jaxtyping import Int
 from matplotlib.colors import PowerNorm
 from sklearn.metrics import confusion_matrix
+
+from mv2mae_jax.storage import write_whole
 
 CELL = 0.17  # inches; room for a name of FONT points
 LARGE_CELL = 0.38  # with a number in it
@@ -68,6 +72,7 @@ def draw_confusion(
                 va="center",
                 fontsize=FONT - 1,
             )
-    with out.open("wb") as file:
-        figure.savefig(file, dpi=110, bbox_inches="tight")
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=110, bbox_inches="tight")
     plt.close(figure)
+    write_whole(out, picture.getvalue())

@@ -19,6 +19,7 @@ from mv2mae_jax.data import loader, splits
 from mv2mae_jax.data.samples import Video
 from mv2mae_jax.evaluation.crops import over_crops
 from mv2mae_jax.model import build
+from mv2mae_jax.storage import write_whole
 from mv2mae_jax.training.parameters import Parameters, split
 from mv2mae_jax.training.sharding import batch_sharding, local_mesh
 
@@ -122,4 +123,4 @@ def write_table(
     table = csv.DictWriter(text, rows[0])
     table.writeheader()
     table.writerows(rows)
-    path.write_text(text.getvalue())
+    write_whole(path, text.getvalue())

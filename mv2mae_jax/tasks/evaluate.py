@@ -15,7 +15,7 @@ from mv2mae_jax.evaluation.confusion import draw_confusion
 from mv2mae_jax.evaluation.fusion import fuse_views
 from mv2mae_jax.evaluation.predictions import Predictions, predict, write_table
 from mv2mae_jax.evaluation.scores import Score, score
-from mv2mae_jax.storage import to_path, write_whole, written
+from mv2mae_jax.storage import to_path, write_whole
 from mv2mae_jax.training.checkpoints import load_parameters
 
 
@@ -69,9 +69,8 @@ def evaluate(config: ConfigDict, workdir: epath.PathLike) -> None:
         "crops": crops,
     }
     workdir = to_path(workdir)
-    with written(workdir):
-        write_table(workdir / "predictions.csv", predictions, single_clip, names)
-        draw_confusion(predictions.labels, predictions.classes, names, workdir / "confusion.png")
+    write_table(workdir / "predictions.csv", predictions, single_clip, names)
+    draw_confusion(predictions.labels, predictions.classes, names, workdir / "confusion.png")
     write_whole(workdir / "results.json", json.dumps(results, indent=2) + "\n")
     print(table(top1))
 
