@@ -19,7 +19,6 @@ import grain
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from mv2mae_jax.data import records
 from mv2mae_jax.data.records import Activity, RecordSource, load_index
 from mv2mae_jax.data.samples import (
     Item,
@@ -215,15 +214,6 @@ def steps_per_epoch(config: ConfigDict) -> int:
       InputError: there is not one whole batch in the data, or they cannot be used as configured.
     """
     return _whole_batches(config, num_samples(config))
-
-
-def fingerprint(config: ConfigDict) -> str:
-    """Tells the data that samples are made of from others.
-
-    Raises:
-      InputError: the data set has not been built, or its index cannot be read.
-    """
-    return records.fingerprint(load_index(config.data.data_dir, config.data.dataset))
 
 
 def training_order(config: ConfigDict, items: Sequence[Item]) -> grain.MapDataset[Item]:

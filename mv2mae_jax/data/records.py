@@ -248,10 +248,15 @@ def load_index(data_dir: epath.PathLike, dataset: str) -> Index:
         ) from error
 
 
-def fingerprint(index: Index) -> str:
-    """Tells data sets apart: from the text of the index, and the names and sizes of the shards."""
-    sizes = [(path.name, path.stat().length) for path in shards(index.folder)]
-    text = (index.folder / "index.json").read_bytes() + repr(sizes).encode()
+def fingerprint(data_dir: epath.PathLike, dataset: str) -> str:
+    """Tells built data sets apart: by the text of the index, and the names and sizes of the shards.
+
+    Raises:
+      InputError: the data set has not been built.
+    """
+    folder = _newest_version(to_path(data_dir) / dataset)
+    sizes = [(path.name, path.stat().length) for path in shards(folder)]
+    text = (folder / "index.json").read_bytes() + repr(sizes).encode()
     return hashlib.sha256(text).hexdigest()
 
 

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from mv2mae_jax import mixing
 from mv2mae_jax.data import loader, splits
+from mv2mae_jax.data.records import fingerprint
 from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.interop.initial import load_initial
 from mv2mae_jax.model import build
@@ -50,7 +51,7 @@ def finetune(config: ConfigDict, workdir: epath.PathLike) -> None:
             steps_per_epoch=steps_per_epoch,
             unit="videos",
             mesh=mesh,
-            data=loader.fingerprint(config),
+            data=fingerprint(config.data.data_dir, config.data.dataset),
             initial=initial,
             trainable=partial(trainable_parameters, last_blocks=config.finetune.trainable_blocks),
         )

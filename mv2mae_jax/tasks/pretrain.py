@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, Key
 from ml_collections import ConfigDict
 
 from mv2mae_jax.data import loader
+from mv2mae_jax.data.records import fingerprint
 from mv2mae_jax.evaluation.scheduled_probe import scheduled_probe
 from mv2mae_jax.interop.initial import load_initial
 from mv2mae_jax.model import build
@@ -49,7 +50,7 @@ def pretrain(config: ConfigDict, workdir: epath.PathLike) -> None:
             steps_per_epoch=steps_per_epoch,
             unit="pairs" if config.data.num_views == 2 else "samples",
             mesh=mesh,
-            data=loader.fingerprint(config),
+            data=fingerprint(config.data.data_dir, config.data.dataset),
             initial=initial,
             probe=scheduled_probe(config, mesh),
             probe_every=max(1, round(config.probe.every_epochs * steps_per_epoch)),
