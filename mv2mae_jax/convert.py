@@ -7,7 +7,7 @@ python -m mv2mae_jax.convert import --from PATH --out WORKDIR
 import argparse
 import sys
 
-from mv2mae_jax.errors import InputError, one_line
+from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop.export import FORMATS, export
 from mv2mae_jax.interop.importing import import_weights
 
@@ -21,7 +21,7 @@ def main() -> int:
         else:
             import_weights(args.source, args.out)
     except InputError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -143,8 +143,7 @@ class Checkpoints:
             partial_restore=partial,
         )
         with self._reading():
-            items = self._manager.restore(self.latest_step, args=ocp.args.Composite(state=args))
-            return items["state"]
+            return self._item("state", args)
 
     def restore_config(self) -> ConfigDict:
         """The config that the newest state was trained with.
@@ -152,9 +151,8 @@ class Checkpoints:
         Raises:
           InputError: it cannot be read.
         """
-        args = ocp.args.Composite(config=ocp.args.JsonRestore())
         with self._reading():
-            return stored_config(self._manager.restore(self.latest_step, args=args)["config"])
+            return stored_config(self._item("config", ocp.args.JsonRestore()))
 
     def restore_rest(self) -> Rest:
         """What else was saved with the newest state.
@@ -162,9 +160,8 @@ class Checkpoints:
         Raises:
           InputError: it cannot be read.
         """
-        args = ocp.args.Composite(rest=ocp.args.JsonRestore())
         with self._reading():
-            return Rest(**self._manager.restore(self.latest_step, args=args)["rest"])
+            return Rest(**self._item("rest", ocp.args.JsonRestore()))
 
     def shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
         """Shapes by name of the newest `parameters`, and of their `average` if there is one.
@@ -180,6 +177,12 @@ class Checkpoints:
                 for part, leaves in parts.items()
                 if leaves
             }
+
+    def _item(self, name: str, args: ocp.args.CheckpointArgs) -> Any:
+        """One of the things that the newest checkpoint holds."""
+        return self._manager.restore(self.latest_step, args=ocp.args.Composite(**{name: args}))[
+            name
+        ]
 
     def _stored_tree(self) -> Any:
         """What the newest state is made of, without its values."""
