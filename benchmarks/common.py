@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -55,6 +56,19 @@ def run(
         print(f"error: {message}", file=sys.stderr)
         return 1
     return 0
+
+
+def make_mannequin(folder: Path, *options: str) -> Path:
+    """Renders a mannequin that does each action once, and builds its records; returns `data_dir`.
+
+    Args:
+      folder: of its videos and records.
+      options: of `python -m mv2mae_jax.prepare mannequin`.
+    """
+    paths = (f"--raw-dir={folder / 'raw'}", f"--data-dir={folder / 'data'}")
+    words = [sys.executable, "-m", "mv2mae_jax.prepare", "mannequin", *paths, "--replications=1"]
+    subprocess.run([*words, *options], check=True, stdout=subprocess.DEVNULL)
+    return folder / "data"
 
 
 def config(arguments: argparse.Namespace) -> ConfigDict:

@@ -212,11 +212,8 @@ def _command(arguments: argparse.Namespace) -> list[str]:
 
 
 def _make_data_set(folder: Path, arguments: argparse.Namespace) -> None:
-    """Renders a mannequin of four subjects, builds records, and points the arguments there."""
-    arguments.data_dir = folder / "data"
-    words = [sys.executable, "-m", "mv2mae_jax.prepare", "mannequin", "--short-side=64"]
-    words += [f"--raw-dir={folder / 'raw'}", f"--data-dir={arguments.data_dir}", "--subjects=4"]
-    subprocess.run([*words, "--replications=1"], check=True)
+    """The mannequin, of four subjects."""
+    arguments.data_dir = common.make_mannequin(folder, "--short-side=64", "--subjects=4")
 
 
 def _print(report: common.Report) -> None:

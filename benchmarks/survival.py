@@ -24,7 +24,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from tabulate import tabulate
 
-from benchmarks.common import Report, machine
+from benchmarks.common import Report, machine, make_mannequin
 from benchmarks.common import run as run_benchmark
 from mv2mae_jax.data.process import SHARED_MEMORY as WORKERS_MEMORY
 from mv2mae_jax.data.process import new_shared_memory_name
@@ -295,11 +295,7 @@ def show(report: Report) -> None:
 
 def make_data_set(folder: Path, arguments: argparse.Namespace) -> None:
     """The mannequin, of two subjects."""
-    arguments.data_dir = folder / "data"
-    size = ("--subjects=2", "--replications=1")
-    paths = (f"--raw-dir={folder / 'raw'}", f"--data-dir={arguments.data_dir}")
-    words = [sys.executable, "-m", "mv2mae_jax.prepare", "mannequin", *paths, *size]
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    arguments.data_dir = make_mannequin(folder, "--subjects=2")
 
 
 def main() -> int:

@@ -46,24 +46,23 @@ def start(
     return subprocess.Popen(command(data_dir, workdir, *overrides), preexec_fn=limit, **pipes)
 
 
-def test_killed_at_random_moments_it_comes_to_the_same(mannequin_dir: Path, tmp_path: Path):
-    """`make test-slow` kills it 25 times."""
+@pytest.mark.parametrize(
+    ("kills", "during"),
+    [
+        (3, {"evaluation", "checkpoint", "step"}),
+        pytest.param(25, {*DURING}, marks=pytest.mark.slow),
+    ],
+)
+def test_killed_at_random_moments_it_comes_to_the_same(
+    mannequin_dir: Path, tmp_path: Path, kills: int, during: set[str]
+):
     words = [sys.executable, "-m", "benchmarks.survival", f"--json={tmp_path / 'kills.json'}"]
-    words += ["--kills=3", f"--data-dir={mannequin_dir}"]
+    words += [f"--kills={kills}", f"--data-dir={mannequin_dir}"]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "kills.json").read_text())
-    assert {kill["during"] for kill in report["kills"]} == {"evaluation", "checkpoint", "step"}
+    assert len(report["kills"]) == kills and {kill["during"] for kill in report["kills"]} == during
     assert report["different"] == [] and not any(kill["left"] for kill in report["kills"])
-
-
-@pytest.mark.slow
-def test_killed_at_25_moments_it_comes_to_the_same(mannequin_dir: Path, tmp_path: Path):
-    words = [sys.executable, "-m", "benchmarks.survival", f"--json={tmp_path / 'kills.json'}"]
-    done = subprocess.run([*words, f"--data-dir={mannequin_dir}"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    kills = json.loads((tmp_path / "kills.json").read_text())["kills"]
-    assert {kill["during"] for kill in kills} == set(DURING) and len(kills) == 25
 
 
 def test_what_differs_is_seen(tmp_path: Path):
