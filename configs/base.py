@@ -12,6 +12,8 @@ import ml_collections
 from mv2mae_jax.errors import InputError
 
 TASKS = ("pretrain", "finetune", "evaluate", "probe")
+PLANS = {"plan": "pretrain", "plan_finetune": "finetune"}  # what each says the cost of
+PRETRAINING = ("pretrain", "plan")  # tasks that have the settings of pre-training
 
 
 def parse_variant(
@@ -21,7 +23,7 @@ def parse_variant(
 
     Args:
       variant: a task, then options, separated by commas.
-      tasks: that a config is for; the first is meant when none is named.
+      tasks: that a config is for, besides their plans; the first is meant when none is named.
       **choices: the options that a config knows: the values of each, the default first, or only
         the default of an option that takes any value.
 
@@ -33,6 +35,7 @@ def parse_variant(
         named, given = "", [named, *given]
     options = dict(option.partition("=")[::2] for option in given)
     task = named or tasks[0]
+    tasks += tuple(plan for plan, planned in PLANS.items() if planned in tasks)
     closed = {name: values for name, values in choices.items() if isinstance(values, tuple)}
     if task not in tasks or any(
         name not in choices or value not in closed.get(name, (value,))
@@ -62,7 +65,7 @@ def number(options: dict[str, str], name: str) -> float:
 def get_config() -> ml_collections.ConfigDict:
     """The pre-training setting of Table 15 (NTU-60), on ViT-S/16."""
     config = ml_collections.ConfigDict()
-    config.task = "pretrain"  # pretrain | finetune | evaluate | probe
+    config.task = "pretrain"  # pretrain | finetune | evaluate | probe | plan | plan_finetune
     config.seed = 0  # everything random is a function of (seed, step, sample)
 
     config.data = data = ml_collections.ConfigDict()

@@ -21,7 +21,7 @@ def get_config(variant: str = "pretrain") -> ConfigDict:
     config.batch_size = 256
     config.epochs = 800
     config.optimizer.warmup_epochs = 40.0
-    if task != "pretrain":
+    if task not in base.PRETRAINING:
         base.set_finetuning(config)
         config.batch_size = 64
     config.task = task

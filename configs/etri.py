@@ -19,7 +19,7 @@ def get_config(variant: str = "pretrain") -> ConfigDict:
     """The paper's setting on ETRI, cross-subject."""
     task, options = base.parse_variant(variant, method=base.METHODS)
     config = base.get_config()
-    if task == "pretrain":
+    if task in base.PRETRAINING:
         base.set_long_pretraining(config)
         base.set_method(config, options["method"])
     else:

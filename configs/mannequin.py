@@ -26,7 +26,7 @@ def get_config(variant: str = "pretrain") -> ConfigDict:
     config.model.positions = "separable"
     config.model.dtype = "float32"
     config.data.crop_scales = (1.0, 0.875)
-    if task == "pretrain":
+    if task in base.PRETRAINING:
         config.objective.targets = "pixels"
         config.objective.temperature = 8.0
         config.batch_size = 4  # many small steps leave the first plateau sooner than few large ones

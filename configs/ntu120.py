@@ -17,7 +17,7 @@ def get_config(variant: str = "pretrain") -> ConfigDict:
     """The paper's setting on NTU-120."""
     task, options = base.parse_variant(variant, protocol=("xsub", "xset"), method=base.METHODS)
     config = base.get_config()
-    if task == "pretrain":
+    if task in base.PRETRAINING:
         base.set_long_pretraining(config)
         base.set_method(config, options["method"])
     else:

@@ -29,7 +29,7 @@ def get_config(variant: str = "pretrain") -> ConfigDict:
     """The paper's setting on NTU-60."""
     task, options = base.parse_variant(variant, protocol=("xsub", "xview"), method=base.METHODS)
     config = base.get_config()
-    if task == "pretrain":
+    if task in base.PRETRAINING:
         base.set_method(config, options["method"])
     else:
         base.set_finetuning(config)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.base import get_config
+from configs.base import PLANS, TASKS, get_config
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.model.positions import num_masked, tubelet_grid
 from mv2mae_jax.model.variants import VARIANTS
@@ -28,7 +28,7 @@ CHOICES = {
     "objective.softmax_over": ("all", "masked"),
     "objective.targets": ("normalized", "pixels"),
     "objective.weight_scale": ("mean_one", "literal"),
-    "task": ("pretrain", "finetune", "evaluate", "probe"),
+    "task": (*TASKS, *PLANS),
 }
 # What tuples are made of: the command line takes any literal of Python's.
 ELEMENTS = {

@@ -1,7 +1,9 @@
 """python -m mv2mae_jax.main --config=configs/ntu60.py[:variant] --workdir=DIR [--config.field=...]
+python -m mv2mae_jax.main --config=configs/ntu60.py:plan --topology=v5e:4x4 [--config.field=...]
 
-Runs one task of one config in one work directory. Exit codes: 0 done; 1 failed, the last line says
-why; 2 wrong usage; 143 stopped by a signal, saved, ready to continue.
+Runs one task of one config in one work directory, or says what it would cost on a machine.
+Exit codes: 0 done; 1 failed, the last line says why; 2 wrong usage; 143 stopped by a signal, saved,
+ready to continue.
 
 Several processes, on one host or many, run it together: see docs/scale.md.
 """
@@ -11,10 +13,12 @@ import logging
 import os
 import signal
 import sys
+from contextlib import nullcontext
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from configs.base import PLANS
 from mv2mae_jax.check import check
 from mv2mae_jax.errors import FAILED, WRONG_USAGE, InputError, one_line
 from mv2mae_jax.training import distributed
@@ -22,6 +26,9 @@ from mv2mae_jax.training import distributed
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/FILE.py[:variant]")
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "directory of this run; made if it is not there; or gs://..."
+)
+_TOPOLOGY = flags.DEFINE_string(
+    "topology", None, "machine whose cost is planned: v5e:4x4, h100:8; with :plan, without workdir"
 )
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of the first process")
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "processes that run this together")
@@ -31,7 +38,7 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "which of them this is, f
 def main(argv: list[str]) -> int:
     """Parses the flags and runs the config's task."""
     try:
-        config, workdir = parse(argv)
+        config, where = parse(argv)
         check(config)
         place = distributed.place_from_flags(
             _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
@@ -42,22 +49,24 @@ def main(argv: list[str]) -> int:
     logging.getLogger("mv2mae_jax").setLevel(logging.INFO)
     logging.getLogger("asyncio").disabled = True  # orbax's other failures, after the one it raises
     try:
-        with distributed.joined(place):
-            task = importlib.import_module(f"mv2mae_jax.tasks.{config.task}")
-            getattr(task, config.task)(config, workdir)
+        alone = config.task in PLANS
+        name = "plan" if alone else config.task
+        with nullcontext() if alone else distributed.joined(place):
+            task = importlib.import_module(f"mv2mae_jax.tasks.{name}")
+            getattr(task, name)(config, where)
     except (InputError, OSError) as error:  # OSError: a full disk, a folder that is not writable
         return fail(error, FAILED)
     return 0
 
 
 def parse(argv: list[str]) -> tuple[ConfigDict, str]:
-    """The config with its overrides, and the work directory.
+    """The config with its overrides, and the work directory or the machine to plan for.
 
     Raises:
       flags.Error: a flag, a field or its value is wrong, or one is missing.
       InputError: the config's variant is wrong.
     """
-    flags.mark_flags_as_required(["config", "workdir"])
+    flags.mark_flags_as_required(["config"])
     try:
         rest = flags.FLAGS(argv)[1:]
         config = ConfigDict(_CONFIG.value)
@@ -75,7 +84,13 @@ def parse(argv: list[str]) -> tuple[ConfigDict, str]:
         raise flags.Error(f"--config={name}: no such config file") from error
     if rest:
         raise flags.Error(f"not understood: {' '.join(rest)}")
-    return config.lock(), str(_WORKDIR.value)
+    wanted, other = (_TOPOLOGY, _WORKDIR) if config.task in PLANS else (_WORKDIR, _TOPOLOGY)
+    if wanted.value is None or other.value is not None:
+        raise flags.Error(
+            f"the task {config.task} takes --{wanted.name}, and no --{other.name}; "
+            f"{wanted.name}: {flags.FLAGS[wanted.name].help}"
+        )
+    return config.lock(), str(wanted.value)
 
 
 def fail(error: Exception, code: int) -> int:

@@ -21,7 +21,7 @@ def get_config(variant: str = "pretrain") -> ConfigDict:
     """NTU-120 with another encoder, and the decoders that go with it."""
     task, options = base.parse_variant(variant, encoder=("small", "tiny", "base"))
     config = ntu120.get_config(task)
-    if task == "pretrain":
+    if task in base.PRETRAINING:
         base.shorten(config, 800)
     config.model.variant = options["encoder"]
     return config

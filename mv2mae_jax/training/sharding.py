@@ -1,5 +1,6 @@
 """Where arrays live: a mesh of all devices, batches split over it, large parameters on request."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,8 +17,8 @@ Batch = dict[str, np.ndarray]
 SMALLEST_SPLIT = 2**16  # parameters with fewer values are held by every device
 
 
-def make_mesh(fsdp: int) -> Mesh:
-    """All devices as (data, fsdp).
+def make_mesh(fsdp: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """Devices, by default all of this run, as (data, fsdp).
 
     What `fsdp` splits is gathered at every step, so that these devices must be of one slice, as
     jax calls what a fast network connects: a slice of TPUs, the GPUs of a host. Slices lie along
@@ -26,7 +27,7 @@ def make_mesh(fsdp: int) -> Mesh:
     Raises:
       InputError: `fsdp` does not divide the number of devices, or those of a slice.
     """
-    devices = jax.devices()
+    devices = jax.devices() if devices is None else devices
     if len(devices) % fsdp:
         raise InputError(f"mesh.fsdp={fsdp} does not divide the {len(devices)} devices of this run")
     slices = len({getattr(device, "slice_index", 0) for device in devices})

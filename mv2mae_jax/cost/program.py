@@ -1,0 +1,127 @@
+"""The training step of a config as a run makes it, from shapes alone: nothing is computed."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.extend
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from mv2mae_jax.model import build
+from mv2mae_jax.tasks.finetune import classification_loss
+from mv2mae_jax.tasks.pretrain import pretraining_loss
+from mv2mae_jax.training.optimizer import adamw, learning_rate, trainable_parameters
+from mv2mae_jax.training.parameters import split
+from mv2mae_jax.training.step import Loss, TrainState, create_state, make_train_step
+
+Shapes = dict[str, jax.ShapeDtypeStruct]
+
+
+def trace_step(
+    config: ConfigDict, classes: int, mesh: Mesh
+) -> tuple[jax.stages.Traced, TrainState]:
+    """The step, to be lowered and compiled for the devices of `mesh`, and the shapes of its state.
+
+    Args:
+      config: of a task that trains.
+      classes: that fine-tuning tells apart; 0 for pre-training.
+      mesh: of devices, which need not be there.
+
+    Raises:
+      InputError: the devices cannot share the parameters as configured.
+    """
+    loss, make_model = _task(config, classes)
+    make_optimizer = partial(adamw, config, learning_rate(config, steps_per_epoch=1))
+    blocks = config.finetune.trainable_blocks if classes else -1
+    trainable = partial(trainable_parameters, last_blocks=blocks)
+    definitions = []
+
+    def create() -> TrainState:
+        averaged = config.ema_decay > 0
+        definition, state = create_state(
+            make_model, make_optimizer, config.seed, mesh, trainable=trainable, averaged=averaged
+        )
+        definitions.append(definition)
+        return state
+
+    state = jax.eval_shape(create)
+    step: Any = make_train_step(
+        definitions[0],
+        loss,
+        make_optimizer(state.parameters),
+        seed=config.seed,
+        accumulation=config.accumulation,
+        state=state,
+        mesh=mesh,
+        trainable=trainable,
+        ema_decay=config.ema_decay,
+    )
+    batch = batch_shapes(config, classes, config.batch_size * config.data.repeats)
+    return step.trace(state, batch), state
+
+
+def batch_shapes(config: ConfigDict, classes: int, samples: int) -> Shapes:
+    """Of a batch as the loader makes it."""
+    data = config.data
+    views = () if classes else (data.num_views,)
+    clips = (samples, *views, data.num_frames, data.image_size, data.image_size, 3)
+    numbers = jax.ShapeDtypeStruct((samples,), jnp.int32)
+    batch = {"clips": jax.ShapeDtypeStruct(clips, jnp.uint8), "index": numbers}
+    return batch | ({"label": numbers} if classes else {})
+
+
+def products(program: Any, repeats: bool = True) -> int:
+    """Floating-point operations of all matrix products of a program and of those it calls.
+
+    Args:
+      program: a jaxpr.
+      repeats: whether the body of a loop counts as often as it runs, or once.
+    """
+    total = 0
+    for equation in program.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            left = equation.invars[0].aval.shape
+            inner = math.prod(left[axis] for axis in contracted)
+            total += 2 * inner * math.prod(equation.outvars[0].aval.shape)
+        times = equation.params["length"] if equation.primitive.name == "scan" and repeats else 1
+        within = jax.extend.core.jaxprs_in_params(equation.params)
+        total += times * sum(products(inner, repeats) for inner in within)
+    return total
+
+
+def kept_bytes(config: ConfigDict, classes: int) -> int:
+    """What differentiation keeps of one sample for the backward pass, before any compiler.
+
+    A compiler keeps less: it computes again what is cheap.
+    """
+    loss, make_model = _task(config, classes)
+
+    def backward(key: jax.Array, batch: Shapes) -> Any:
+        definition, parameters = split(make_model(nnx.Rngs(key)))
+        keys = jax.random.split(key, len(batch["index"]))
+
+        def loss_of(parameters: Any) -> jax.Array:
+            return loss(definition.bind(parameters), batch, keys)[0]
+
+        return jax.vjp(loss_of, parameters)[1]
+
+    samples = 8  # so that what is kept of the parameters hardly counts
+    batch = batch_shapes(config, classes, samples)
+    return tree_bytes(jax.eval_shape(backward, jax.random.key(0), batch)) // samples
+
+
+def tree_bytes(tree: Any) -> int:
+    """Of all arrays, or their shapes."""
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def _task(config: ConfigDict, classes: int) -> tuple[Loss, Callable[[nnx.Rngs], nnx.Module]]:
+    if classes:
+        return partial(classification_loss, config), partial(build.classifier, config, classes)
+    return partial(pretraining_loss, config), partial(build.pretraining_model, config)
