@@ -3,7 +3,8 @@
 python -m benchmarks.scaling [--slices v5e:1x1 v5e:2x2 ...] [--per-chip 64] [--batch 1024]
 
 Weak: as many pairs for every chip. Strong: one batch, shared by all; a chip that has more of it
-than it has in the weak case takes it in micro-batches. Times are bounds (mv2mae_jax/cost).
+than it has in the weak case takes it in micro-batches. Times are a roofline, as
+mv2mae_jax/cost/estimate.py has it.
 Each program takes one to two minutes to compile on two cores.
 """
 

@@ -5,7 +5,8 @@
     python -m mv2mae_jax.main --config=configs/custom.py:pretrain,dataset=kitchen \
         --workdir=runs/kitchen
 
-Variants: pretrain, finetune, evaluate, probe; dataset=NAME; protocol=all (default), or xview with
+Variants: pretrain, finetune, evaluate, probe, plan, plan_finetune;
+dataset=NAME; protocol=all (default), or xview with
 --config.data.test_views, or xsub with --config.data.test_subjects.
 """
 

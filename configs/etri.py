@@ -5,7 +5,8 @@
     python -m mv2mae_jax.main --config=configs/etri.py:finetune --workdir=runs/etri-finetune \
         --config.finetune.init_from=runs/etri
 
-Variants: pretrain, finetune, evaluate, probe; method=mv2mae (default), videomae or single_view.
+Variants: pretrain, finetune, evaluate, probe, plan, plan_finetune;
+method=mv2mae (default), videomae or single_view.
 Paper: 96.5 top-1 (xsub), VideoMAE 93.4.
 Cost: 15 M pairs of pre-training, 54 M clips of fine-tuning: at 320 TFLOP/s 1.0 and 3.8 hours.
 """

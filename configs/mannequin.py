@@ -2,7 +2,8 @@
 
     make demo
 
-Variants: pretrain, finetune, evaluate, probe; protocol=xview (default) or xsub.
+Variants: pretrain, finetune, evaluate, probe, plan, plan_finetune;
+protocol=xview (default) or xsub.
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,7 @@
 """NTU RGB+D 120 (Tables 2, 5, 15, 16, 17); commands as in configs/ntu60.py, from the same records.
 
-Variants: pretrain, finetune, evaluate, probe; protocol=xsub (default) or xset; method=mv2mae
+Variants: pretrain, finetune, evaluate, probe, plan, plan_finetune;
+protocol=xsub (default) or xset; method=mv2mae
 (default), videomae or single_view.
 Paper: 85.3 (xsub) and 87.1 (xset) top-1; VideoMAE 79.7 and 82.4; of xsub, all views together
 87.9, a single clip and crop 77.3.

@@ -11,7 +11,8 @@ and the baseline, pre-trained for as many steps on as many clips:
     python -m mv2mae_jax.main --config=configs/ntu60.py:finetune --workdir=runs/videomae-finetune \
         --config.finetune.init_from=runs/videomae
 
-Variants: pretrain, finetune, evaluate, probe; protocol=xsub (default) or xview; method=mv2mae
+Variants: pretrain, finetune, evaluate, probe, plan, plan_finetune;
+protocol=xsub (default) or xview; method=mv2mae
 (default), videomae or single_view.
 Paper: 90.0 (xsub) and 95.9 (xview) top-1; VideoMAE 85.2 and 92.7; of xsub, all views together
 91.9, a single clip and crop 82.1.

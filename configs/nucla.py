@@ -4,7 +4,7 @@
     python -m mv2mae_jax.main --config=configs/nucla.py --workdir=runs/nucla \
         --config.finetune.init_from=runs/ntu60
 
-Variants: finetune (default), evaluate, probe; protocol=xview (default) or xsub.
+Variants: finetune (default), evaluate, probe, plan_finetune; protocol=xview (default) or xsub.
 Paper: 97.6 top-1 (xview).
 Cost: 0.7 M clips of 81 GFLOP, 3 minutes at 320 TFLOP/s.
 """

@@ -4,7 +4,7 @@
     python -m mv2mae_jax.main --config=configs/pku_mmd2.py --workdir=runs/pku_mmd2 \
         --config.finetune.init_from=runs/ntu120
 
-Variants: finetune (default), evaluate, probe; protocol=xsub (default).
+Variants: finetune (default), evaluate, probe, plan_finetune; protocol=xsub (default).
 Paper: 60.1 top-1 (xsub).
 Cost: about 4 M clips of 81 GFLOP, if as large a share of the 6,945 videos trains as of their
 recordings (775 of 1,009).

@@ -6,7 +6,7 @@ Its clips are single views: nothing to pre-train on.
     python -m mv2mae_jax.main --config=configs/rocog_v2.py --workdir=runs/rocog_v2 \
         --config.finetune.init_from=runs/ntu120
 
-Variants: finetune (default), evaluate, probe; protocol=ground (default) or air.
+Variants: finetune (default), evaluate, probe, plan_finetune; protocol=ground (default) or air.
 Paper: 89.0 top-1 (ground).
 Cost: 0.15 M clips of 81 GFLOP, under a minute at 320 TFLOP/s.
 """

@@ -5,7 +5,7 @@
     python -m mv2mae_jax.main --config=configs/etri.py:finetune --workdir=runs/synadl-4x-etri \
         --config.finetune.init_from=runs/synadl-4x
 
-Variants: pretrain; protocol=1x (default), 2x or 4x, as many as ETRI trains on or a multiple.
+Variants: pretrain, plan; protocol=1x (default), 2x or 4x, as many as ETRI trains on or a multiple.
 Paper: 1x is below pre-training on ETRI itself, 4x above (a plot without numbers). The published
 SynADL has at most 92,400 videos, enough for 1x; docs/data.md.
 Cost: as pre-training on ETRI, for each: passes over the data are chosen for its 14,400 steps.

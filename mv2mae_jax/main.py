@@ -20,6 +20,7 @@ from ml_collections import ConfigDict, config_flags
 
 from configs.base import PLANS
 from mv2mae_jax.check import check
+from mv2mae_jax.cost.topology import Topology, parse_topology
 from mv2mae_jax.errors import FAILED, WRONG_USAGE, InputError, one_line
 from mv2mae_jax.training import distributed
 
@@ -59,12 +60,12 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def parse(argv: list[str]) -> tuple[ConfigDict, str]:
+def parse(argv: list[str]) -> tuple[ConfigDict, str | Topology]:
     """The config with its overrides, and the work directory or the machine to plan for.
 
     Raises:
       flags.Error: a flag, a field or its value is wrong, or one is missing.
-      InputError: the config's variant is wrong.
+      InputError: the config's variant or the machine is wrong.
     """
     flags.mark_flags_as_required(["config"])
     try:
@@ -84,13 +85,14 @@ def parse(argv: list[str]) -> tuple[ConfigDict, str]:
         raise flags.Error(f"--config={name}: no such config file") from error
     if rest:
         raise flags.Error(f"not understood: {' '.join(rest)}")
-    wanted, other = (_TOPOLOGY, _WORKDIR) if config.task in PLANS else (_WORKDIR, _TOPOLOGY)
-    if wanted.value is None or other.value is not None:
-        raise flags.Error(
-            f"the task {config.task} takes --{wanted.name}, and no --{other.name}; "
-            f"{wanted.name}: {flags.FLAGS[wanted.name].help}"
-        )
-    return config.lock(), str(wanted.value)
+    plans = config.task in PLANS
+    if (_WORKDIR if plans else _TOPOLOGY).value is not None:
+        takes, other = ("topology", "workdir") if plans else ("workdir", "topology")
+        raise flags.Error(f"the task {config.task} takes --{takes} and no --{other}")
+    if not plans and _WORKDIR.value is None:
+        raise flags.Error("--workdir must be given: the directory of this run")
+    where = parse_topology(_TOPOLOGY.value or "") if plans else str(_WORKDIR.value)
+    return config.lock(), where
 
 
 def fail(error: Exception, code: int) -> int:

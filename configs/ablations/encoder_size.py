@@ -7,7 +7,8 @@
             --workdir=runs/encoder-$e-finetune --config.finetune.init_from=runs/encoder-$e
     done
 
-Variants: pretrain, finetune, evaluate, probe; encoder=small (default), tiny or base.
+Variants: pretrain, finetune, evaluate, probe, plan, plan_finetune;
+encoder=small (default), tiny or base.
 Paper: 82.0, 83.4, 85.1 for ViT-T, S and B.
 Cost: 17 M pairs each, of 24, 78 and 281 GFLOP; 46 M clips of fine-tuning, of 24, 81 and 292.
 """

@@ -7,7 +7,7 @@
             --workdir=runs/ratio-$r-finetune --config.finetune.init_from=runs/ratio-$r
     done
 
-Variants: pretrain; ratio=0.7 (default), 0.6, 0.8, 0.9.
+Variants: pretrain, plan; ratio=0.7 (default), 0.6, 0.8, 0.9.
 Paper: 83.6, 85.3, 84.3, 83.4 for 0.6 to 0.9.
 Cost: 34 M pairs each; of 93, 78, 64 and 50 GFLOP.
 """

@@ -7,7 +7,7 @@
             --workdir=runs/sources-$s-finetune --config.finetune.init_from=runs/sources-$s
     done
 
-Variants: pretrain; sources=1 (default), 2 or 3.
+Variants: pretrain, plan; sources=1 (default), 2 or 3.
 Paper: 94.0, 93.9, 93.1.
 Cost: 15 M samples of 2, 3 or 4 views: of 78, 121 or 165 GFLOP.
 """

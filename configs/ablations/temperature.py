@@ -7,7 +7,7 @@
             --workdir=runs/temperature-$t-finetune --config.finetune.init_from=runs/temperature-$t
     done
 
-Variants: pretrain; temperature=60 (default), any positive number, or inf: no weights.
+Variants: pretrain, plan; temperature=60 (default), any positive number, or inf: no weights.
 Paper: 60 is best; 82.46 without weights (the figure's other values are not printed).
 Cost: 25 M pairs each, 78.4 GFLOP a pair.
 """

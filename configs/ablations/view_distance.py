@@ -7,7 +7,7 @@
             --workdir=runs/source-$s-finetune --config.finetune.init_from=runs/source-$s
     done
 
-Variants: pretrain; target=1 (default), source=2 (default): any of ETRI's cameras. The paper
+Variants: pretrain, plan; target=1 (default), source=2 (default): any of ETRI's cameras. The paper
 names View1 to View4 and not the cameras; that View k is camera k is a guess.
 Paper: 94.7, 94.4, 94.3 for View2 (nearest) to View4 (farthest).
 Cost: 15 M pairs each, 78.4 GFLOP a pair.

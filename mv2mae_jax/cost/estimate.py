@@ -1,7 +1,10 @@
 """What a training step costs on a machine: compiled for TPUs, estimated for GPUs.
 
-The time is a bound: all operations at the chip's peak or all traffic at the bandwidth of its
-memory, whichever takes longer, and after it the exchange over all its links, in rings.
+The time is a roofline: all operations at the chip's peak, or all traffic at the bandwidth of its
+memory, whichever takes longer, and after it the exchange over all its links, in rings. The compiler
+counts as traffic every operand and result of every fused operation, also those that a chip keeps
+in its fast memory; of a GPU it is the least, activations written once and read once. No chip is
+as fast as its peak: operations alone are what no program for them can go below.
 """
 
 import functools
@@ -65,7 +68,7 @@ class Cost:
 
     @property
     def seconds(self) -> float:
-        """Of a step, at least."""
+        """Of a step."""
         return max(self.computing, self.reading) + self.exchanging
 
 

@@ -12,7 +12,7 @@ from configs.base import PLANS
 from mv2mae_jax.cost.devices import GIB
 from mv2mae_jax.cost.estimate import Cost, DoesNotFit, cost
 from mv2mae_jax.cost.program import batch_shapes, tree_bytes
-from mv2mae_jax.cost.topology import Topology, parse_topology
+from mv2mae_jax.cost.topology import Topology
 from mv2mae_jax.data import loader, splits
 from mv2mae_jax.data.protocols import ETRI_TRAIN_VIDEOS
 from mv2mae_jax.errors import InputError
@@ -37,18 +37,16 @@ PUBLISHED = {
 }
 
 
-def plan(config: ConfigDict, topology_name: str) -> None:
+def plan(config: ConfigDict, topology: Topology) -> None:
     """Prints what the training that a config plans would cost, from its exact step.
 
     Args:
       config: of the task `plan` or `plan_finetune`.
-      topology_name: the machine: `v5e:4x4`, `h100:8`.
+      topology: the machine.
 
     Raises:
-      InputError: it does not fit there, and what would; the machine is not known, or cannot share
-        the batch.
+      InputError: it does not fit there, and what would; the machine cannot share the batch.
     """
-    topology = parse_topology(topology_name)
     jax.config.update("jax_platforms", "cpu")  # where it is planned, not where it will run
     config = ConfigDict(config)
     config.task = PLANS[config.task]
@@ -96,11 +94,12 @@ def report(config: ConfigDict, found: Cost, samples: int | None) -> str:
         f"{memory.state / GIB:.2f} state and batch, {memory.temporary / GIB:.2f} activations and "
         f"gradients, {memory.code / GIB:.2f} program",
         "operations": f"{found.flops / 1e12:.2f} TFLOP a chip, "
-        f"{chips * found.flops / 1e12:,.1f} in all: {1e3 * found.computing:.1f} ms at its peak of {found.peak / 1e12:.0f} TFLOP/s",
-        "memory traffic": f"{found.traffic / 1e9:,.1f} GB a chip: {1e3 * found.reading:.1f} ms at "
-        f"{device.bandwidth / 1e9:,.0f} GB/s",
+        f"{chips * found.flops / 1e12:,.1f} in all: {1e3 * found.computing:.1f} ms "
+        f"at its peak of {found.peak / 1e12:.0f} TFLOP/s",
+        "memory traffic": f"{found.traffic / 1e9:,.1f} GB a chip: "
+        f"{1e3 * found.reading:.1f} ms at {device.bandwidth / 1e9:,.0f} GB/s",
         "exchange": _exchange(found),
-        "a step": f"{1e3 * found.seconds:.1f} ms or more, {rate:,.0f} {_unit(config)}/s or fewer: "
+        "a step": f"about {1e3 * found.seconds:.1f} ms, {rate:,.0f} {_unit(config)}/s: "
         "the longer of operations and traffic, then the exchange",
         "the whole run": _whole_run(config, found, samples),
         "the loader": _loader(config, found),
@@ -213,14 +212,14 @@ def _whole_run(config: ConfigDict, found: Cost, samples: int | None) -> str:
         million = 1e6 / (config.batch_size * config.data.repeats) * found.seconds / 3600
         return (
             f"the number of samples is not known before the data set is built; a million take "
-            f"{million * found.topology.chips:.2f} chip-hours or more"
+            f"about {million * found.topology.chips:.2f} chip-hours"
         )
     if samples < config.batch_size:
         raise InputError(f"batch_size={config.batch_size} but an epoch has {samples} samples")
     steps = config.epochs * (samples // config.batch_size)
     hours = steps * found.seconds / 3600
     return (
-        f"{config.epochs:,} epochs of {samples:,}: {steps:,} steps, {hours:.2f} hours or more, "
+        f"{config.epochs:,} epochs of {samples:,}: {steps:,} steps, about {hours:.2f} hours, "
         f"{hours * found.topology.chips:.1f} chip-hours"
     )
 
