@@ -157,7 +157,7 @@ def _estimated(config: ConfigDict, classes: int, topology: Topology) -> Cost:
             f"{USABLE * device.memory / GIB:.1f} to use"
         )
     narrow = jax.numpy.dtype(config.model.dtype).itemsize / 4
-    exchanges = [Collective("all-reduce", round(narrow * sizes.training), topology.chips)]
+    exchanges = [Collective("all-reduce", round(narrow * sizes.training), topology.chips, parts)]
     if fsdp > 1:  # forward and backward
         gathered = round(narrow * sizes.parameters)
         exchanges.append(Collective("all-gather", gathered, fsdp, 2 * parts))

@@ -29,18 +29,21 @@ def numbers(pattern: str, text: str) -> list[float]:
 
 
 def test_gpus_without_data():
-    """The published setting: its numbers agree with each other and with the count by hand."""
-    done = plan("ntu60.py:plan", "h100:8", "--config.data.data_dir=nothing")
+    """The numbers agree with each other and with the count of operations from the shapes."""
+    small = "--config.model.variant=mini"
+    done = plan("ntu60.py:plan", "h100:8", "--config.data.data_dir=nothing", small)
     assert done.returncode == 0, done.stderr
     assert "ESTIMATE" in done.stdout.splitlines()[0]
     (flops,) = numbers(r"TFLOP a chip, ([\d.]+) in all", done.stdout)
-    assert flops == pytest.approx(1024 * pretraining_flops(get_config()) / 1e12, abs=0.1)
+    config = get_config()
+    config.model.variant = "mini"
+    assert flops == pytest.approx(1024 * pretraining_flops(config) / 1e12, abs=0.1)
     compute, traffic, exchange = numbers(
         r"(?s)in all: ([\d.]+) ms.*GB a chip: ([\d.]+) ms.*among 8: ([\d.]+) ms", done.stdout
     )
     step, rate = numbers(r"a step +about ([\d.]+) ms, ([\d,]+) pairs/s", done.stdout)
     assert step == pytest.approx(max(compute, traffic) + exchange, abs=0.2)
-    assert rate == pytest.approx(1024 / (step / 1e3), rel=0.01)
+    assert rate == pytest.approx(1024 / (step / 1e3), rel=0.02)
     steps, hours, chip_hours = numbers(
         r"([\d,]+) steps, about ([\d.]+) hours, ([\d.]+)", done.stdout
     )
@@ -53,7 +56,7 @@ def test_gpus_without_data():
 
 
 def test_what_does_not_fit_and_what_would():
-    flags = (*SMALL, "--config.batch_size=65536", "--config.data.repeats=8")
+    flags = (*SMALL, "--config.batch_size=32768", "--config.data.repeats=16")
     refused = plan("ntu60.py:plan_finetune", "l4:2", *flags)
     assert refused.returncode == 1
     (line,) = refused.stderr.splitlines()
@@ -66,21 +69,17 @@ def test_what_does_not_fit_and_what_would():
         followed.stdout,
     )
     assert held < there
-    assert batch >= 65536
+    assert batch >= 32768
 
 
 @pytest.mark.parametrize(
     ("words", "says", "code"),
     [
-        (["--config=configs/ntu60.py:plan"], "takes --topology", 2),
-        (
-            ["--config=configs/ntu60.py:plan", "--topology=v5e:4x4", "--workdir=x"],
-            "no --workdir",
-            2,
-        ),
-        (["--config=configs/ntu60.py", "--topology=v5e:4x4"], "takes --workdir", 2),
-        (["--config=configs/ntu60.py:plan", "--topology=v7:4"], "it is a slice of TPUs as v5e", 2),
-        (["--config=configs/ntu60.py:plan", "--topology=h100:7"], "cannot be split evenly", 1),
+        ([":plan"], "--topology=; it is a slice of TPUs as v5e", 2),
+        ([":plan", "--topology=v5e:4x4", "--workdir=x"], "no --workdir", 2),
+        (["", "--topology=v5e:4x4"], "takes --workdir", 2),
+        ([":plan", "--topology=v7:4"], "it is a slice of TPUs as v5e", 2),
+        ([":plan", "--topology=h100:7"], "cannot be split evenly", 1),
     ],
 )
 def test_mistakes_get_one_line(words: list[str], says: str, code: int):
