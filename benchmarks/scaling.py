@@ -21,8 +21,10 @@ from mv2mae_jax.cost.estimate import Cost, cost
 from mv2mae_jax.cost.topology import parse_topology
 from mv2mae_jax.errors import InputError
 
-HEADS = ("slice", "pairs a chip", "micro-batches", "GiB a chip", "operations, ms", "traffic, ms")
-HEADS += ("exchange, MB", "exchange, ms", "step, ms", "pairs/s")
+HEADS = (
+    *("slice", "pairs a chip", "micro-batches", "GiB a chip", "operations, ms", "traffic, ms"),
+    *("exchange, MB", "exchange, ms", "step, ms", "pairs/s"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -80,7 +80,10 @@ def collectives(text: str, devices: int) -> list[Collective]:
       text: of the optimised HLO.
       devices: of the whole program.
     """
-    found, calls, trips, bodies = [], {}, {}, {}
+    found = []
+    calls: dict[str, list[str]] = {}  # computations that one calls
+    bodies: dict[str, list[str]] = {}  # its lines
+    trips: dict[str, tuple[str, str]] = {}  # the body of a loop: its line and its condition
     name = ""
     for line in text.splitlines():
         if match := _COMPUTATION.match(line):
@@ -108,9 +111,7 @@ def collectives(text: str, devices: int) -> list[Collective]:
         return product
 
     return [
-        Collective(
-            kind, _moved(kind, bool(start), shape, rest), _group(rest, devices), times(where)
-        )
+        Collective(kind, _moved(kind, start, shape, rest), _group(rest, devices), times(where))
         for where, shape, kind, start, rest in found
     ]
 

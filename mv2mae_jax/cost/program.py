@@ -17,7 +17,13 @@ from mv2mae_jax.tasks.finetune import classification_loss
 from mv2mae_jax.tasks.pretrain import pretraining_loss
 from mv2mae_jax.training.optimizer import adamw, learning_rate, trainable_parameters
 from mv2mae_jax.training.parameters import split
-from mv2mae_jax.training.step import Loss, TrainState, create_state, make_train_step
+from mv2mae_jax.training.step import (
+    DeviceBatch,
+    Loss,
+    TrainState,
+    create_state,
+    make_train_step,
+)
 
 Shapes = dict[str, jax.ShapeDtypeStruct]
 
@@ -102,7 +108,7 @@ def kept_bytes(config: ConfigDict, classes: int) -> int:
     """
     loss, make_model = _task(config, classes)
 
-    def backward(key: jax.Array, batch: Shapes) -> Any:
+    def backward(key: jax.Array, batch: DeviceBatch) -> Any:
         definition, parameters = split(make_model(nnx.Rngs(key)))
         keys = jax.random.split(key, len(batch["index"]))
 
