@@ -31,9 +31,8 @@ from tabulate import tabulate
 
 from benchmarks import common
 from configs.base import get_config
+from mv2mae_jax.cost.flops import pretraining_flops
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.model.build import grid_of
-from mv2mae_jax.model.positions import num_masked
 from mv2mae_jax.model.variants import VARIANTS
 
 MIB = 2**20
@@ -93,7 +92,7 @@ def measure(config: ConfigDict, rounds: int, steps: int) -> dict[str, Any]:
         raise InputError("PyTorch is not installed; pip install -e '.[torch]'")
     machine = common.machine()
     rates = _rates(config, rounds, steps)
-    flops = flops_per_pair(config)
+    flops = pretraining_flops(config)
     return {
         "machine": machine,
         "step": {
@@ -146,38 +145,6 @@ def table(report: dict[str, Any]) -> str:
             f"{ours / plain:.2f} times as fast as plain PyTorch",
         ]
     )
-
-
-def flops_per_pair(config: ConfigDict) -> int:
-    """Floating-point operations that a step needs for one pair, counted from the shapes.
-
-    Two for each multiply-add of the linear maps and of attention; the backward pass takes twice
-    the forward pass, less the gradient of the pixels, which nobody needs. Visible tubelets only
-    are embedded, and the last decoder blocks compute masked tokens only.
-    """
-    variant = VARIANTS[config.model.variant]
-    width, small = variant.width, variant.decoder_width
-    pixels = 3 * math.prod(config.model.patch_size)
-    grid = grid_of(config)
-    tokens = math.prod(grid)
-    masked = num_masked(config.masking.kind, config.masking.ratio, grid)
-    visible = tokens - masked
-
-    def attention(queries: int, memory: int, width: int) -> int:
-        maps = 2 * (queries + memory) * width**2  # query and output; key and value
-        return maps + 2 * queries * memory * width  # scores; weighted values
-
-    def block(queries: int, tokens: int, width: int) -> int:
-        return attention(queries, tokens, width) + 8 * queries * width**2
-
-    before_last = variant.decoder_depth - 1
-    decoder = before_last * block(tokens, tokens, small) + block(masked, tokens, small)
-    decoder += masked * small * pixels
-    across = variant.decoder_depth * attention(tokens, visible, small)
-    embedding = visible * pixels * width
-    encoder = embedding + variant.depth * block(visible, visible, width) + visible * width * small
-    view = encoder + 2 * decoder + across
-    return 2 * 2 * (3 * view - embedding)
 
 
 def _rates(config: ConfigDict, rounds: int, steps: int) -> list[Rate]:

@@ -6,7 +6,7 @@
 
 Variants: finetune (default), evaluate, probe; protocol=xview (default) or xsub.
 Paper: 97.6 top-1 (xview).
-Cost: 0.7 M clips of 82 GFLOP, 3 minutes at 320 TFLOP/s.
+Cost: 0.7 M clips of 81 GFLOP, 3 minutes at 320 TFLOP/s.
 """
 
 from ml_collections import ConfigDict

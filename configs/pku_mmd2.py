@@ -6,7 +6,7 @@
 
 Variants: finetune (default), evaluate, probe; protocol=xsub (default).
 Paper: 60.1 top-1 (xsub).
-Cost: about 4 M clips of 82 GFLOP, if as large a share of the 6,945 videos trains as of their
+Cost: about 4 M clips of 81 GFLOP, if as large a share of the 6,945 videos trains as of their
 recordings (775 of 1,009).
 """
 

@@ -9,7 +9,7 @@
 
 Variants: pretrain, finetune, evaluate, probe; encoder=small (default), tiny or base.
 Paper: 82.0, 83.4, 85.1 for ViT-T, S and B.
-Cost: 17 M pairs each, of 24, 78 and 281 GFLOP; 46 M clips of fine-tuning, of 24, 82 and 294.
+Cost: 17 M pairs each, of 24, 78 and 281 GFLOP; 46 M clips of fine-tuning, of 24, 81 and 292.
 """
 
 from ml_collections import ConfigDict
