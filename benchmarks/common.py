@@ -108,12 +108,6 @@ def machine_line(machine: Mapping[str, Any]) -> str:
     )
 
 
-def peak_memory() -> int:
-    """Most bytes that this process has had in memory."""
-    status = Path("/proc/self/status").read_text()  # getrusage would count its parent's before exec
-    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
-
-
 def spread(measured: Sequence[float]) -> dict[str, float]:
     """Summary of repeated measurements."""
     return {

@@ -1,46 +1,30 @@
-"""Steps of training alone, in a process of its own: the package's, or PyTorch's.
+"""A round: some steps of training alone, in a new process, so that frameworks can take turns.
 
-The batch lies on the device before the clock starts, so that neither a loader nor the copy from the
-host is part of a step. All frameworks start from the same weights, and their first step sees the
-same batch under the same masks: its loss says whether they compute the same.
+What the rounds of one measurement share lies in a folder: the config, the initial weights and the
+masks of the first step, which are JAX's, and the caches of compiled programs, which are empty in
+the first round. Neither JAX nor PyTorch is imported here: each has a process without the other.
+
+A batch lies on the device before the clock starts: neither a loader nor the copy from the host is
+part of a step.
 """
 
-import itertools
-import math
-import multiprocessing
-import os
+import argparse
+import json
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import SupportsFloat
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from benchmarks import common
-from benchmarks.training import Training
-from mv2mae_jax.data.loader import Batch
-from mv2mae_jax.interop.names import to_tensors
-from mv2mae_jax.model.build import grid_of
-from mv2mae_jax.tasks.pretrain import draw_masks
-from mv2mae_jax.training.parameters import Parameters
-from mv2mae_jax.training.step import sample_keys
+from mv2mae_jax.check import stored_config
 
-CLASSES = 60  # of NTU RGB+D
-WEIGHTS, HIDDEN = "weights.npz", "hidden.npy"
-
-
-class Timed(NamedTuple):
-    """Of a step, in this order: the loss of the first, its seconds, and the rate of later ones."""
-
-    first_loss: float
-    first_step_seconds: float  # with tracing and compilation
-    steps_per_second: float
+CONFIG, WEIGHTS, HIDDEN = "config.json", "weights.npz", "hidden.npy"
+CLASSES = 60  # in fine-tuning: those of NTU RGB+D
 
 
 @dataclass(frozen=True)
@@ -50,161 +34,102 @@ class Round:
     Attributes:
       framework: with its version.
       device: as the framework calls it.
-      timed: the steps.
-      peak_bytes: most memory in use, of the GPU's; on a CPU of the process, compilation included.
-      compiler_flops: of a step, as XLA counts them in its program; None where nobody counts.
+      first_loss: on the same batch and masks from the same weights in all frameworks.
+      first_step_seconds: with tracing and compilation.
+      samples_per_second: pairs, or clips of fine-tuning, of the steps after some to warm up.
+      peak_bytes: most memory in use: the GPU's, or on a CPU the process's, compilation included.
+      compiler_flops: of a sample, as XLA counts them in its program; None where nobody counts.
     """
 
     framework: str
     device: str
-    timed: Timed
+    first_loss: float
+    first_step_seconds: float
+    samples_per_second: float
     peak_bytes: int
     compiler_flops: float | None = None
 
 
-def in_own_process(
-    measure: Callable[[ConfigDict, Path, int], Round], config: ConfigDict, folder: Path, steps: int
-) -> Round | None:
+def begin(folder: Path, config: ConfigDict) -> None:
+    """Puts the config of the coming rounds into their folder."""
+    (folder / CONFIG).write_text(config.to_json(), encoding="utf-8")
+
+
+def run(folder: Path, steps: int, module: str, *options: str) -> Round | None:
     """A round in a new process; None if there is not enough memory for it.
 
     Args:
-      measure: `jax_round`, or `torch_round` with its other arguments.
-      config: whose step is measured, of the task that it names.
-      folder: what the rounds share: weights, masks, and caches of compiled programs.
+      folder: of `begin`; JAX's rounds come first.
       steps: to measure.
+      module: `jax_step` or `torch_step`.
+      options: of the module.
     """
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as process:
-        try:
-            return process.submit(measure, config, folder, steps).result()
-        except BrokenProcessPool:  # killed: the system has no more
-            return None
-        except RuntimeError as error:  # of either framework's allocator
-            if "out of memory" not in str(error).lower():
-                raise
-            return None
+    words = [sys.executable, "-m", f"benchmarks.{module}", str(folder), str(steps), *options]
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode == -9 or "out of memory" in done.stderr.lower():
+        return None
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(words)} ended with {done.returncode}:\n{done.stderr}")
+    return Round(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def jax_round(config: ConfigDict, folder: Path, steps: int) -> Round:
-    """The package's own step; leaves its initial weights and its masks in the folder."""
-    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.92")  # no other process is there
-    jax.config.update("jax_compilation_cache_dir", str(folder / "jax"))
-    training = Training(config, CLASSES if config.task == "finetune" else 0)
-    _share(config, training.state.parameters, folder)
-    batch = jax.block_until_ready(training.put(random_batch(config)))
-    program: Any = None
-
-    def step() -> Any:
-        nonlocal program
-        program = program or training.compiled(batch)
-        training.state, metrics = program(training.state, batch)
-        return metrics["loss"]
-
-    device = jax.devices()[0]
-    timed = _timed(step, lambda: jax.block_until_ready(training.state), device.platform, steps)
-    memory = device.memory_stats() or {"peak_bytes_in_use": common.peak_memory()}
-    return Round(
-        framework=f"mv2mae_jax, JAX {jax.__version__}",
-        device=device.device_kind,
-        timed=timed,
-        peak_bytes=memory["peak_bytes_in_use"],
-        compiler_flops=program.cost_analysis()["flops"],
-    )
+def read_config(folder: Path) -> ConfigDict:
+    """What `begin` wrote, in the process of a round."""
+    return stored_config(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
 
 
-def torch_round(
-    config: ConfigDict, folder: Path, steps: int, *, strong: bool, mode: str = "none"
-) -> Round:
-    """A step of PyTorch from what `jax_round` left.
+def timed(
+    step: Callable[[], SupportsFloat], wait: Callable[[], object], steps: int, *, warm_up: int
+) -> tuple[float, float, float]:
+    """Runs a step often.
 
     Args:
-      config: whose step is measured.
-      folder: of `jax_round`.
-      steps: to measure.
-      strong: whether the loss is the one made to be fast.
-      mode: of `torch.compile`; none: without it.
-    """
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "inductor")
-    import torch
-
-    from benchmarks.torch_reference import random_masks
-    from benchmarks.torch_training import TorchTraining, has_compiler, plain_loss, strong_loss
-
-    compiled = strong and mode != "none" and has_compiler()
-    make_loss = partial(strong_loss, mode=mode if compiled else "none") if strong else plain_loss
-    with np.load(folder / WEIGHTS) as tensors:
-        training = TorchTraining(config, dict(tensors), make_loss)
-    device = training.device
-    on_gpu = device.type == "cuda"
-    batch = random_batch(config)
-    clips = torch.from_numpy(batch["clips"]).to(device)
-    others: Iterator[torch.Tensor]
-    if config.task == "finetune":
-        others = itertools.repeat(torch.from_numpy(batch["label"]).long().to(device))
-    else:
-        draw = partial(random_masks, len(clips), grid_of(config), config.masking.ratio, device)
-        given = torch.from_numpy(np.load(folder / HIDDEN)).to(device)
-        others = itertools.chain([given], iter(draw, None))
-
-    def wait() -> None:
-        if on_gpu:
-            torch.cuda.synchronize()
-
-    timed = _timed(lambda: training.step(clips, next(others)), wait, device.type, steps)
-    kind = "plain" if not strong else "strong" if compiled else "strong, not compiled"
-    return Round(
-        framework=f"PyTorch {torch.__version__}, {kind}",
-        device=torch.cuda.get_device_name() if on_gpu else "cpu",
-        timed=timed,
-        peak_bytes=torch.cuda.max_memory_allocated() if on_gpu else common.peak_memory(),
-    )
-
-
-def random_batch(config: ConfigDict) -> Batch:
-    """Noise, of pairs or of labelled clips: the rate does not depend on what is seen."""
-    data, size = config.data, config.batch_size
-    index = np.arange(size, dtype=np.int32)
-    views = () if config.task == "finetune" else (data.num_views,)
-    shape = (size, *views, data.num_frames, data.image_size, data.image_size, 3)
-    clips = np.random.default_rng(config.seed).integers(0, 256, shape, np.uint8)
-    return {"clips": clips, "index": index, "label": index % CLASSES}
-
-
-def _timed(
-    step: Callable[[], Any], wait: Callable[[], object], platform: str, steps: int
-) -> Timed:
-    """Measures a step.
-
-    Args:
-      step: starts one, and returns its loss.
+      step: starts one and returns its loss.
       wait: for all steps that were started.
-      platform: where they run.
-      steps: to measure, after some to warm up.
+      steps: to measure.
+      warm_up: steps between the first one and those.
+
+    Returns:
+      The loss and the seconds of the first step, and steps a second.
     """
     started = time.perf_counter()
     loss = step()
     wait()
-    first = time.perf_counter() - started
-    first_loss = float(loss)
-    for _ in range(1 if platform == "cpu" else 3):  # CUDA graphs are recorded in the second
+    first, first_loss = time.perf_counter() - started, float(loss)
+    for _ in range(warm_up):
         step()
     wait()
     started = time.perf_counter()
     for _ in range(steps):
         step()
     wait()
-    return Timed(first_loss, first, steps / (time.perf_counter() - started))
+    return first_loss, first, steps / (time.perf_counter() - started)
 
 
-def _share(config: ConfigDict, parameters: Parameters, folder: Path) -> None:
-    """Writes for PyTorch what the first step starts from and which tubelets it hides."""
-    values = {name: np.asarray(x) for name, x in parameters.items()}
-    np.savez(folder / WEIGHTS, **to_tensors(values, "videomae", tuple(config.model.patch_size)))
-    if config.task == "finetune":
-        return
-    views = config.data.num_views
-    keys = sample_keys(config.seed, random_batch(config)["index"])
-    masked = np.asarray(draw_masks(config, keys, views).masked)
-    hidden = np.zeros((config.batch_size, views, math.prod(grid_of(config))), bool)
-    np.put_along_axis(hidden, masked, True, axis=2)
-    np.save(folder / HIDDEN, hidden)
+def random_batch(config: ConfigDict) -> dict[str, np.ndarray]:
+    """Noise, of pairs or of labelled clips: the rate does not depend on what is seen."""
+    data, size = config.data, config.batch_size
+    views = () if config.task == "finetune" else (data.num_views,)
+    shape = (size, *views, data.num_frames, data.image_size, data.image_size, 3)
+    clips = np.random.default_rng(config.seed).integers(0, 256, shape, np.uint8)
+    index = np.arange(size, dtype=np.int32)
+    return {"clips": clips, "index": index, "label": index % CLASSES}
+
+
+def process_peak_bytes() -> int:
+    """Most memory that this process has had."""
+    status = Path("/proc/self/status").read_text()  # getrusage counts the parent before exec too
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """What every module of a round takes from `run`."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("steps", type=int)
+    return parser
+
+
+def report(measured: Round) -> None:
+    """Prints it for `run`."""
+    print(json.dumps(asdict(measured)))

@@ -10,8 +10,7 @@ from ml_collections import ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mv2mae_jax.model.masking import num_masked
-from mv2mae_jax.model.positions import Grid
+from mv2mae_jax.model.positions import Grid, num_masked
 
 
 def patchify(clip: Tensor, patch_size: tuple[int, int, int]) -> Tensor:

@@ -34,9 +34,7 @@ class Pixels(nn.Module):
         """The tubelets' bytes."""
         return patchify(clips.permute(0, 4, 1, 2, 3), self.patch_size).unflatten(-1, (-1, 3))
 
-    def embed(
-        self, encoder: Encoder, patches: UInt8[Tensor, "B K p C"]
-    ) -> Float[Tensor, "B K D"]:
+    def embed(self, encoder: Encoder, patches: UInt8[Tensor, "B K p C"]) -> Float[Tensor, "B K D"]:
         """The encoder's map of tubelets, as a matrix product."""
         x = (patches.float() / 255 - self.mean) / self.std
         weight = encoder.patch_embed.proj.weight.permute(0, 2, 3, 4, 1).flatten(1)
@@ -65,9 +63,7 @@ class PretrainingLoss(nn.Module):
         self.pixels = Pixels(config)
         self.temperature = config.objective.temperature
         self.cross_view = config.objective.cross_view
-        grid = tubelet_grid(
-            config.data.num_frames, config.data.image_size, self.pixels.patch_size
-        )
+        grid = tubelet_grid(config.data.num_frames, config.data.image_size, self.pixels.patch_size)
         self.masked = num_masked(config.masking.kind, config.masking.ratio, grid)
 
     def forward(
