@@ -8,6 +8,7 @@ from typing import Any
 os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.92")  # the device is this round's alone
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -56,11 +57,11 @@ def share(config: ConfigDict, parameters: Parameters, folder: Path) -> None:
     """Writes for PyTorch what the first step starts from, and which tubelets it hides."""
     values = {name: np.asarray(x) for name, x in parameters.items()}
     tensors = to_tensors(values, "videomae", tuple(config.model.patch_size))
-    np.savez(folder / rounds.WEIGHTS, **tensors)
+    np.savez(folder / rounds.WEIGHTS, **tensors)  # type: ignore[arg-type]  # no allow_pickle
     if config.task == "finetune":
         return
     views = config.data.num_views
-    keys = sample_keys(config.seed, rounds.random_batch(config)["index"])
+    keys = sample_keys(config.seed, jnp.arange(config.batch_size))
     masked = np.asarray(draw_masks(config, keys, views).masked)
     hidden = np.zeros((config.batch_size, views, math.prod(grid_of(config))), bool)
     np.put_along_axis(hidden, masked, True, axis=2)

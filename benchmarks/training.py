@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import cast
 
 from flax import nnx
-from jax.stages import Compiled
+from jax.stages import Compiled, Wrapped
 from ml_collections import ConfigDict
 
 from mv2mae_jax.data.loader import Batch
@@ -70,4 +71,5 @@ class Training:
 
     def compiled(self, batch: DeviceBatch) -> Compiled:
         """The step's program for batches of these shapes."""
-        return self._step.lower(self.state, batch).compile()
+        step = cast(Wrapped, self._step)
+        return step.lower(self.state, batch).compile()

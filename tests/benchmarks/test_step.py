@@ -85,11 +85,6 @@ def test_reference_masks_a_fixed_number():
     assert (hidden.sum(-1) == 358).all() and not torch.equal(hidden[0], hidden[1])
 
 
-@pytest.fixture(params=["pretrain", "finetune"])
-def task(request) -> str:
-    return request.param
-
-
 @pytest.fixture
 def torch_inputs(config, model, batch, task) -> tuple:
     """PyTorch's model with random weights, clips, and masks or labels."""
@@ -110,6 +105,7 @@ def torch_inputs(config, model, batch, task) -> tuple:
     return build(config, tensors), clips, other
 
 
+@pytest.mark.parametrize("task", ["pretrain", "finetune"])
 @pytest.mark.parametrize("mode", ["none", pytest.param("default", marks=pytest.mark.slow)])
 def test_strong_step_has_the_numbers_of_the_plain_one(config, torch_inputs, mode):
     module, *inputs = torch_inputs
@@ -125,6 +121,7 @@ def test_strong_step_has_the_numbers_of_the_plain_one(config, torch_inputs, mode
         assert (grads[1][name] - expected).abs().max() <= 1e-5 * expected.abs().max(), name
 
 
+@pytest.mark.parametrize("task", ["pretrain", pytest.param("finetune", marks=pytest.mark.slow)])
 def test_measures_all_from_the_same_start(config, task):
     """Three programs in processes of their own; a fourth one would not fit into memory."""
     asked = ["--task", task, "--clips", "2", "--rounds", "1", "--steps", "1", "--compile", "none"]
