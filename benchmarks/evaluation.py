@@ -1,17 +1,20 @@
-"""How fast test videos are made ready for the device, beside decoding and cropping each view alone.
+"""How fast videos are tested, and how much of that is making them ready for the device.
 
-python -m benchmarks.evaluation [--json FILE]
+python -m benchmarks.evaluation [--variant tiny] [--dtype float32] [--json FILE]
 python -m benchmarks.evaluation --data-dir DIR --dataset ntu --protocol ntu60_xsub
 
 A view is one crop of one clip. The loader decodes the frames of all clips of a video once and
 leaves the crops to the device. In the other way, which is usual, the views of a video are samples
-of their own: each decodes its clip, scales it, and cuts its crop, in as many threads. Without a
-data set one is made: moving textures of 100 frames, 144 pixels high in the records.
+of their own: each decodes its clip, scales it, and cuts its crop, in as many threads. The whole is
+`predict`: the loader, and the classifier on all views; what its first call compiles, later ones
+find in a cache. Without a data set one is made: moving textures of 100 frames, 144 pixels high in
+the records.
 """
 
 import argparse
 import csv
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +22,9 @@ from functools import partial
 from pathlib import Path
 
 import cv2
+import jax
 import numpy as np
+from flax import nnx
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 from tabulate import tabulate
@@ -31,6 +36,10 @@ from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.records import RecordSource, load_index
 from mv2mae_jax.data.samples import Video
 from mv2mae_jax.evaluation.crops import crop_places
+from mv2mae_jax.evaluation.predictions import predict
+from mv2mae_jax.model import build
+from mv2mae_jax.model.variants import VARIANTS
+from mv2mae_jax.training.parameters import split
 from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
 
 VIEWS = ((1, 1), (5, 1), (5, 10))  # clips and crops
@@ -51,6 +60,8 @@ def measure(arguments: argparse.Namespace) -> common.Report:
     machine = common.machine()
     config = common.config(arguments)
     config.evaluation.batch_size = arguments.batch_size
+    config.model.variant, config.model.dtype = arguments.variant, arguments.dtype
+    config.data.num_frames, config.data.image_size = arguments.frames, arguments.image_size
     seconds: dict[str, list[float]] = {}
     for _ in range(arguments.rounds):
         for clips, crops in VIEWS:
@@ -59,12 +70,22 @@ def measure(arguments: argparse.Namespace) -> common.Report:
             seconds.setdefault(views, []).append(whole)
             alone = _views_alone(config, clips, crops, arguments.videos)
             seconds.setdefault(f"{views}, each view alone", []).append(alone)
+    clips, crops = VIEWS[-1]
+    views = f"{clips} x {crops}, whole"
+    with tempfile.TemporaryDirectory() as cache:
+        jax.config.update("jax_compilation_cache_dir", cache)
+        seconds[f"{views}, compiling"] = [_whole(config, clips, crops, arguments.videos)]
+        seconds[views] = [
+            _whole(config, clips, crops, arguments.videos) for _ in range(arguments.rounds)
+        ]
+        jax.config.update("jax_compilation_cache_dir", None)
     index = load_index(config.data.data_dir, config.data.dataset)
     return {
         "machine": machine,
         "data": f"{arguments.videos} videos of {arguments.dataset}, short side of the records "
         f"{index.short_side}; clips of {config.data.num_frames} frames, crops of "
-        f"{config.data.image_size} pixels, {arguments.threads} threads",
+        f"{config.data.image_size} pixels, {arguments.threads} threads; ViT {arguments.variant}, "
+        f"{arguments.dtype}, on {jax.devices()[0].device_kind}",
         "seconds_per_video": {name: common.spread(measured) for name, measured in seconds.items()},
     }
 
@@ -112,6 +133,17 @@ def _views_alone(config: ConfigDict, clips: int, crops: int, count: int) -> floa
     return (time.perf_counter() - start) / len(videos)
 
 
+def _whole(config: ConfigDict, clips: int, crops: int, about: int) -> float:
+    """Seconds for a video of `predict`, over about so many."""
+    config = config.copy_and_resolve_references()
+    config.data.evaluate_on = SPLIT
+    config.data.train_fraction = min(1.0, about / len(splits.split_videos(config, SPLIT)))
+    _, parameters = split(build.classifier(config, splits.num_classes(config), nnx.Rngs(0)))
+    start = time.perf_counter()
+    predictions = predict(config, parameters, clips=clips, crops=crops)
+    return (time.perf_counter() - start) / len(predictions.videos)
+
+
 def _make_data_set(folder: Path, arguments: argparse.Namespace) -> None:
     """Writes videos of moving textures, builds their records, and points the arguments there."""
     arguments.data_dir = folder / "data"
@@ -142,7 +174,11 @@ def _print(report: common.Report) -> None:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Rates of the loader of test videos.")
+    parser = argparse.ArgumentParser(description="Rates of testing, and of its loader.")
+    parser.add_argument("--variant", choices=VARIANTS, default="tiny")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--data-dir", type=Path, help="of a built data set; default: make one")
     parser.add_argument("--dataset", default="textures", help="its name")
     parser.add_argument("--protocol", default="all", help="whose training split is measured")

@@ -1,89 +1,82 @@
-"""How fast this machine pre-trains, beside a plain PyTorch version of the same step.
+"""How fast this machine trains, beside PyTorch: the step alone, on data on the device.
 
-python -m benchmarks.step [--variant small] [--pairs 4] [--dtype float32] [--json FILE]
+python -m benchmarks.step [--variant small] [--pairs 4 8 16] [--dtype float32] [--json FILE]
+python -m benchmarks.step --task finetune [--clips 4 8 16] ...
 
-Both frameworks run the paper's step on the same shapes: uint8 clips of two views to the updated
-parameters. Each has a process of its own; rounds of a few steps alternate between them. A pair is
-one activity: two views of 16 frames.
+Three programs of the same architecture run the same step, from uint8 clips to the updated
+parameters: the package's; a plain one in PyTorch, as one would extend VideoMAE; and a strong one
+(`torch_strong`: both views stacked, visible tubelets gathered, compiled). They start from the same
+weights, and the losses of the first batch, under the same masks, must agree. Rounds of some steps
+take turns, each in a process of its own that has the machine for itself; a program's first round
+compiles, its later ones find that in a cache. A pair is one activity: two views of 16 frames.
+Fine-tuning is Table 16's, of single clips, without drop path.
 """
 
 import argparse
 import importlib.util
-import itertools
 import json
-import math
-import multiprocessing
-import os
-import resource
-import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from multiprocessing.connection import Connection
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import UInt8
 from ml_collections import ConfigDict
 from tabulate import tabulate
 
-from benchmarks import common
-from configs.base import get_config
-from mv2mae_jax.cost.flops import pretraining_flops
+from benchmarks import common, rounds
+from configs.base import get_config, set_finetuning
+from mv2mae_jax.cost import devices
+from mv2mae_jax.cost.flops import finetuning_flops, pretraining_flops
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.model.variants import VARIANTS
 
 MIB = 2**20
-
-
-@dataclass
-class Rate:
-    """One framework's measurements."""
-
-    framework: str
-    device: str
-    first_step_seconds: float  # with compilation
-    pairs_per_second: list[float] = field(default_factory=list)  # of every round
-    peak_memory_mib: float = math.nan  # of the process on CPU, of the device elsewhere
-
-
-@dataclass(frozen=True)
-class Running:
-    """A step ready to run."""
-
-    framework: str
-    device: str
-    run: Callable[[int], None]  # this many steps, waiting for the last
-    device_peak_bytes: Callable[[], int | None]  # None on CPU
+PROGRAMS = {  # module of a round, and its options
+    "JAX": ("jax_step",),
+    "plain PyTorch": ("torch_step", "plain"),
+    "strong PyTorch": ("torch_step", "strong"),
+}
+LOSSES_AGREE = {"float32": 1e-4, "bfloat16": 2e-2}  # relatively
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures and prints; returns the exit code."""
     arguments = _arguments(argv)
-    config = get_config()
-    config.model.variant = arguments.variant
-    config.model.dtype = arguments.dtype
-    config.batch_size = arguments.pairs
     try:
-        report = measure(config, arguments.rounds, arguments.steps)
+        report = measure(config_of(arguments), arguments)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(table(report))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if message := wrong(report):
+        print(f"error: {message}", file=sys.stderr)
+        return 1
     return 0
 
 
-def measure(config: ConfigDict, rounds: int, steps: int) -> dict[str, Any]:
+def config_of(arguments: argparse.Namespace) -> ConfigDict:
+    """The paper's, of the task and the model that are asked for."""
+    config = get_config()
+    config.task = arguments.task
+    if arguments.task == "finetune":
+        set_finetuning(config)
+        config.model.drop_path = 0.0  # what it drops would be other clips in PyTorch
+        config.data.repeats = 1  # a batch counts clips
+    config.model.variant = arguments.variant
+    config.model.dtype = arguments.dtype
+    return config
+
+
+def measure(config: ConfigDict, arguments: argparse.Namespace) -> common.Report:
     """Everything, as the JSON file has it.
 
     Args:
-      config: whose step is measured.
-      rounds: measurements of each framework.
-      steps: of a round.
+      config: whose step is measured, with any batch size.
+      arguments: `samples`, the batch sizes; `rounds` of each program, `steps` of a round;
+        `compile`, the mode of the strong one.
 
     Raises:
       InputError: PyTorch is not installed.
@@ -91,165 +84,149 @@ def measure(config: ConfigDict, rounds: int, steps: int) -> dict[str, Any]:
     if importlib.util.find_spec("torch") is None:
         raise InputError("PyTorch is not installed; pip install -e '.[torch]'")
     machine = common.machine()
-    rates = _rates(config, rounds, steps)
-    flops = pretraining_flops(config)
+    finetuning = config.task == "finetune"
+    flops = finetuning_flops(config, rounds.CLASSES) if finetuning else pretraining_flops(config)
     return {
         "machine": machine,
-        "step": {
-            "variant": config.model.variant,
-            "dtype": config.model.dtype,
-            "pairs": config.batch_size,
-            "frames": config.data.num_frames,
-            "image_size": config.data.image_size,
-            "flops_per_pair": flops,
-        },
-        "rounds": rounds,
-        "steps_per_round": steps,
-        "frameworks": [
-            asdict(rate)
-            | {
-                "median_pairs_per_second": statistics.median(rate.pairs_per_second),
-                "flops_per_second": flops * statistics.median(rate.pairs_per_second),
-            }
-            for rate in rates
+        "task": config.task,
+        "variant": config.model.variant,
+        "dtype": config.model.dtype,
+        "frames": config.data.num_frames,
+        "image_size": config.data.image_size,
+        "flops_per_sample": flops,
+        "steps_per_round": arguments.steps,
+        "rows": [
+            {"samples": size, "program": program} | summary(measured, flops, config.model.dtype)
+            for size in arguments.samples
+            for program, measured in _measured(config, size, arguments).items()
         ],
     }
 
 
-def table(report: dict[str, Any]) -> str:
+def _measured(
+    config: ConfigDict, size: int, arguments: argparse.Namespace
+) -> dict[str, list[rounds.Round | None]]:
+    """All rounds of all programs with a batch size."""
+    config = config.copy_and_resolve_references()
+    config.batch_size = size
+    measured: dict[str, list[rounds.Round | None]] = {program: [] for program in PROGRAMS}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rounds.begin(folder, config)
+        for _ in range(arguments.rounds):
+            for program, (module, *options) in PROGRAMS.items():
+                if "strong" in options:
+                    options = [*options, f"--compile={arguments.compile}"]
+                measured[program].append(rounds.run(folder, arguments.steps, module, *options))
+    return measured
+
+
+def summary(measured: Sequence[rounds.Round | None], flops: int, dtype: str) -> dict[str, Any]:
+    """Of a program's rounds; empty if there was not enough memory for one.
+
+    Args:
+      measured: the rounds, of which the first compiled.
+      flops: of a sample, from the shapes.
+      dtype: of the activations.
+    """
+    ran = [each for each in measured if each is not None]
+    if len(ran) < len(measured):
+        return {}
+    first = ran[0]
+    rate = common.spread([each.samples_per_second for each in ran])
+    device = devices.find(first.device)
+    cached = [each.first_step_seconds for each in ran[1:]]
+    return {
+        "framework": first.framework,
+        "device": first.device,
+        "samples_per_second": rate,
+        "flops_per_second": flops * rate["median"],
+        "mfu": device and flops * rate["median"] / device.peak(dtype),
+        "peak_mib": common.spread([each.peak_bytes / MIB for each in ran]),
+        "first_step_seconds": first.first_step_seconds,
+        "first_step_seconds_cached": common.spread(cached) if cached else None,
+        "first_loss": first.first_loss,
+        "compiler_flops": first.compiler_flops and first.compiler_flops / flops,
+    }
+
+
+def by_size(report: common.Report) -> dict[int, dict[str, dict[str, Any]]]:
+    """The rows of a report that have measurements, by batch size and program."""
+    sizes: dict[int, dict[str, dict[str, Any]]] = {}
+    for row in report["rows"]:
+        if "framework" in row:
+            sizes.setdefault(row["samples"], {})[row["program"]] = row
+    return sizes
+
+
+def wrong(report: common.Report) -> str:
+    """Where the programs do not compute the same; empty if they do everywhere."""
+    bound = LOSSES_AGREE[report["dtype"]]
+    for size, rows in by_size(report).items():
+        losses = {program: row["first_loss"] for program, row in rows.items()}
+        least, most = min(losses.values()), max(losses.values())
+        if not most - least <= bound * most:  # nan is not
+            return f"the first losses of a batch of {size} are not the same: {losses}"
+    return ""
+
+
+def table(report: common.Report) -> str:
     """A report for people."""
-    step = report["step"]
-    rows = [
-        [
-            rate["framework"],
-            rate["device"],
-            rate["median_pairs_per_second"],
-            min(rate["pairs_per_second"]),
-            max(rate["pairs_per_second"]),
-            rate["flops_per_second"] / 1e9,
-            rate["peak_memory_mib"],
-            rate["first_step_seconds"],
-        ]
-        for rate in report["frameworks"]
+    unit, sample = {"pretrain": ("pairs", "pair"), "finetune": ("clips", "clip")}[report["task"]]
+    heads = [unit, "program", "device", f"{unit}/s", "least", "most", "GFLOP/s", "MFU"]
+    heads += ["peak MiB", "first step, s", "cached", "first loss"]
+    aligned = ("right", "left", "left", *("right" for _ in heads[3:]))
+    lines = [
+        common.machine_line(report["machine"]),
+        f"{report['task']}, ViT {report['variant']}, {report['dtype']}, {report['frames']} frames "
+        f"of {report['image_size']} pixels, {report['flops_per_sample'] / 1e9:.1f} GFLOP a "
+        f"{sample}, {report['steps_per_round']} steps a round",
+        tabulate(map(_cells, report["rows"]), heads, colalign=aligned, disable_numparse=True),
     ]
-    heads = ["", "device", "pairs/s", "least", "most", "GFLOP/s", "peak MiB", "first step, s"]
-    formats = ("", "", ".2f", ".2f", ".2f", ".0f", ".0f", ".1f")
-    ours, plain = (rate["median_pairs_per_second"] for rate in report["frameworks"])
-    return "\n".join(
-        [
-            common.machine_line(report["machine"]),
-            f"MV2MAE {step['variant']}, {step['dtype']}, {step['pairs']} pairs of two views of "
-            f"{step['frames']} frames of {step['image_size']} pixels a step, "
-            f"{step['flops_per_pair'] / 1e9:.1f} GFLOP a pair",
-            tabulate(rows, heads, floatfmt=formats),
-            f"{ours / plain:.2f} times as fast as plain PyTorch",
-        ]
-    )
+    for size, rows in by_size(report).items():
+        if ours := rows.get("JAX"):
+            speed = ours["samples_per_second"]["median"]
+            times = [
+                f"{speed / row['samples_per_second']['median']:.2f} times as fast as {program}"
+                for program, row in rows.items()
+                if row is not ours
+            ]
+            counted = f"XLA counts {ours['compiler_flops']:.2f} times the operations"
+            lines.append(f"{size} {unit}: {', '.join([*times, counted])}")
+    return "\n".join(lines)
 
 
-def _rates(config: ConfigDict, rounds: int, steps: int) -> list[Rate]:
-    """Starts a process for each framework and lets them run in turn."""
-    context = multiprocessing.get_context("spawn")
-    connections, processes, rates = [], [], []
-    for prepare in (_jax_step, _torch_step):
-        connection, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(prepare, config, theirs), daemon=True)
-        process.start()
-        theirs.close()
-        rates.append(Rate(*connection.recv()))  # one prepares after the other
-        connections.append(connection)
-        processes.append(process)
-    for _ in range(rounds):
-        for connection, rate in zip(connections, rates, strict=True):
-            connection.send(steps)
-            rate.pairs_per_second.append(steps * config.batch_size / connection.recv())
-    for connection, process, rate in zip(connections, processes, rates, strict=True):
-        connection.send(0)
-        rate.peak_memory_mib = connection.recv()
-        process.join()
-    return rates
-
-
-def _serve(
-    prepare: Callable[[ConfigDict], Running], config: ConfigDict, connection: Connection
-) -> None:
-    """Sends what it is, then the seconds for every number of steps asked for; 0 ends."""
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # another framework is here too
-    running = prepare(config)
-    started = time.perf_counter()
-    running.run(1)
-    first = time.perf_counter() - started
-    running.run(1)
-    connection.send((running.framework, running.device, first))
-    while steps := connection.recv():
-        started = time.perf_counter()
-        running.run(steps)
-        connection.send(time.perf_counter() - started)
-    peak = running.device_peak_bytes()
-    if peak is None:
-        peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    connection.send(peak / MIB)
-
-
-def _jax_step(config: ConfigDict) -> Running:
-    """The project's own training step."""
-    import jax
-
-    from benchmarks.training import Training
-
-    training = Training(config)
-    index = np.arange(config.batch_size, dtype=np.int32)
-    batch = {"clips": random_clips(config), "index": index}
-
-    def run(steps: int) -> None:
-        training.on(itertools.repeat(batch, steps))
-        jax.block_until_ready(training.state)
-
-    def peak() -> int | None:
-        return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-
-    device = jax.devices()[0].device_kind
-    return Running(f"mv2mae_jax, JAX {jax.__version__}", device, run, peak)
-
-
-def _torch_step(config: ConfigDict) -> Running:
-    """The plain step."""
-    import torch
-
-    from benchmarks.torch_reference import make_step
-
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    on_gpu = device.type == "cuda"
-    step = make_step(config, device)
-    clips = torch.from_numpy(random_clips(config))
-
-    def run(steps: int) -> None:
-        for _ in range(steps):
-            loss = step(clips.to(device))
-        loss.item()
-
-    def peak() -> int | None:
-        return torch.cuda.max_memory_allocated() if on_gpu else None
-
-    name = torch.cuda.get_device_name() if on_gpu else "cpu"
-    return Running(f"PyTorch {torch.__version__}", name, run, peak)
-
-
-def random_clips(config: ConfigDict) -> UInt8[np.ndarray, "B V T H W 3"]:
-    """Noise: the rate does not depend on what is seen."""
-    data = config.data
-    shape = (config.batch_size, data.num_views, data.num_frames, data.image_size, data.image_size)
-    return np.random.default_rng(config.seed).integers(0, 256, (*shape, 3), np.uint8)
+def _cells(row: dict[str, Any]) -> list[str]:
+    if "framework" not in row:
+        return [str(row["samples"]), row["program"], "out of memory", *[""] * 9]
+    rate, mfu, cached = row["samples_per_second"], row["mfu"], row["first_step_seconds_cached"]
+    return [
+        str(row["samples"]),
+        row["framework"],
+        row["device"],
+        *(f"{rate[key]:.2f}" for key in ("median", "min", "max")),
+        f"{row['flops_per_second'] / 1e9:.0f}",
+        f"{mfu:.1%}" if mfu else "",
+        f"{row['peak_mib']['median']:.0f}",
+        f"{row['first_step_seconds']:.1f}",
+        f"{cached['median']:.1f}" if cached else "",
+        f"{row['first_loss']:.5f}",
+    ]
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Rate of the pre-training step, beside PyTorch's.")
+    parser = argparse.ArgumentParser(description="Rate of a training step, beside PyTorch's.")
+    parser.add_argument("--task", choices=("pretrain", "finetune"), default="pretrain")
     parser.add_argument("--variant", choices=VARIANTS, default="small")
-    parser.add_argument("--pairs", type=int, default=4, help="activities a step")
+    parser.add_argument(
+        *("--pairs", "--clips"), dest="samples", nargs="+", type=int, default=[4], help="of a step"
+    )
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--rounds", type=int, default=3, help="measurements of each framework")
-    parser.add_argument("--steps", type=int, default=3, help="of a round")
+    parser.add_argument("--rounds", type=int, default=3, help="of each program")
+    parser.add_argument("--steps", type=int, default=3, help="measured in a round")
+    parser.add_argument(
+        "--compile", default="default", help="mode of torch.compile for the strong step; or none"
+    )
     parser.add_argument("--json", type=Path, help="write the measurements there too")
     return parser.parse_args(argv)
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import cast
 
 from flax import nnx
+from jax.stages import Compiled, Wrapped
 from ml_collections import ConfigDict
 
 from mv2mae_jax.data.loader import Batch
@@ -12,7 +14,13 @@ from mv2mae_jax.tasks.finetune import classification_loss
 from mv2mae_jax.tasks.pretrain import pretraining_loss
 from mv2mae_jax.training.optimizer import adamw, learning_rate, trainable_parameters
 from mv2mae_jax.training.sharding import make_mesh, to_devices
-from mv2mae_jax.training.step import Loss, Metrics, create_state, make_train_step
+from mv2mae_jax.training.step import (
+    DeviceBatch,
+    Loss,
+    Metrics,
+    create_state,
+    make_train_step,
+)
 
 
 class Training:
@@ -53,6 +61,15 @@ class Training:
         """Trains on each batch; the metrics of every step."""
         every = []
         for batch in batches:
-            self.state, metrics = self._step(self.state, to_devices(batch, self._mesh))
+            self.state, metrics = self._step(self.state, self.put(batch))
             every.append(metrics)
         return every
+
+    def put(self, batch: Batch) -> DeviceBatch:
+        """The batch on the devices."""
+        return to_devices(batch, self._mesh)
+
+    def compiled(self, batch: DeviceBatch) -> Compiled:
+        """The step's program for batches of these shapes."""
+        step = cast(Wrapped, self._step)
+        return step.lower(self.state, batch).compile()

@@ -31,9 +31,11 @@ def test_both_ways_make_the_same_views(mannequin_dir):
 def test_the_command_measures_both(mannequin_dir, tmp_path):
     command = [sys.executable, "-m", "benchmarks.evaluation", "--rounds", "1", "--videos", "8"]
     command += ["--data-dir", mannequin_dir, "--dataset", "mannequin", "--protocol", "xview"]
+    command += ["--variant", "mini", "--frames", "4", "--image-size", "64"]
     command += ["--json", tmp_path / "rates.json"]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     rates = json.loads((tmp_path / "rates.json").read_text())["seconds_per_video"]
-    assert len(rates) == 6 and all(name in done.stdout for name in rates)
+    assert len(rates) == 8 and all(name in done.stdout for name in rates)
     assert rates["5 x 10"]["median"] < rates["5 x 10, each view alone"]["median"]
+    assert rates["5 x 10, whole"]["median"] < rates["5 x 10, whole, compiling"]["median"]

@@ -11,8 +11,9 @@ import torch
 from flax import nnx
 from ml_collections import ConfigDict
 
+from benchmarks import rounds, torch_reference
 from benchmarks import step as benchmark
-from benchmarks import torch_reference
+from benchmarks.torch_step import plain_loss, strong_loss
 from configs.base import get_config
 from mv2mae_jax.interop.names import to_tensors
 from mv2mae_jax.interop.pytorch import build
@@ -34,7 +35,7 @@ def config() -> ConfigDict:
 @pytest.fixture(scope="module")
 def batch(config) -> dict[str, jax.Array]:
     """Two moments of random brightness, so that some tubelets move more than others."""
-    clips = benchmark.random_clips(config)
+    clips = rounds.random_batch(config)["clips"]
     clips[:, :, 2:, :32] //= 3
     return {"clips": jnp.array(clips), "index": jnp.arange(2)}
 
@@ -84,11 +85,60 @@ def test_reference_masks_a_fixed_number():
     assert (hidden.sum(-1) == 358).all() and not torch.equal(hidden[0], hidden[1])
 
 
-def test_measures_both(config):
-    report = benchmark.measure(config, rounds=2, steps=1)
+@pytest.fixture
+def torch_inputs(config, model, batch, task) -> tuple:
+    """PyTorch's model with random weights, clips, and masks or labels."""
+    parameters = model[1]
+    clips = torch.from_numpy(np.array(batch["clips"]))
+    if task == "pretrain":
+        other = torch_reference.random_masks(2, grid_of(config), 0.7, torch.device("cpu"))
+    else:
+        clips, other = clips[:, 0], torch.tensor([1, 3])
+        random = np.random.default_rng(1)
+        parameters = {k: v for k, v in parameters.items() if k.startswith("encoder.")} | {
+            "norm.scale": np.ones(128, np.float32),
+            "norm.bias": np.zeros(128, np.float32),
+            "head.kernel": random.normal(size=(128, 5)).astype(np.float32),
+            "head.bias": np.zeros(5, np.float32),
+        }
+    tensors = to_tensors(parameters, "videomae", tuple(config.model.patch_size))
+    return build(config, tensors), clips, other
+
+
+@pytest.mark.parametrize("task", ["pretrain", "finetune"])
+@pytest.mark.parametrize("mode", ["none", pytest.param("default", marks=pytest.mark.slow)])
+def test_strong_step_has_the_numbers_of_the_plain_one(config, torch_inputs, mode):
+    module, *inputs = torch_inputs
+    losses, grads = [], []
+    for loss_of in (plain_loss(config, module), strong_loss(config, module, mode)):
+        module.zero_grad()
+        loss = loss_of(*inputs)
+        loss.backward()
+        losses.append(loss.item())
+        grads.append({name: x.grad.clone() for name, x in module.named_parameters()})
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    for name, expected in grads[0].items():
+        assert (grads[1][name] - expected).abs().max() <= 1e-5 * expected.abs().max(), name
+
+
+@pytest.mark.parametrize("task", ["pretrain", pytest.param("finetune", marks=pytest.mark.slow)])
+def test_measures_all_from_the_same_start(config, task):
+    """Three programs in processes of their own; a fourth one would not fit into memory."""
+    asked = ["--task", task, "--clips", "2", "--rounds", "1", "--steps", "1", "--compile", "none"]
+    arguments = benchmark._arguments([*asked, "--variant", "mini"])
+    sizes = benchmark.config_of(arguments)
+    sizes.data = config.data
+    report = benchmark.measure(sizes, arguments)
+    assert benchmark.wrong(report) == ""
+    report["rows"].append({"samples": 2, "program": "larger"} | benchmark.summary([None], 1, ""))
     printed = benchmark.table(report)
-    for rate in report["frameworks"]:
-        assert len(rate["pairs_per_second"]) == 2 and min(rate["pairs_per_second"]) > 0
-        assert rate["peak_memory_mib"] > 100
-        assert rate["framework"] in printed
+    *rows, larger = report["rows"]
+    assert [row["program"] for row in rows] == ["JAX", "plain PyTorch", "strong PyTorch"]
+    for row in rows:
+        assert row["samples_per_second"]["min"] > 0 and row["peak_mib"]["min"] > 100
+        assert row["framework"] in printed
+    assert 1 < rows[0]["compiler_flops"] < 1.5  # it counts more than products
+    assert len(larger) == 2 and "out of memory" in printed
     json.dumps(report)  # holds nothing that JSON does not know
+    rows[2]["first_loss"] *= 1.001
+    assert "not the same" in benchmark.wrong(report)
