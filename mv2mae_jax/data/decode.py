@@ -1,6 +1,6 @@
 """JPEGs to pixels, only those that are needed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import simplejpeg
@@ -8,12 +8,12 @@ from jaxtyping import Int, UInt8
 
 
 def decode_frames(
-    jpegs: Sequence[bytes], times: Int[np.ndarray, " T"]
+    jpegs: Mapping[int, bytes] | Sequence[bytes], times: Int[np.ndarray, " T"]
 ) -> UInt8[np.ndarray, "T H W 3"]:
     """Decodes the frames at `times`, RGB; one that occurs several times is decoded once.
 
     Args:
-      jpegs: the stored frames of one view.
+      jpegs: frames of one view, by their times.
       times: which of them, in any order.
 
     Raises:
