@@ -73,11 +73,10 @@ def draw_pretraining(
 
 
 def augmented(
-    clip: UInt8[np.ndarray, "T H W 3"], draw: Augmentation, size: int
-) -> UInt8[np.ndarray, "T size size 3"]:
-    """A training clip as drawn: RandAugment of the stored frames, crop and flip."""
-    clip = randaugment.randaugment(clip, draw.operations)
-    return augment.random_crop(clip, draw.crop, size)
+    clip: UInt8[np.ndarray, "T H W 3"], draw: Augmentation, out: UInt8[np.ndarray, "T size size 3"]
+) -> None:
+    """A training clip as drawn, into `out`: RandAugment of the stored frames, crop and flip."""
+    augment.random_crop(randaugment.randaugment(clip, draw.operations), draw.crop, out)
 
 
 def pretraining_sample(
@@ -86,11 +85,11 @@ def pretraining_sample(
     """Sample `number`: clips [R V T H W 3] as drawn, with the running numbers of the repeats."""
     views, times, augmentations = draw_pretraining(data, seed, number, activity)
     decoded = [_decode(records, activity, view, times) for view in views]
-    clips = [
-        [augmented(clip, draw, data.image_size) for clip, draw in zip(decoded, draws, strict=True)]
-        for draws in augmentations
-    ]
-    return {"clips": np.array(clips), "index": _running_index(number, data.repeats)}
+    clips = _empty_clips(data, data.repeats, data.num_views)
+    for repeat, draws in zip(clips, augmentations, strict=True):
+        for out, clip, draw in zip(repeat, decoded, draws, strict=True):
+            augmented(clip, draw, out)
+    return {"clips": clips, "index": _running_index(number, data.repeats)}
 
 
 def finetuning_sample(
@@ -101,10 +100,11 @@ def finetuning_sample(
     rng = np.random.default_rng((seed, number))
     times = sampling.random_clip(rng, activity.views[view], data.num_frames, data.stride)
     decoded = _decode(records, activity, view, times)
-    draws = [_draw_augmentation(data, rng) for _ in range(data.repeats)]
-    clips = [augmented(decoded, draw, data.image_size) for draw in draws]
+    clips = _empty_clips(data, data.repeats)
+    for out in clips:
+        augmented(decoded, _draw_augmentation(data, rng), out)
     return {
-        "clips": np.stack(clips),
+        "clips": clips,
         "label": np.full(data.repeats, activity.label, np.int32),
         "index": _running_index(number, data.repeats),
     }
@@ -198,6 +198,11 @@ def evaluation_video(
         "video": np.array([video], np.int32),
         "valid": np.array([video >= 0]),
     }
+
+
+def _empty_clips(data: ConfigDict, *shape: int) -> UInt8[np.ndarray, "*N T size size 3"]:
+    size = data.image_size
+    return np.empty((*shape, data.num_frames, size, size, 3), np.uint8)
 
 
 def _decode(
