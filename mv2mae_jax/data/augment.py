@@ -119,8 +119,8 @@ def random_crop(
     out: UInt8[np.ndarray, "T size size C"],
 ) -> None:
     """Cuts the drawn box out of every frame and resizes it bilinearly, into `out`."""
-    size = out.shape[1]
-    box = crop_box(draw, *clip.shape[1:3], size)
+    (height, width), size = clip.shape[1:3], out.shape[1]
+    box = crop_box(draw, height, width, size)
     cut = clip[:, box.y : box.y + box.height, box.x : box.x + box.width]
     if cut.shape == out.shape:
         out[:] = cut
