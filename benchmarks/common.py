@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.base import get_config
+from mv2mae_jax.data import loader
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop.export import export
 from mv2mae_jax.training.checkpoints import Checkpoints
@@ -79,6 +81,29 @@ def config(arguments: argparse.Namespace) -> ConfigDict:
     config.data.protocol = arguments.protocol
     config.data.threads = arguments.threads
     return config
+
+
+def loader_seconds(
+    config: ConfigDict, make_batches: Callable[[ConfigDict], loader.Batches], at_least: float
+) -> tuple[float, float]:
+    """Seconds for a sample of the running loader, once it is warm: of the clock, of the processor.
+
+    Args:
+      config: of the loader.
+      make_batches: starts it.
+      at_least: seconds of the measurement.
+
+    Returns:
+      Seconds that pass, and those of processor time of this process, without its workers.
+    """
+    with make_batches(config) as batches:
+        for _ in range(3):  # workers start, and what they made ahead meanwhile is used up
+            next(batches)
+        samples, start, busy = 0, time.perf_counter(), time.process_time()
+        while time.perf_counter() - start < at_least:
+            samples += len(next(batches)["index"])
+        passed = time.perf_counter() - start
+        return passed / samples, (time.process_time() - busy) / samples
 
 
 def export_parameters(config: ConfigDict, parameters: Parameters, folder: Path) -> Path:

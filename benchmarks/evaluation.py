@@ -102,7 +102,8 @@ def view_alone(
     data, size = config.data, config.data.image_size
     length = video.activity.views[video.view]
     times = sampling.spaced_clips(length, data.num_frames, data.stride, clips)[view // crops]
-    frames = decode_frames(records[video.activity.position].views[video.view], times)
+    jpegs = records.frames(video.activity.position, video.view, times)
+    frames = decode_frames(jpegs, times)
     frames = augment.fit_for_crops(frames, size, crops)
     height, width = frames.shape[1:3]
     top, left, mirrored = crop_places(height, width, size, crops)[view % crops]

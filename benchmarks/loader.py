@@ -1,26 +1,35 @@
-"""How fast samples are made: for pre-training stage by stage, whole, and beside plain video
-decoding; for fine-tuning with and without RandAugment, and what each of its operations costs.
+"""How fast pre-training samples are made: stage by stage, whole, and beside plain video decoding.
 
 python -m benchmarks.loader [--json FILE]
 python -m benchmarks.loader --data-dir DIR --dataset ntu --protocol ntu60_xsub --raw-dir DIR
 
-Without a data set it makes one like NTU RGB+D: moving textures, 1080p, MPEG-4, 100 frames. The
-plain loader takes the same pairs at the same times from the source videos with PyAV (seek, decode,
-shrink), in as many threads, and crops them alike. A pair is what one activity gives: two views of
-16 frames. For fine-tuning the unit is a clip of 16 frames, six of which are of one decoded video,
-and what is measured is processor time, from which follows how many cores keep a device busy.
+Without a data set it makes one like NTU RGB+D: 1080p, MPEG-4, three views of 84 frames, photographs
+in motion, whose small JPEGs are as large as those of real footage. A pair is what one crop of an
+activity gives: two views of 16 frames. What is measured takes turns, round after round:
+
+- the stages of a batch in one thread on one core, with one crop and with two of what is decoded;
+- reading once more, after the system was told to forget the records;
+- the whole loader on one core, and on all with threads and with worker processes;
+- handing over: what the main process has to do for a pair that a worker process made;
+- with the source videos, a plain loader: the same pairs by PyAV (seek, decode, shrink), in as many
+  threads, cropped alike.
 """
 
 import argparse
 import csv
+import importlib.metadata
+import os
+import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import av
+import grain
 import numpy as np
 from grain.sources import ArrayRecordDataSource
 from jaxtyping import Int, UInt8
@@ -28,14 +37,12 @@ from ml_collections import ConfigDict
 from tabulate import tabulate
 
 from benchmarks import common
-from benchmarks.videos import write_video
-from configs.base import set_finetuning
+from benchmarks.videos import write_natural_video
 from mv2mae_jax.data import loader
 from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.process import tune_process
 from mv2mae_jax.data.protocols import split_activities
-from mv2mae_jax.data.randaugment import OPERATIONS
-from mv2mae_jax.data.records import Activity, Index, RecordSource, load_index, parse_record
+from mv2mae_jax.data.records import Activity, Index, load_index, parse_record, shards
 from mv2mae_jax.data.samples import PretrainingDraw, augmented, draw_pretraining
 from tfds_builders.manifest import Row
 from tfds_builders.manifest_data.layout import read_csv
@@ -44,12 +51,15 @@ from tfds_builders.ntu import layout
 
 Sample = tuple[int, Activity]  # its number and what it is of
 Videos = dict[tuple[str, str], tuple[Path, Row]]  # of each activity and view
-Seconds = dict[str, list[float]]  # for one pair or clip: every measurement of each stage
+Seconds = dict[str, list[float]]  # for one pair: every measurement of each stage
+
+WHOLE = ((0, 2), (0, 4), (1, 2), (2, 2))  # workers and threads
+VERSIONS = ("array-record", "grain", "numpy", "opencv-python-headless", "simplejpeg")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures and prints; returns the exit code."""
-    return common.run(_arguments(argv), _make_data_set, measure, _print)
+    return common.run(_arguments(argv), make_data_set, measure, _print)
 
 
 def measure(arguments: argparse.Namespace) -> common.Report:
@@ -68,135 +78,138 @@ def measure(arguments: argparse.Namespace) -> common.Report:
         if len(activity.views) >= config.data.num_views
     ]
     order = loader.training_order(config, activities)
-    samples = [(number, order[number]) for number in range(arguments.rounds * config.batch_size)]
-    seconds = _stages(config, index, samples)
-    difference = None
-    if arguments.raw_dir is not None:
-        videos = _source_videos(arguments, index)
-        name = f"PyAV from the source, {arguments.threads} threads"
-        seconds[name] = _plain(config, index, videos, samples)
-        difference = _difference(config, index, videos, samples)
-    for workers in (0, 1, 2):
-        config.data.workers = workers
-        name = f"whole, {workers or 'no'} workers, {arguments.threads} threads"
-        seconds[name] = [
-            _whole(config, loader.pretraining_batches, arguments.seconds)
-            for _ in range(arguments.rounds)
-        ]
-    clips = _finetuning(config, arguments) | _operations(config, index, samples)
+    size, rounds = config.batch_size, arguments.rounds
+    samples = [(number, order[number]) for number in range(rounds * size)]
+    videos = None if arguments.raw_dir is None else _source_videos(arguments, index)
+    source = ArrayRecordDataSource([str(path) for path in shards(index.folder)])
+    seconds: Seconds = defaultdict(list)
+    read: dict[str, list[int]] = defaultdict(list)
+    tune_process()
+    for turn in range(rounds):
+        batch = samples[turn * size : (turn + 1) * size]
+        for repeats in (1, 2):
+            config.data.repeats = repeats
+            with _on_one_core():
+                _stages(config, index, source, order, batch, seconds, read)
+                pair, _ = _whole(config, 0, 1, arguments.seconds)
+            seconds[f"whole, one core, 1 thread{_per_decode(config)}"].append(pair)
+        config.data.repeats = 1
+        for workers, threads in WHOLE:
+            name = f"whole, {workers or 'no'} workers, {threads} threads"
+            pair, in_main = _whole(config, workers, threads, arguments.seconds)
+            seconds[name].append(pair)
+            if workers == 1:
+                seconds["hand over, main process of a worker"].append(in_main)
+        if videos is not None:
+            plain = _plain(config, index, videos, batch)
+            seconds[f"PyAV from the source, {arguments.threads} threads"].append(plain)
     return {
         "machine": machine,
+        "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
         "data": f"{len(activities)} activities of {arguments.dataset}, short side of the records "
         f"{index.short_side}; pairs of {config.data.num_frames} frames of "
         f"{config.data.image_size} pixels, {config.batch_size} a batch",
-        "mean_pixel_difference_to_pyav": difference,
+        "mean_pixel_difference_to_pyav": None
+        if videos is None
+        else _difference(config, index, videos, samples),
+        "bytes": {name: statistics.fmean(values) for name, values in read.items()},
         "seconds_per_pair": {name: common.spread(measured) for name, measured in seconds.items()},
-        "processor_seconds_per_clip": {
-            name: common.spread(measured) for name, measured in clips.items()
-        },
     }
 
 
-def _stages(config: ConfigDict, index: Index, samples: Sequence[Sample]) -> Seconds:
-    """Each stage alone in one thread, batch by batch."""
-    source = ArrayRecordDataSource(sorted(map(str, index.folder.glob("*.array_record-*"))))
-    seconds: Seconds = {}
+def _stages(
+    config: ConfigDict,
+    index: Index,
+    source: ArrayRecordDataSource,
+    order: grain.MapDataset[Activity],
+    batch: Sequence[Sample],
+    seconds: Seconds,
+    read: dict[str, list[int]],
+) -> None:
+    """Each stage of one batch alone, in this thread."""
 
     @contextmanager
     def timed(stage: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        pair = (time.perf_counter() - start) / config.batch_size
-        seconds.setdefault(f"{stage}, 1 thread", []).append(pair)
+        pair = (time.perf_counter() - start) / (config.batch_size * config.data.repeats)
+        seconds[f"{stage}{_per_decode(config)}"].append(pair)
 
-    tune_process()
-    for batch in _batches(config, samples):
-        with timed("draw"):
-            draws = [_draw(config, sample) for sample in batch]
-        with timed("read"):
-            raw = [source[activity.position] for _, activity in batch]
-        with timed("parse"):
-            records = [parse_record(serialized) for serialized in raw]
-        with timed("decode"):
-            decoded = [
-                [decode_frames(record.views[view], draw.times) for view in draw.views]
-                for record, draw in zip(records, draws, strict=True)
-            ]
-        with timed("crop"):
-            pairs = [_crop(config, *pair) for pair in zip(decoded, draws, strict=True)]
-        with timed("batch"):
-            np.concatenate(pairs)
-    return seconds
+    with timed("order"):
+        for number, _ in batch:
+            order[number]
+    with timed("draw"):
+        draws = [_draw(config, sample) for sample in batch]
+    numbers = [
+        index.record_number(activity.position, view, int(phase))
+        for draw, (_, activity) in zip(draws, batch, strict=True)
+        for view in draw.views
+        for phase in np.unique(draw.times % index.phases)
+    ]
+    if config.data.repeats == 1:
+        _forget(index)
+        with timed("cold read"):
+            raw = [source[number] for number in numbers]
+    with timed("read"):
+        raw = [source[number] for number in numbers]
+    with timed("parse"):
+        records = [parse_record(serialized) for serialized in raw]
+    jpegs = {
+        (record.id, record.view, record.first + place * record.step): jpeg
+        for record in records
+        for place, jpeg in enumerate(record.frames)
+    }
+    decoded = []
+    with timed("decode"):
+        for draw, (_, activity) in zip(draws, batch, strict=True):
+            for view in draw.views:
+                frames = {int(time): jpegs[activity.id, view, int(time)] for time in draw.times}
+                decoded.append(decode_frames(frames, draw.times))
+                read["used_per_pair"].append(len(draw.views) * sum(map(len, frames.values())))
+                read["per_frame"] += map(len, frames.values())
+    read["read_per_pair"].append(sum(map(len, raw)) // len(batch))
+    clips = [iter(decoded)] * config.data.num_views
+    with timed("crop"):
+        pairs = [_crop(config, pair, draw) for *pair, draw in zip(*clips, draws, strict=True)]
+    with timed("batch"):
+        np.concatenate(pairs)
 
 
-def _plain(
-    config: ConfigDict, index: Index, videos: Videos, samples: Sequence[Sample]
-) -> list[float]:
-    """Batches of the same samples from the source videos."""
-    measured = []
+def _per_decode(config: ConfigDict) -> str:
+    return "" if config.data.repeats == 1 else f"; {config.data.repeats} crops of what is decoded"
+
+
+@contextmanager
+def _on_one_core() -> Iterator[None]:
+    """What this thread does, and the threads that it starts, shares one core."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    yield
+    os.sched_setaffinity(0, cores)
+
+
+def _forget(index: Index) -> None:
+    """Asks the system to drop the records from its memory, as if they had never been read."""
+    for path in shards(index.folder):
+        with Path(path).open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _plain(config: ConfigDict, index: Index, videos: Videos, batch: Sequence[Sample]) -> float:
+    """Seconds for a pair of a batch of the same samples from the source videos."""
     with ThreadPoolExecutor(config.data.threads) as threads:
-        for batch in _batches(config, samples):
-            start = time.perf_counter()
-            pairs = threads.map(lambda s: _pair_from_source(config, index, videos, s), batch)
-            np.concatenate(list(pairs))
-            measured.append((time.perf_counter() - start) / config.batch_size)
-    return measured
+        start = time.perf_counter()
+        pairs = threads.map(lambda s: _pair_from_source(config, index, videos, s), batch)
+        np.concatenate(list(pairs))
+        return (time.perf_counter() - start) / len(batch)
 
 
-def _finetuning(config: ConfigDict, arguments: argparse.Namespace) -> Seconds:
-    """Fine-tuning's whole loader, with and without RandAugment by turns."""
+def _whole(config: ConfigDict, workers: int, threads: int, at_least: float) -> tuple[float, float]:
+    """Seconds for a pair of the running loader, and those of this process's processor time."""
     config = config.copy_and_resolve_references()
-    set_finetuning(config)
-    config.data.workers = 0
-    labels = {0: "no RandAugment", config.data.randaug.operations: "RandAugment"}
-    seconds: Seconds = {}
-    for _ in range(arguments.rounds):
-        for operations, label in labels.items():
-            config.data.randaug.operations = operations
-            clip = _whole(config, loader.finetuning_batches, arguments.seconds, time.process_time)
-            seconds.setdefault(f"whole, {label}", []).append(clip)
-    return seconds
-
-
-def _operations(config: ConfigDict, index: Index, samples: Sequence[Sample]) -> Seconds:
-    """Each operation of RandAugment at its usual magnitude, on the target views of a batch."""
-    source = RecordSource(index)
-    clips = []
-    for sample in samples[: config.batch_size]:
-        draw = _draw(config, sample)
-        record = source[sample[1].position]
-        clips.append(decode_frames(record.views[draw.views[0]], draw.times))
-    seconds: Seconds = {}
-    for name, operation in OPERATIONS.items():
-        for clip in clips:
-            start = time.thread_time()
-            operation(clip, config.data.randaug.magnitude / 10)
-            seconds.setdefault(name, []).append(time.thread_time() - start)
-    return seconds
-
-
-def _whole(
-    config: ConfigDict,
-    make_batches: Callable[[ConfigDict], loader.Batches],
-    at_least: float,
-    clock: Callable[[], float] = time.perf_counter,
-) -> float:
-    """Seconds for a sample of the running loader, once it is warm.
-
-    Args:
-      config: of the loader.
-      make_batches: starts it.
-      at_least: seconds of the measurement.
-      clock: counts the seconds of the result.
-    """
-    with make_batches(config) as batches:
-        for _ in range(3):  # workers start, and what they made ahead meanwhile is used up
-            next(batches)
-        samples = 0
-        begin, start = time.perf_counter(), clock()
-        while time.perf_counter() - begin < at_least:
-            samples += len(next(batches)["index"])
-        return (clock() - start) / samples
+    config.data.workers, config.data.threads = workers, threads
+    return common.loader_seconds(config, loader.pretraining_batches, at_least)
 
 
 def _difference(
@@ -253,15 +266,14 @@ def _draw(config: ConfigDict, sample: Sample) -> PretrainingDraw:
 
 def _crop(
     config: ConfigDict, clips: Sequence[UInt8[np.ndarray, "T _ _ 3"]], draw: PretrainingDraw
-) -> UInt8[np.ndarray, "1 V T H W 3"]:
-    (augmentations,) = draw.augmentations
-    pairs = zip(clips, augmentations, strict=True)
-    return np.stack([augmented(*pair, config.data.image_size) for pair in pairs])[None]
-
-
-def _batches(config: ConfigDict, samples: Sequence[Sample]) -> list[Sequence[Sample]]:
-    size = config.batch_size
-    return [samples[start : start + size] for start in range(0, len(samples), size)]
+) -> UInt8[np.ndarray, "R V T H W 3"]:
+    size = config.data.image_size
+    shape = (config.data.repeats, len(clips), config.data.num_frames, size, size, 3)
+    pairs = np.empty(shape, np.uint8)
+    for pair, augmentations in zip(pairs, draw.augmentations, strict=True):
+        for out, clip, augmentation in zip(pair, clips, augmentations, strict=True):
+            augmented(clip, augmentation, out)
+    return pairs
 
 
 def _source_videos(arguments: argparse.Namespace, index: Index) -> Videos:
@@ -272,30 +284,24 @@ def _source_videos(arguments: argparse.Namespace, index: Index) -> Videos:
     return {(row.activity, row.view): (arguments.raw_dir / row.path, row) for row in rows}
 
 
-def _make_data_set(folder: Path, arguments: argparse.Namespace) -> None:
-    """Writes real videos of moving textures, builds their records, and points the arguments there.
+def make_data_set(folder: Path, arguments: argparse.Namespace) -> None:
+    """Writes videos of photographs in motion, builds records, and points the arguments there.
 
-    16 activities, two views, 100 frames of 1080p.
+    32 activities of 84 frames, which are cut from the same videos: together they are larger than a
+    processor's caches.
     """
     raw, arguments.data_dir = folder / "raw", folder / "data"
     raw.mkdir()
     arguments.raw_dir, arguments.manifest = raw, raw / "videos.csv"
-    rng = np.random.default_rng(0)
     with arguments.manifest.open("w", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["activity", "view", "path", "label"])
-        for activity in range(16):
-            for view in "12":
-                path = raw / f"{activity}-{view}.avi"
-                write_video(
-                    path,
-                    rng,
-                    height=1080,
-                    frames=100,
-                    codec="mpeg4",
-                    options={"b": "4000000"},
-                )
-                rows.writerow([f"activity {activity}", view, path.name, "moving"])
+        rows.writerow(["activity", "view", "path", "label", "first", "last"])
+        for view in range(3):
+            path = raw / f"{view}.avi"
+            write_natural_video(path, view, height=1080, frames=180)
+            for number in range(32):
+                first = 3 * number
+                rows.writerow([f"{number}", view, path.name, "moving", first, first + 83])
     Builder(
         manifest_csv=arguments.manifest, name=arguments.dataset, data_dir=folder / "data"
     ).build()
@@ -303,10 +309,19 @@ def _make_data_set(folder: Path, arguments: argparse.Namespace) -> None:
 
 def _print(report: common.Report) -> None:
     print(common.machine_line(report["machine"]))
+    print(", ".join(f"{name} {version}" for name, version in report["versions"].items()))
     print(report["data"])
-    _print_table(report["seconds_per_pair"], ["", "ms a pair", "least", "most", "pairs/s"])
-    headers = ["", "ms of a core a clip", "least", "most", "clips/s a core"]
-    _print_table(report["processor_seconds_per_clip"], headers)
+    sizes = report["bytes"]
+    print(
+        f"{sizes['per_frame'] / 1e3:.1f} kB a frame; of a pair "
+        f"{sizes['used_per_pair'] / 1e3:.0f} kB are used and "
+        f"{sizes['read_per_pair'] / 1e3:.0f} kB read"
+    )
+    rows = [
+        [name, *(1e3 * row[key] for key in ("median", "min", "max")), 1 / row["median"]]
+        for name, row in report["seconds_per_pair"].items()
+    ]
+    print(tabulate(rows, ["", "ms a pair", "least", "most", "pairs/s"], floatfmt=".2f"))
     if report["mean_pixel_difference_to_pyav"] is not None:
         print(
             "pairs of both loaders differ by "
@@ -314,25 +329,17 @@ def _print(report: common.Report) -> None:
         )
 
 
-def _print_table(rates: dict[str, dict[str, float]], headers: Sequence[str]) -> None:
-    rows = [
-        [name, *(1e3 * row[key] for key in ("median", "min", "max")), 1 / row["median"]]
-        for name, row in rates.items()
-    ]
-    print(tabulate(rows, headers, floatfmt=".2f"), end="\n\n")
-
-
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Rates of the loader, in all and by stage.")
     parser.add_argument("--data-dir", type=Path, help="of a built data set; default: make one")
-    parser.add_argument("--dataset", default="textures", help="its name")
+    parser.add_argument("--dataset", default="natural", help="its name")
     parser.add_argument("--protocol", default="all", help="whose training split is measured")
     parser.add_argument("--raw-dir", type=Path, help="its source videos, to compare with PyAV")
     parser.add_argument("--manifest", type=Path, help="its CSV, if it is not named as NTU's")
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=4, help="of the plain loader")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each of the whole loader")
+    parser.add_argument("--seconds", type=float, default=1.5, help="of each of the whole loader")
     parser.add_argument("--json", type=Path, help="write the measurements there too")
     return parser.parse_args(argv)
 

@@ -11,6 +11,8 @@ import ml_collections
 
 from mv2mae_jax.errors import InputError
 
+FROM_CORES = -1  # `data.workers`: one for every `data.threads` cores that may be used
+
 TASKS = ("pretrain", "finetune", "evaluate", "probe")
 PLANS = {"plan": "pretrain", "plan_finetune": "finetune"}  # what each says the cost of
 PRETRAINING = ("pretrain", "plan")  # tasks that have the settings of pre-training
@@ -94,7 +96,7 @@ def get_config() -> ml_collections.ConfigDict:
     randaug.magnitude = 7.0  # of 10
     randaug.std = 0.5  # standard deviation of the magnitude
     data.repeats = 1  # crops (and masks) drawn from one decoded activity ("repeated augmentation")
-    data.workers = 0  # loader processes; 0 decodes in threads of this process
+    data.workers = FROM_CORES  # loader processes; 0: threads of this process; -1: cores / threads
     data.threads = 4  # decoding threads of each loader process
     data.bad_records = 0  # activities that may be damaged; training replaces them by others
     data.mean = (0.485, 0.456, 0.406)  # ImageNet statistics of RGB in [0, 1]

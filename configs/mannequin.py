@@ -22,6 +22,7 @@ def get_config(variant: str = "pretrain") -> ConfigDict:
     config.data.protocol = options["protocol"]
     config.data.num_frames = 8
     config.data.image_size = 56
+    config.data.workers = 0  # its frames are small: starting workers would take longer
     config.model.variant = "mini"
     config.model.patch_size = (2, 14, 14)
     config.model.positions = "separable"

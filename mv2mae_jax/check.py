@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.base import PLANS, TASKS, get_config
+from configs.base import FROM_CORES, PLANS, TASKS, get_config
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.model.positions import num_masked, tubelet_grid
 from mv2mae_jax.model.variants import VARIANTS
@@ -63,7 +63,6 @@ AT_LEAST_ZERO = (
     "data.randaug.magnitude",
     "data.randaug.operations",
     "data.randaug.std",
-    "data.workers",
     "finetune.cutmix",
     "finetune.mixup",
     "objective.cross_view",
@@ -120,6 +119,11 @@ def check(config: ConfigDict) -> None:
     for field in AT_LEAST_ZERO:
         if _get(config, field) < 0:
             raise InputError(f"config.{field}={_get(config, field)}; it is 0 or more")
+    if config.data.workers < FROM_CORES:
+        raise InputError(
+            f"config.data.workers={config.data.workers}; it is 0 or more, or {FROM_CORES} to "
+            "choose from the cores"
+        )
     check_tubelets(config)
     _check_masked(config)
     for field in SHARES:

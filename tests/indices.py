@@ -22,7 +22,7 @@ def index_of(dataset: str, manifest: Manifest) -> Index:
         )
         for position, rows in enumerate(manifest.activities())
     )
-    return Index(dataset, epath.Path(dataset), manifest.classes, 144, activities)
+    return Index(dataset, epath.Path(dataset), manifest.classes, 144, 4, activities)
 
 
 def videos(activities: Iterable[Activity]) -> set[tuple[str, str]]:

@@ -26,7 +26,7 @@ def test_the_defaults_are_possible():
         ("masking.kind", "block", "random, tube"),
         ("objective.temperature", 0.0, "positive"),
         ("accumulation", 3, "equal parts"),
-        ("data.workers", -1, "0 or more"),
+        ("data.workers", -2, "0 or more, or -1"),
         ("data.stride", 0, "at least 1"),
         ("model.variant", "huge", "tiny, small, base, large"),
         ("evaluation.crops", 3, "1, 5, 10"),

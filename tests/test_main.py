@@ -141,7 +141,7 @@ def test_finetune_evaluate_and_probe(pretrained: Path, small: tuple[str, ...], t
 
 def class_names(small: tuple[str, ...]) -> list[str]:
     data_dir = Path(small[-1].partition("=")[2])
-    return json.loads((data_dir / "mannequin/1.0.0/index.json").read_text())["classes"]
+    return json.loads((data_dir / "mannequin/2.0.0/index.json").read_text())["classes"]
 
 
 def test_evaluating_what_cannot_be_evaluated(pretrained: Path, small: tuple[str, ...], tmp_path):

@@ -57,7 +57,7 @@ def contents(data_dir: Path) -> dict[str, str]:
     """Digests of the files that must not depend on how the build went."""
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in (data_dir / "cuts" / "1.0.0").iterdir()
+        for path in (data_dir / "cuts" / "2.0.0").iterdir()
         if path.name != "report.json"  # holds times
     }
 
@@ -68,8 +68,8 @@ def test_a_build_ends_with_a_report(built: tuple[Path, str]) -> None:
     assert prediction.startswith(f"{2 * CUTS} videos of {CUTS} activities; judged from {CUTS}: ")
     assert counts.startswith(f"{CUTS} activities, {2 * CUTS} views, {10 * CUTS} frames, ")
     assert counts.endswith(" frames/s")
-    assert place == f"written to {data_dir / 'cuts' / '1.0.0'}"
-    report = json.loads((data_dir / "cuts/1.0.0/report.json").read_text())
+    assert place == f"written to {data_dir / 'cuts' / '2.0.0'}"
+    report = json.loads((data_dir / "cuts/2.0.0/report.json").read_text())
     assert report["settings"] == {"short_side": 64, "quality": 90}
     assert report["frames"] == 10 * CUTS and report["frames_per_second"] > 0
 
@@ -80,7 +80,7 @@ def test_run_again_it_says_complete_or_what_is_in_the_way(
     data_dir, _ = built
     again = prepare("manifest", *arguments(manifest, data_dir))
     assert again.returncode == 0
-    assert again.stdout == f"{data_dir / 'cuts' / '1.0.0'} is complete already\n"
+    assert again.stdout == f"{data_dir / 'cuts' / '2.0.0'} is complete already\n"
     other = prepare("manifest", *arguments(manifest, data_dir), "--short-side=100")
     assert other.returncode == 1
     assert "built with short_side 64, not 100" in other.stderr.splitlines()[-1]
@@ -94,7 +94,7 @@ def test_an_interrupted_build_continues_to_the_same_files(
     process = subprocess.Popen(
         command(*args), stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    cache = tmp_path / "cuts" / ".cache-1.0.0"
+    cache = tmp_path / "cuts" / ".cache-2.0.0"
     deadline = time.monotonic() + 60
     while len(finished(cache)) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -117,7 +117,7 @@ def test_an_interrupted_build_continues_to_the_same_files(
     resumed = int(result.stdout.split("(")[1].split()[0])
     assert done <= resumed < CUTS
     assert contents(tmp_path) == contents(built[0])
-    assert [path.name for path in (tmp_path / "cuts").iterdir()] == ["1.0.0"]
+    assert [path.name for path in (tmp_path / "cuts").iterdir()] == ["2.0.0"]
 
 
 def finished(cache: Path) -> list[Path]:
@@ -145,9 +145,9 @@ def test_a_dry_run_predicts_and_the_build_continues_from_it(
     assert dry.returncode == 0, dry.stderr
     (line,) = dry.stdout.splitlines()
     assert line.startswith(f"{2 * CUTS} videos of {CUTS} activities; judged from ")
-    size = json.loads((built[0] / "cuts/1.0.0/report.json").read_text())["bytes"]
+    size = json.loads((built[0] / "cuts/2.0.0/report.json").read_text())["bytes"]
     assert f" in 2 processes, {size / 1e6:.1f} MB of records, {2 * size / 1e6:.1f} MB" in line
-    assert not (tmp_path / "cuts/1.0.0").exists()
+    assert not (tmp_path / "cuts/2.0.0").exists()
     assert prepare(*args).returncode == 0
     assert contents(tmp_path) == contents(built[0])
 
@@ -193,7 +193,7 @@ def test_broken_files_are_named_and_too_many_fail(tmp_path: Path) -> None:
             assert f"activity dropped: S001P001R001A{action:03}\n" in output
         assert "not read: holiday.mp4: its name" in output
         assert "\n1 activities, 1 views, 60 frames" in output
-    assert (tmp_path / "ntu/1.0.0/index.json").exists()
+    assert (tmp_path / "ntu/2.0.0/index.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from tfds_builders.report import Prediction, Report, size, summarize
 
 SPLIT = "all"  # one export per data set: protocols are filters of the index, not splits
 SHARD_BYTES = 256 << 20  # a shard is in memory while it is written
+PHASES = 4  # records of a view; clips take every 4th frame (configs/base.py), so one of them
 SAMPLE = 16  # activities that a prediction rests on, or a few more
 
 
@@ -48,13 +49,13 @@ class _Effort:
 
 
 class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """Builds the records of a data set: one activity each, with all its views.
+    """Builds the records of a data set: each has every 4th frame of one view of an activity.
 
     Records keep the order of the manifest. (TFDS's other builders, `GeneratorBasedBuilder`, hold
     a whole unshuffled data set in memory to put it in order.)
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = "See docs/data.md."
 
     def __init__(
@@ -176,9 +177,9 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
                 "label": tfds.features.ClassLabel(names=list(self.classes)),
                 "subject": tfds.features.Text(),
                 "setup": tfds.features.Text(),
-                "views": tfds.features.Sequence(
-                    {"name": tfds.features.Text(), "first": np.int64, "count": np.int64}
-                ),
+                "view": tfds.features.Text(),
+                "first": np.int64,
+                "step": np.int64,
                 "frames": tfds.features.Sequence(tfds.features.Tensor(shape=(), dtype=np.object_)),
             }
         )
@@ -254,41 +255,46 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
 
     def _shard_iterators_per_split(
         self, dl_manager: Any
-    ) -> Mapping[str, Sequence[Callable[[], Iterator[tuple[int, dict[str, Any]]]]]]:
+    ) -> Mapping[str, Sequence[Callable[[], Iterator[tuple[str, dict[str, Any]]]]]]:
         ends = np.cumsum([e.size for _, e in self._activities])
         shards: dict[int, list[int]] = {}
         for position, end in enumerate(ends):
             shards.setdefault(int(end) // SHARD_BYTES, []).append(position)
         return {SPLIT: [functools.partial(self._examples, shard) for shard in shards.values()]}
 
-    def _examples(self, positions: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _examples(self, positions: Sequence[int]) -> Iterator[tuple[str, dict[str, Any]]]:
         for position in positions:
             rows, encoded = self._activities[position]
-            names, counts = list(encoded.views), list(encoded.views.values())
-            firsts = [0, *itertools.accumulate(counts[:-1])]
-            yield (
-                position,
-                {
-                    "activity": rows[0].activity,
-                    "label": rows[0].label,
-                    "subject": rows[0].subject,
-                    "setup": rows[0].setup,
-                    "views": {"name": names, "first": firsts, "count": counts},
-                    "frames": encoded.frames(),
-                },
-            )
+            frames = iter(encoded.frames())
+            for view, length in encoded.views.items():
+                of_view = list(itertools.islice(frames, length))
+                for first in range(min(length, PHASES)):
+                    yield (
+                        f"{position}/{view}/{first}",
+                        {
+                            "activity": rows[0].activity,
+                            "label": rows[0].label,
+                            "subject": rows[0].subject,
+                            "setup": rows[0].setup,
+                            "view": view,
+                            "first": first,
+                            "step": PHASES,
+                            "frames": of_view[first::PHASES],
+                        },
+                    )
             self._bar.update()
 
     def _example_writer(self) -> writer.ExampleWriter:
         return _ReproducibleWriter(file_format=self.info.file_format)
 
     def _write_index(self) -> None:
-        """Writes what protocols choose from: position in `activities` = position in the records."""
+        """Writes what protocols choose from; records are in the order of `activities` and views."""
         head = {
             "dataset": self.name,
             "version": str(self.version),
             "classes": self.classes,
             "short_side": self.settings.short_side,
+            "phases": PHASES,
         }
         labels = {name: label for label, name in enumerate(self.classes)}
         lines = [

@@ -114,15 +114,21 @@ def crop_box(draw: CropDraw | ResizedCropDraw, height: int, width: int, size: in
 
 
 def random_crop(
-    clip: UInt8[np.ndarray, "T H W C"], draw: CropDraw | ResizedCropDraw, size: int
-) -> UInt8[np.ndarray, "T size size C"]:
-    """Cuts the drawn box out of every frame and resizes it bilinearly to `size` x `size`."""
-    height, width = clip.shape[1:3]
+    clip: UInt8[np.ndarray, "T H W C"],
+    draw: CropDraw | ResizedCropDraw,
+    out: UInt8[np.ndarray, "T size size C"],
+) -> None:
+    """Cuts the drawn box out of every frame and resizes it bilinearly, into `out`."""
+    (height, width), size = clip.shape[1:3], out.shape[1]
     box = crop_box(draw, height, width, size)
     cut = clip[:, box.y : box.y + box.height, box.x : box.x + box.width]
-    if cut.shape[1:3] != (size, size):
-        cut = np.stack([cv2.resize(f, (size, size), interpolation=cv2.INTER_LINEAR) for f in cut])
-    return _mirror(cut) if draw.mirrored else cut
+    if cut.shape == out.shape:
+        out[:] = cut
+    else:
+        for frame, resized in zip(cut, out, strict=True):
+            cv2.resize(frame, (size, size), resized, interpolation=cv2.INTER_LINEAR)
+    if draw.mirrored:
+        out[:] = _mirror(out)
 
 
 def fit_for_crops(

@@ -34,6 +34,19 @@ def tune_process() -> None:
         mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
+def usable_cores() -> int:
+    """Cores that this process may run on, fewer where its control group (a container) has less."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        cores = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no such groups, or "max": as much as there is
+        return cores
+
+
 def shield_what_starts_here() -> None:
     """Threads and processes that this thread starts do not get signals that are sent to all.
 

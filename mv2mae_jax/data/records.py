@@ -1,20 +1,28 @@
 """The built data set: its index of activities, and random access to its records.
 
 DATA_DIR/<dataset>/<version>/index.json           one line per activity, in record order
-DATA_DIR/<dataset>/<version>/*.array_record-*     one record per activity, all its views
+DATA_DIR/<dataset>/<version>/*.array_record-*     several records per view of an activity
+
+A clip takes every 4th frame of a view, and not of all views. So the frames of a view are dealt out
+to as many records, its phases: frames 0, 4, 8, ... are one record, frames 1, 5, 9, ... the next.
+A clip lies in one of them (of another stride: in several), and little else is read with it.
 """
 
 import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 # Grain has this class too, but brings jax along.
+import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from etils import epath
+from jaxtyping import Int
 from tensorflow_datasets.proto import tf_example_pb2
 
 from mv2mae_jax.data.staging import staged
@@ -23,6 +31,8 @@ from mv2mae_jax.storage import to_path
 
 # Data sets with a builder of their own; the rest are manifests.
 BUILDERS = ("ntu", "etri", "synadl", "nucla", "pku_mmd2", "rocog_v2", "mannequin")
+
+FIRST_VERSION = (2, 0, 0)  # of a build with such records; before, one held a whole activity
 
 # Processes that have opened records: this one and, if it was forked, those before it. ArrayRecord's
 # library starts a thread for good, whose locks a fork inherits without it: the child would hang or
@@ -35,7 +45,7 @@ class Activity:
     """One performance of an action, filmed by synchronised cameras.
 
     Attributes:
-      position: of its record, counted over all shards.
+      position: in the index.
       id: its name in the data set, such as `S001P001R001A001`.
       label: number of its class.
       subject: who performs it; empty where unknown.
@@ -53,12 +63,22 @@ class Activity:
 
 @dataclass(frozen=True)
 class Index:
-    """What a built data set holds: its classes and activities, without any pixel."""
+    """What a built data set holds: its classes and activities, without any pixel.
+
+    Attributes:
+      dataset: its name.
+      folder: where it lies.
+      classes: their names, in the order of the labels.
+      short_side: of the stored frames, pixels.
+      phases: records of a view (fewer, if it has fewer frames); each has every `phases`-th frame.
+      activities: in the order of their records.
+    """
 
     dataset: str
     folder: epath.Path
     classes: tuple[str, ...]
     short_side: int
+    phases: int
     activities: tuple[Activity, ...]
 
     @property
@@ -66,14 +86,47 @@ class Index:
         """Names of all views, sorted."""
         return tuple(sorted({view for activity in self.activities for view in activity.views}))
 
+    def records(self) -> Iterator[tuple[Activity, str, int]]:
+        """What each record is of, in order: activity, view, and its first frame."""
+        for activity in self.activities:
+            for view, length in activity.views.items():
+                for first in range(min(length, self.phases)):
+                    yield activity, view, first
+
+    def record_number(self, position: int, view: str, first: int) -> int:
+        """The place, counted over all shards, of the record that begins with frame `first`."""
+        number = self._first_records[position] + first
+        for before, length in self.activities[position].views.items():
+            if before == view:
+                return number
+            number += min(length, self.phases)
+        raise KeyError(view)
+
+    @property
+    def num_records(self) -> int:
+        """Of all activities."""
+        return self._first_records[-1]
+
+    @cached_property
+    def _first_records(self) -> list[int]:
+        """Number of the first record of each activity; of all records at the end."""
+        counts = (
+            sum(min(length, self.phases) for length in activity.views.values())
+            for activity in self.activities
+        )
+        return list(accumulate(counts, initial=0))
+
 
 @dataclass(frozen=True)
 class Record:
-    """One stored activity; `views` maps each view to its frames in order, each a JPEG."""
+    """Frames `first`, `first + step`, ... of one view of an activity, each a JPEG."""
 
     id: str
     label: int
-    views: Mapping[str, Sequence[bytes]]
+    view: str
+    first: int
+    step: int
+    frames: Sequence[bytes]
 
 
 class DamagedRecord(InputError):
@@ -114,59 +167,73 @@ class RecordSource:
             )
         _opened_in.add(os.getpid())
         self._records = _open(shards(index.folder), index)
-        if len(self._records) != len(index.activities):
+        if len(self._records) != index.num_records:
             raise InputError(
                 f"{index.folder} holds {len(self._records)} records but its index.json lists "
-                f"{len(index.activities)}; {_how_to_build(index.dataset)}"
+                f"{index.num_records}; {_how_to_build(index.dataset)}"
             )
         self._index = index
 
-    def __len__(self) -> int:
-        return len(self._records)
+    def frames(self, position: int, view: str, times: Int[np.ndarray, " T"]) -> dict[int, bytes]:
+        """Frames of a view, read from the records that hold them and no other.
 
-    def __getitem__(self, position: int) -> Record:
-        """The record of the activity at a position of the index.
+        Args:
+          position: of the activity in the index.
+          view: of the activity.
+          times: numbers of frames of the view, in any order, maybe several times.
+
+        Returns:
+          The JPEG of each time.
 
         Raises:
-          DamagedRecord: it cannot be read, or is not what the index says.
+          DamagedRecord: a record cannot be read, or is not what the index says.
         """
+        wanted, step = set(times.tolist()), self._index.phases
+        phases = sorted({time % step for time in wanted})
+        stored = {first: self._record(position, view, first).frames for first in phases}
+        return {time: stored[time % step][time // step] for time in wanted}
+
+    def _record(self, position: int, view: str, first: int) -> Record:
         activity = self._index.activities[position]
         try:
-            record = parse_record(self._records[position])
+            record = parse_record(self._records[self._index.record_number(position, view, first)])
         except Exception as error:  # the reader's and protobuf's own, of many types
             raise DamagedRecord(activity.id, _reason(error)) from error
-        lengths = {view: len(frames) for view, frames in record.views.items()}
-        if (record.id, record.label, lengths) != (activity.id, activity.label, activity.views):
-            reason = f"it is {record.id} with views of {lengths} frames"
-            raise DamagedRecord(activity.id, reason)
+        if findings := list(differences(self._index, activity, view, first, record)):
+            raise DamagedRecord(activity.id, findings[0])
         return record
 
 
 def parse_record(serialized: bytes) -> Record:
-    """A record as TFDS wrote it (one TF Example) -> its label and the JPEGs of each view.
+    """A record as TFDS wrote it: one TF Example.
 
     Raises:
       ValueError, DecodeError: it is none.
     """
     feature = tf_example_pb2.Example.FromString(serialized).features.feature
-    ids = feature["activity"].bytes_list.value
-    labels = feature["label"].int64_list.value
-    names = feature["views/name"].bytes_list.value
-    firsts = feature["views/first"].int64_list.value
-    counts = feature["views/count"].int64_list.value
-    frames = feature["frames"].bytes_list.value
-    if len(ids) != 1 or len(labels) != 1:
-        raise ValueError(f"{len(ids)} names and {len(labels)} labels")
-    if any(first < 0 or count < 0 for first, count in zip(firsts, counts, strict=True)):
-        raise ValueError("a view before the first frame")
-    return Record(
-        id=ids[0].decode(),
-        label=labels[0],
-        views={
-            name.decode(): frames[first : first + count]
-            for name, first, count in zip(names, firsts, counts, strict=True)
-        },
+    (activity,) = feature["activity"].bytes_list.value
+    (view,) = feature["view"].bytes_list.value
+    (label,), (first,), (step,) = (
+        feature[name].int64_list.value for name in ("label", "first", "step")
     )
+    frames = feature["frames"].bytes_list.value
+    return Record(activity.decode(), label, view.decode(), first, step, frames)
+
+
+def differences(
+    index: Index, activity: Activity, view: str, first: int, record: Record
+) -> Iterator[str]:
+    """What of a record is not as the index says; empty if nothing is."""
+    if (record.id, record.view) != (activity.id, view):
+        yield f"it is view {record.view} of {record.id}, not view {view} of {activity.id}"
+    if record.label != activity.label:
+        yield f"its label is {record.label}, the index says {activity.label}"
+    length = len(range(first, activity.views[view], index.phases))
+    if (record.first, record.step, len(record.frames)) != (first, index.phases, length):
+        yield (
+            f"it has {len(record.frames)} frames, every {record.step}th from {record.first} on; "
+            f"the index says {length}, every {index.phases}th from {first} on"
+        )
 
 
 def shards(folder: epath.Path) -> list[epath.Path]:
@@ -229,6 +296,11 @@ def load_index(data_dir: epath.PathLike, dataset: str) -> Index:
       InputError: the data set has not been built, or its index cannot be read.
     """
     folder = _newest_version(to_path(data_dir) / dataset)
+    if _version(folder) < FIRST_VERSION:
+        raise InputError(
+            f"{folder} has records of an older layout, which is not read any more; "
+            f"{_how_to_build(dataset, folder.parents[1])}, then delete it"
+        )
     path = folder / "index.json"
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
@@ -239,6 +311,7 @@ def load_index(data_dir: epath.PathLike, dataset: str) -> Index:
             folder=folder,
             classes=classes,
             short_side=_whole("short_side", stored["short_side"], 1),
+            phases=_whole("phases", stored["phases"], 1, 1025),
             activities=tuple(_activity(number, row, len(classes)) for number, row in activities),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -297,10 +370,14 @@ def _newest_version(folder: epath.Path) -> epath.Path:
 def _versions(folder: epath.Path) -> dict[tuple[int, ...], epath.Path]:
     """The subfolders of finished builds; unfinished ones have no index."""
     return {
-        tuple(int(number) for number in path.name.split(".")): path
+        _version(path): path
         for path in _entries(folder)
         if re.fullmatch(r"\d+\.\d+\.\d+", path.name) and (path / "index.json").exists()
     }
+
+
+def _version(folder: epath.Path) -> tuple[int, ...]:
+    return tuple(int(number) for number in folder.name.split("."))
 
 
 def _entries(folder: epath.Path) -> list[epath.Path]:

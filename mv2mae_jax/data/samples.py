@@ -12,7 +12,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from mv2mae_jax.data import augment, randaugment, sampling
 from mv2mae_jax.data.decode import decode_frames
-from mv2mae_jax.data.records import Activity, DamagedRecord, Record, RecordSource
+from mv2mae_jax.data.records import Activity, DamagedRecord, RecordSource
 from mv2mae_jax.errors import InputError, one_line
 
 Sample = dict[str, np.ndarray]  # a batch of the repeats of one activity or video, or of one video
@@ -73,11 +73,10 @@ def draw_pretraining(
 
 
 def augmented(
-    clip: UInt8[np.ndarray, "T H W 3"], draw: Augmentation, size: int
-) -> UInt8[np.ndarray, "T size size 3"]:
-    """A training clip as drawn: RandAugment of the stored frames, crop and flip."""
-    clip = randaugment.randaugment(clip, draw.operations)
-    return augment.random_crop(clip, draw.crop, size)
+    clip: UInt8[np.ndarray, "T H W 3"], draw: Augmentation, out: UInt8[np.ndarray, "T size size 3"]
+) -> None:
+    """A training clip as drawn, into `out`: RandAugment of the stored frames, crop and flip."""
+    augment.random_crop(randaugment.randaugment(clip, draw.operations), draw.crop, out)
 
 
 def pretraining_sample(
@@ -85,13 +84,12 @@ def pretraining_sample(
 ) -> Sample:
     """Sample `number`: clips [R V T H W 3] as drawn, with the running numbers of the repeats."""
     views, times, augmentations = draw_pretraining(data, seed, number, activity)
-    record = records[activity.position]
-    decoded = [_decode(record, view, times) for view in views]
-    clips = [
-        [augmented(clip, draw, data.image_size) for clip, draw in zip(decoded, draws, strict=True)]
-        for draws in augmentations
-    ]
-    return {"clips": np.array(clips), "index": _running_index(number, data.repeats)}
+    decoded = [_decode(records, activity, view, times) for view in views]
+    clips = _empty_clips(data, data.repeats, data.num_views)
+    for repeat, draws in zip(clips, augmentations, strict=True):
+        for out, clip, draw in zip(repeat, decoded, draws, strict=True):
+            augmented(clip, draw, out)
+    return {"clips": clips, "index": _running_index(number, data.repeats)}
 
 
 def finetuning_sample(
@@ -101,11 +99,12 @@ def finetuning_sample(
     activity, view = video
     rng = np.random.default_rng((seed, number))
     times = sampling.random_clip(rng, activity.views[view], data.num_frames, data.stride)
-    decoded = _decode(records[activity.position], view, times)
-    draws = [_draw_augmentation(data, rng) for _ in range(data.repeats)]
-    clips = [augmented(decoded, draw, data.image_size) for draw in draws]
+    decoded = _decode(records, activity, view, times)
+    clips = _empty_clips(data, data.repeats)
+    for out in clips:
+        augmented(decoded, _draw_augmentation(data, rng), out)
     return {
-        "clips": np.stack(clips),
+        "clips": clips,
         "label": np.full(data.repeats, activity.label, np.int32),
         "index": _running_index(number, data.repeats),
     }
@@ -182,7 +181,7 @@ def evaluation_sample(
     """All clips of video `number`; each of its frames is decoded once."""
     activity, view = video
     times = sampling.spaced_clips(activity.views[view], data.num_frames, data.stride, clips)
-    frames = _decode(records[activity.position], view, times.ravel())
+    frames = _decode(records, activity, view, times.ravel())
     frames = augment.fit_for_crops(frames, data.image_size, crops)
     frames = frames.reshape(1, *times.shape, *frames.shape[1:])
     return evaluation_video(frames, activity.label, activity.position, number)
@@ -201,14 +200,20 @@ def evaluation_video(
     }
 
 
+def _empty_clips(data: ConfigDict, *shape: int) -> UInt8[np.ndarray, "*N T size size 3"]:
+    size = data.image_size
+    return np.empty((*shape, data.num_frames, size, size, 3), np.uint8)
+
+
 def _decode(
-    record: Record, view: str, times: Int[np.ndarray, " T"]
+    records: RecordSource, activity: Activity, view: str, times: Int[np.ndarray, " T"]
 ) -> UInt8[np.ndarray, "T h w 3"]:
+    jpegs = records.frames(activity.position, view, times)
     try:
-        return decode_frames(record.views.get(view, ()), times)
-    except (ValueError, IndexError) as error:
+        return decode_frames(jpegs, times)
+    except ValueError as error:
         reason = f"view {view} cannot be decoded ({one_line(error)})"
-        raise DamagedRecord(record.id, reason) from error
+        raise DamagedRecord(activity.id, reason) from error
 
 
 def _draw_views(data: ConfigDict, rng: np.random.Generator) -> list[Augmentation]:

@@ -12,12 +12,14 @@ import grain
 from absl import flags
 from ml_collections import ConfigDict
 
+from configs.base import FROM_CORES
 from mv2mae_jax.data.process import (
     free_shared_memory,
     new_shared_memory_name,
     shield_what_starts_here,
     start_worker,
     tune_process,
+    usable_cores,
 )
 from mv2mae_jax.data.samples import Sample
 from mv2mae_jax.errors import InputError
@@ -53,7 +55,8 @@ class Samples(Iterator[Sample]):
             grows with the number of threads.
         """
         self.restarts = 0
-        self._data = data
+        self._workers = num_workers(data)
+        self._threads = data.threads
         self._samples = samples
         self._batch_size = batch_size
         self._iterator: grain.DatasetIterator[Sample] | None = None
@@ -88,12 +91,12 @@ class Samples(Iterator[Sample]):
         """Ends threads and worker processes; may be called again."""
         if self._iterator is not None:
             self._iterator.close()
-            if self._data.workers > 0:
+            if self._workers > 0:
                 free_shared_memory(self._memory)
 
     def _start(self) -> Sample:
         """Starts threads or workers at the next sample; returns it."""
-        workers, threads = self._data.workers, self._data.threads
+        workers, threads = self._workers, self._threads
         ahead = max(threads, math.ceil(self._batch_size / max(1, workers)))
         read_options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
         dataset = self._samples[self._taken :].to_iter_dataset(read_options)
@@ -120,10 +123,21 @@ class Samples(Iterator[Sample]):
         if self._deaths == MOST_DEATHS:
             raise InputError(
                 f"{MOST_DEATHS} times a loader worker was killed ({cause}) while one batch was "
-                f"made; lower config.data.workers={self._data.workers} or "
-                f"config.data.threads={self._data.threads}, or give the job more memory"
+                f"made; lower config.data.workers={self._workers} or "
+                f"config.data.threads={self._threads}, or give the job more memory"
             )
         self.restarts += 1
         log.warning(
             "a loader worker was killed (%s); started again, %d times so far", cause, self.restarts
         )
+
+
+def num_workers(data: ConfigDict) -> int:
+    """Worker processes of `config.data`.
+
+    Threads of one process keep a few cores busy, as decoding and resizing release Python's lock,
+    and start at once. So workers are for what is beyond: one for every `data.threads` cores.
+    """
+    if data.workers != FROM_CORES:
+        return data.workers
+    return usable_cores() // data.threads

@@ -15,7 +15,8 @@ from mv2mae_jax.data.randaugment import OPERATIONS
 from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
 
 CLIP_STAGES = {"whole, no RandAugment", "whole, RandAugment", *OPERATIONS}
-STAGES = ("draw", "read", "parse", "decode", "crop", "batch", "PyAV", "whole, no", "whole, 2")
+STAGES = ("order", "draw", "read", "parse", "decode", "crop", "batch", "hand over", "cold read")
+STAGES += ("PyAV", "whole, one core", "whole, no workers, 4", "whole, 2 workers, 2")
 
 
 @pytest.fixture
@@ -38,22 +39,36 @@ def textures(tmp_path):
     return tmp_path
 
 
-def test_pairs_from_records_are_those_of_the_source_videos(textures):
-    command = [sys.executable, "-m", "benchmarks.loader", "--data-dir", textures / "data"]
-    command += ["--raw-dir", textures, "--manifest", textures / "videos.csv"]
-    command += ["--batch-size", "4", "--rounds", "1", "--seconds", "0.1"]
-    command += ["--json", textures / "rates.json"]
+def measured(benchmark, folder, *options):
+    """What a benchmark wrote to its file and printed."""
+    command = [sys.executable, "-m", f"benchmarks.{benchmark}", "--data-dir", folder / "data"]
+    command += ["--dataset", "textures", "--batch-size", "4", "--rounds", "1", "--seconds", "0.1"]
+    command += [*options, "--json", folder / "rates.json"]
     done = subprocess.run(
         list(map(str, command)), cwd=Path(__file__).parents[2], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    report = json.loads((textures / "rates.json").read_text())
+    return json.loads((folder / "rates.json").read_text()), done.stdout
+
+
+def test_pairs_from_records_are_those_of_the_source_videos(textures):
+    source = ("--raw-dir", textures, "--manifest", textures / "videos.csv")
+    report, printed = measured("loader", textures, *source)
     # Measured on these videos: JPEG alone makes 3.1; one pixel off 9.7, one frame off 14.9.
     assert report["mean_pixel_difference_to_pyav"] < 5
     for stage in STAGES:
-        (row,) = [v for name, v in report["seconds_per_pair"].items() if name.startswith(stage)]
+        rows = {name: v for name, v in report["seconds_per_pair"].items() if ";" not in name}
+        (row,) = [row for name, row in rows.items() if name.startswith(stage)]
         assert 0 < row["min"] <= row["median"] <= row["max"]
-        assert stage in done.stdout
+        assert stage in printed
+    sizes = report["bytes"]
+    # Two views of frames 0, 4, ..., 48 and the last one, which is in a record of 12 others.
+    assert 28 * sizes["per_frame"] == pytest.approx(sizes["used_per_pair"], rel=0.05)
+    assert 1.6 < sizes["read_per_pair"] / sizes["used_per_pair"] < 2
+
+
+def test_what_clips_of_finetuning_cost(textures):
+    report, _ = measured("augmentation", textures)
     clips = report["processor_seconds_per_clip"]
     assert clips.keys() == CLIP_STAGES
     assert all(0 < row["min"] <= row["median"] <= row["max"] for row in clips.values())

@@ -375,9 +375,10 @@ def test_a_sample_is_its_draw_applied_to_its_frames(config):
         draw = draw_pretraining(config.data, 0, number, order[number])
         for repeat, draws in enumerate(draw.augmentations):
             for v, (operations, crop) in enumerate(draws):
-                frames = records[order[number].position].views[draw.views[v]]
-                clip = randaugment.randaugment(decode_frames(frames, draw.times), operations)
-                expected = augment.random_crop(clip, crop, 32)
+                jpegs = records.frames(order[number].position, draw.views[v], draw.times)
+                clip = randaugment.randaugment(decode_frames(jpegs, draw.times), operations)
+                expected = np.empty((4, 32, 32, 3), np.uint8)
+                augment.random_crop(clip, crop, expected)
                 assert np.array_equal(batch["clips"][3 * number + repeat, v], expected)
 
 

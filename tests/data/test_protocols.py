@@ -69,7 +69,7 @@ def ntu():
                         )
                     )
     classes = tuple(f"class {n}" for n in range(120))
-    return Index("ntu", epath.Path("ntu/1.0.0"), classes, 144, tuple(activities))
+    return Index("ntu", epath.Path("ntu/1.0.0"), classes, 144, 4, tuple(activities))
 
 
 def test_the_full_list_has_the_published_size(ntu):
@@ -149,7 +149,7 @@ def test_setups_of_xset_are_even_and_odd(ntu):
 
 
 def index_of(dataset, activities):
-    return Index(dataset, epath.Path(dataset), ("bow", "wave"), 144, tuple(activities))
+    return Index(dataset, epath.Path(dataset), ("bow", "wave"), 144, 4, tuple(activities))
 
 
 def activity(position, subject, views):

@@ -4,11 +4,13 @@ import json
 import pickle
 import shutil
 
+import numpy as np
 import pytest
 import simplejpeg
 from colours import ACTIVITIES, LABELS, ONE_VIEW, VIEWS, frames_of, where_from
 
-from mv2mae_jax.data.records import RecordSource, load_index
+from mv2mae_jax.data import records
+from mv2mae_jax.data.records import RecordSource, load_index, parse_record
 from mv2mae_jax.errors import InputError
 
 
@@ -33,20 +35,30 @@ def test_index_lists_what_was_built(data_dir):
 def test_records_hold_every_frame_of_every_view_in_order(data_dir):
     index = load_index(data_dir, "colours")
     source = RecordSource(index)
-    assert len(source) == ACTIVITIES
     for activity in index.activities:
-        record = source[activity.position]
-        assert (record.id, record.label) == (activity.id, activity.label)
-        assert {view: len(frames) for view, frames in record.views.items()} == activity.views
-        for view, frames in record.views.items():
-            shown = [where_from(simplejpeg.decode_jpeg(frame)) for frame in frames]
-            assert shown == [(activity.position, view, time) for time in range(len(frames))]
+        for view, length in activity.views.items():
+            frames = source.frames(activity.position, view, np.arange(length))
+            shown = [where_from(simplejpeg.decode_jpeg(frames[time])) for time in range(length)]
+            assert shown == [(activity.position, view, time) for time in range(length)]
+
+
+def test_a_clip_is_read_from_one_record_and_others_from_as_few_as_hold_them(data_dir, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        records, "parse_record", lambda text: read.append(parse_record(text)) or read[-1]
+    )
+    source = RecordSource(load_index(data_dir, "colours"))
+    for times, phases in (([3, 7, 11], [3]), ([8, 8, 0], [0]), ([2, 4, 6], [0, 2]), ([], [])):
+        read.clear()
+        frames = source.frames(2, "2", np.array(times, int))
+        assert set(frames) == set(times)
+        assert [(r.id, r.view, r.first) for r in read] == [("a02", "2", p) for p in phases]
 
 
 def test_source_can_be_pickled(data_dir):
     source = RecordSource(load_index(data_dir, "colours"))
-    first = source[3]
-    assert pickle.loads(pickle.dumps(source))[3] == first
+    first = source.frames(3, "1", np.arange(2))
+    assert pickle.loads(pickle.dumps(source)).frames(3, "1", np.arange(2)) == first
 
 
 def test_the_newest_finished_version_is_read(copy):
@@ -86,9 +98,16 @@ def test_damaged_index(copy, content):
         load_index(copy.parent.parent, "colours")
 
 
+def test_records_of_the_older_layout_are_to_be_built_again(copy):
+    old = copy.rename(copy.with_name("1.0.0"))
+    with pytest.raises(InputError, match=r"older layout.*build it: python -m mv2mae") as error:
+        load_index(copy.parents[1], "colours")
+    assert str(old) in str(error.value) and "\n" not in str(error.value)
+
+
 def test_missing_records(copy):
     index = load_index(copy.parent.parent, "colours")
     for shard in copy.glob("*.array_record*"):
         shard.unlink()
-    with pytest.raises(InputError, match=f"holds 0 records.*lists {ACTIVITIES}"):
+    with pytest.raises(InputError, match=f"holds 0 records.*lists {index.num_records}"):
         RecordSource(index)

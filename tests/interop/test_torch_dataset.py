@@ -58,8 +58,9 @@ def test_training_items_are_clips_of_their_video(config):
     dataset = VideoDataset(config, "train")
     assert len(dataset) == loader.num_samples(config) == 48
     activity, view = dataset.videos[7]
-    record = RecordSource(load_index(config.data.data_dir, "mannequin"))[activity.position]
-    stored = decode_frames(record.views[view], np.arange(activity.views[view]))
+    records = RecordSource(load_index(config.data.data_dir, "mannequin"))
+    times = np.arange(activity.views[view])
+    stored = decode_frames(records.frames(activity.position, view, times), times)
     stored = normalized(config, stored)
     last = len(stored) - 1 - 7 * config.data.stride
     candidates = {}

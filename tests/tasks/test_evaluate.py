@@ -184,7 +184,8 @@ def test_probabilities_are_the_mean_softmax_over_clips_and_crops(
     found = []
     for start in (0, last):
         times = start + config.data.stride * np.arange(4)
-        frames = decode_frames(RecordSource(index)[activity.position].views[row["view"]], times)
+        jpegs = RecordSource(index).frames(activity.position, row["view"], times)
+        frames = decode_frames(jpegs, times)
         scale = 32 / min(frames.shape[1:3])
         size = (round(frames.shape[2] * scale), round(frames.shape[1] * scale))
         frames = np.stack([cv2.resize(f, size, interpolation=cv2.INTER_LINEAR) for f in frames])

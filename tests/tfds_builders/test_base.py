@@ -13,6 +13,8 @@ from grain.sources import ArrayRecordDataSource
 from tensorflow_datasets.proto import tf_example_pb2
 from videos import moving_pattern, write_csv, write_video
 
+from mv2mae_jax.data.records import RecordSource, load_index
+from mv2mae_jax.data.verify import verify
 from mv2mae_jax.errors import InputError
 from tfds_builders import base
 from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
@@ -53,7 +55,7 @@ def kitchen(raw_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the built data set."""
     data_dir = tmp_path_factory.mktemp("data")
     builder(raw_dir, data_dir).build()
-    return data_dir / "kitchen" / "1.0.0"
+    return data_dir / "kitchen" / "2.0.0"
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
@@ -77,9 +79,10 @@ def test_the_index_lists_the_activities_in_order(kitchen: Path) -> None:
     kitchens = {"setup": "kitchen"}
     assert json.loads(text) == {
         "dataset": "kitchen",
-        "version": "1.0.0",
+        "version": "2.0.0",
         "classes": ["pour", "stir"],
         "short_side": 40,
+        "phases": 4,
         "activities": [
             {"id": "pour", "label": 0, "subject": "Ann", **kitchens}
             | {"views": {"left": 20, "right": 20}},
@@ -94,38 +97,56 @@ def test_the_index_lists_the_activities_in_order(kitchen: Path) -> None:
 
 def test_records_match_the_index(kitchen: Path) -> None:
     index = json.loads((kitchen / "index.json").read_text())
-    stored = records(kitchen)
-    assert len(stored) == len(index["activities"])
-    for record, activity in zip(stored, index["activities"], strict=True):
+    expected = [
+        (activity, view, length, first)
+        for activity in index["activities"]
+        for view, length in activity["views"].items()
+        for first in range(4)
+    ]
+    for record, (activity, view, length, first) in zip(records(kitchen), expected, strict=True):
         assert record["activity"] == [activity["id"].encode()]
         assert record["label"] == [activity["label"]]
         assert record["subject"] == [activity["subject"].encode()]
         assert record["setup"] == [b"kitchen"]
-        assert [name.decode() for name in record["views/name"]] == list(activity["views"])
-        assert record["views/count"] == list(activity["views"].values())
-        assert record["views/first"] == [0, record["views/count"][0]]
-        assert len(record["frames"]) == sum(record["views/count"])
+        assert (record["view"], record["first"], record["step"]) == ([view.encode()], [first], [4])
+        assert len(record["frames"]) == len(range(first, length, 4))
 
 
 def test_frames_are_those_that_were_filmed(kitchen: Path) -> None:
     """The drawn pictures, averaged over blocks of 2 x 2 pixels, come back in every record."""
-    for record, rows in zip(records(kitchen), (ROWS[:2], ROWS[2:4], ROWS[4:]), strict=True):
-        for row, offset, count in zip(
-            rows, record["views/first"], record["views/count"], strict=True
-        ):
-            drawn = moving_pattern(LENGTH, 80, 120, row[2])[row[6] or 0 :]
-            for t in range(count):
-                image = simplejpeg.decode_jpeg(record["frames"][offset + t])
-                expected = drawn[t].reshape(40, 2, 60, 2, 3).mean((1, 3))
-                assert image.shape == (40, 60, 3)
-                assert 10 * np.log10(255**2 / np.mean((image - expected) ** 2)) > 30
+    stored = records(kitchen)
+    assert len(stored) == 4 * len(ROWS)
+    for place, record in enumerate(stored):
+        row = ROWS[place // 4]
+        drawn = moving_pattern(LENGTH, 80, 120, row[2])[row[6] or 0 :]
+        for frame, picture in zip(record["frames"], drawn[record["first"][0] :: 4], strict=False):
+            image = simplejpeg.decode_jpeg(frame)
+            expected = picture.reshape(40, 2, 60, 2, 3).mean((1, 3))
+            assert image.shape == (40, 60, 3)
+            assert 10 * np.log10(255**2 / np.mean((image - expected) ** 2)) > 30
+
+
+def test_a_view_of_few_frames_has_as_many_records(raw_dir: Path, tmp_path: Path) -> None:
+    rows = [
+        ("pour", "left", 1, "pour", "Ann", "kitchen", 0, 1),
+        ("pour", "right", 2, "pour", "Ann", "kitchen", 0, 4),
+    ]
+    builder(raw_dir, tmp_path / "data", rows).build()
+    index = load_index(tmp_path / "data", "kitchen")
+    assert verify(index) == []
+    stored = records(index.folder)
+    assert [len(record["frames"]) for record in stored] == [1, 1, 2, 1, 1, 1]
+    source = RecordSource(index)
+    assert list(source.frames(0, "left", np.array([1, 1])).values()) == stored[1]["frames"]
+    frames = source.frames(0, "right", np.array([4, 0, 3]))
+    assert [frames[0], frames[4]] == stored[2]["frames"] and [frames[3]] == stored[5]["frames"]
 
 
 def test_tfds_can_read_what_was_built(kitchen: Path) -> None:
     import tensorflow_datasets as tfds
 
     read = tfds.builder_from_directory(kitchen)
-    assert read.info.splits["all"].num_examples == 3
+    assert read.info.splits["all"].num_examples == 4 * len(ROWS)
     assert read.info.features["label"].names == ["pour", "stir"]
 
 
@@ -149,7 +170,7 @@ def test_the_report_counts_and_names(raw_dir: Path, tmp_path: Path) -> None:
     frames = [len(frame) for record in records(Path(build.data_path)) for frame in record["frames"]]
     assert (len(frames), sum(frames)) == (97, report.bytes)
     names = [record["activity"][0] for record in records(Path(build.data_path))]
-    assert names == [b"pour", b"stir-1", b"stir-2", b"half"]
+    assert list(dict.fromkeys(names)) == [b"pour", b"stir-1", b"stir-2", b"half"]
     text = str(report)
     for part in ("broken.mp4: not a video", "dropped: none", "stir-2", "4 activities, 7 views"):
         assert part in text
@@ -185,7 +206,7 @@ def test_many_shards_hold_the_same_records(
 
 
 def test_nothing_but_the_result_is_left(kitchen: Path) -> None:
-    assert [path.name for path in kitchen.parent.iterdir()] == ["1.0.0"]
+    assert [path.name for path in kitchen.parent.iterdir()] == ["2.0.0"]
     assert [path.name for path in kitchen.parent.parent.iterdir()] == ["kitchen"]
 
 
@@ -203,7 +224,7 @@ def test_a_finished_build_is_kept_unless_it_would_differ(kitchen: Path, raw_dir:
 
 
 def test_a_folder_that_is_no_build_is_left_alone(raw_dir: Path, tmp_path: Path) -> None:
-    (tmp_path / "data/kitchen/1.0.0").mkdir(parents=True)
+    (tmp_path / "data/kitchen/2.0.0").mkdir(parents=True)
     with pytest.raises(InputError, match="no complete build"):
         builder(raw_dir, tmp_path / "data").build()
 
@@ -237,14 +258,14 @@ def test_ntu_becomes_records_with_its_own_labels(raw_dir: Path, tmp_path: Path) 
     build = NTUBuilder(raw_dir=tmp_path / "raw", data_dir=tmp_path, jobs=1, max_broken=0.3)
     report = build.build()
     assert report is not None and report.dropped == ("S002P003R002A001",)
-    index = json.loads((tmp_path / "ntu/1.0.0/index.json").read_text())
+    index = json.loads((tmp_path / "ntu/2.0.0/index.json").read_text())
     assert index["activities"] == [
         {"id": "S002P003R001A120", "label": 119, "subject": "3", "setup": "2"}
         | {"views": {"1": 5, "2": 5, "3": 5}}
     ]
     assert len(index["classes"]) == 120
-    (record,) = records(tmp_path / "ntu/1.0.0")
-    assert simplejpeg.decode_jpeg(record["frames"][14]).shape == (54, 96, 3)
+    last = records(tmp_path / "ntu/2.0.0")[-1]
+    assert simplejpeg.decode_jpeg(last["frames"][0]).shape == (54, 96, 3)
 
 
 def test_tfds_itself_can_build_ntu(tmp_path: Path) -> None:
@@ -256,8 +277,8 @@ def test_tfds_itself_can_build_ntu(tmp_path: Path) -> None:
     build = NTUBuilder(data_dir=tmp_path / "data", jobs=1)
     config = tfds.download.DownloadConfig(manual_dir=tmp_path / "manual")
     build.download_and_prepare(download_config=config, download_dir=tmp_path / "downloads")
-    assert build.info.splits["all"].num_examples == 1
-    assert [path.name for path in (tmp_path / "data/ntu").iterdir()] == ["1.0.0"]
+    assert build.info.splits["all"].num_examples == 4
+    assert [path.name for path in (tmp_path / "data/ntu").iterdir()] == ["2.0.0"]
 
 
 def test_a_disk_that_is_too_small_stops_before_the_work(

@@ -76,7 +76,7 @@ def test_two_workers_make_the_same_files(
     assert contents(build) == built
     assert report is not None and (report.activities, report.frames) == (CUTS, 10 * CUTS)
     assert [item.path for item in report.broken] == ["broken.avi"]
-    assert [path.name for path in (tmp_path / "cuts").iterdir()] == ["1.0.0"]
+    assert [path.name for path in (tmp_path / "cuts").iterdir()] == ["2.0.0"]
 
 
 @pytest.mark.parametrize("then", [None, HERE])

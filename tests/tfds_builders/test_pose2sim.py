@@ -18,7 +18,7 @@ def test_real_footage_becomes_records(tmp_path: Path) -> None:
     assert report is not None
     assert (report.activities, report.views, report.frames) == (4, 16, 400)
     assert report.broken == report.unused == report.uneven == ()
-    index = json.loads((tmp_path / "pose2sim/1.0.0/index.json").read_text())
+    index = json.loads((tmp_path / "pose2sim/2.0.0/index.json").read_text())
     assert index["classes"] == ["lean", "recover"]
     views = {f"cam0{camera}": 25 for camera in (1, 2, 3, 4)}
     assert all(activity["views"] == views for activity in index["activities"])

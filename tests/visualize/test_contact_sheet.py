@@ -6,23 +6,22 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import simplejpeg
+from jaxtyping import UInt8
 from videos import moving_pattern, write_csv, write_video
 
-from mv2mae_jax.data.records import Record
+from mv2mae_jax.data.records import Activity
 from mv2mae_jax.visualize.contact_sheet import GREY, frame_numbers, mosaic
 
 
 def test_rows_are_the_same_times_in_every_view() -> None:
-    def jpeg(grey: int, height: int) -> bytes:
-        return simplejpeg.encode_jpeg(np.full((height, 16, 3), grey, np.uint8))
+    def frame(grey: int, height: int) -> UInt8[np.ndarray, "H 16 3"]:
+        return np.full((height, 16, 3), grey, np.uint8)
 
-    long = [jpeg(2 * t, 16) for t in range(41)]
-    short = [jpeg(100 + 2 * t, 8) for t in range(25)]
-    record = Record("a", 0, {"1": long, "2": short})
-    times = frame_numbers(record)
+    times = frame_numbers(Activity(0, "a", 0, "", "", {"1": 41, "2": 25}))
     assert times.tolist() == [0, 10, 20, 30, 40]
-    picture = mosaic(record, times).astype(int)
+    long = np.stack([frame(2 * t, 16) for t in times])
+    short = np.stack([frame(100 + 2 * t, 8) for t in times[:3]])
+    picture = mosaic([long, short], len(times))
     assert picture.shape == (5 * 16, 2 * 16, 3)
     cells = picture.reshape(5, 16, 2, 16, 3)
     assert cells[:, 8, 0, 8, 0].tolist() == [0, 20, 40, 60, 80]
