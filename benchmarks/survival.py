@@ -10,6 +10,7 @@ process and no shared memory of the run may be left.
 import argparse
 import contextlib
 import json
+import os
 import random
 import re
 import subprocess
@@ -168,7 +169,13 @@ def _started(words: Sequence[str], workdir: Path) -> Any:
     """The process, in a session of its own, and the file of what it says."""
     output = workdir.with_suffix(".txt")
     with output.open("w", encoding="utf-8") as file:
-        process = subprocess.Popen(words, stdout=file, stderr=file, start_new_session=True)
+        process = subprocess.Popen(
+            words,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            env=os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"},  # each start compiles
+        )
     try:
         yield process, output
     finally:

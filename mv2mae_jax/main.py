@@ -23,6 +23,7 @@ from mv2mae_jax.check import check
 from mv2mae_jax.cost.topology import Topology, parse_topology
 from mv2mae_jax.errors import FAILED, WRONG_USAGE, InputError, one_line
 from mv2mae_jax.training import distributed
+from mv2mae_jax.training.compile_cache import keep_compiled_programs
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/FILE.py[:variant]")
 _WORKDIR = flags.DEFINE_string(
@@ -49,6 +50,7 @@ def main(argv: list[str]) -> int:
     logging.basicConfig(format="%(message)s", stream=sys.stdout)
     logging.getLogger("mv2mae_jax").setLevel(logging.INFO)
     logging.getLogger("asyncio").disabled = True  # orbax's other failures, after the one it raises
+    keep_compiled_programs()
     try:
         alone = config.task in PLANS
         name = "plan" if alone else config.task

@@ -51,6 +51,11 @@ def is_local(path: epath.PathLike) -> bool:
     return not os.fspath(path).startswith(SCHEME)
 
 
+def user_cache() -> Path:
+    """What can be made again is kept here between runs: in ~/.cache, or in $XDG_CACHE_HOME."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mv2mae-jax"
+
+
 def write_whole(file: Path | epath.Path, content: str | bytes) -> None:
     """Writes a file: it is there whole or as before, whenever the process ends.
 

@@ -16,6 +16,12 @@ install_import_hook(
 )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compiled_programs(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the commands compile is kept for the other tests, not for the user's runs."""
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path_factory.mktemp("compiled"))
+
+
 @pytest.fixture(scope="session")
 def mannequin_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory with a mannequin of two subjects: 24 activities, three cameras."""

@@ -89,8 +89,11 @@ def test_what_differs_is_seen(tmp_path: Path):
     ]
 
 
-def test_a_second_signal_ends_it_at_once(mannequin_dir: Path, tmp_path: Path):
+def test_a_second_signal_ends_it_at_once(
+    mannequin_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Though it compiles, in which Python sees no signal."""
+    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
     process = start(mannequin_dir, tmp_path / "run", "--config.model.variant=small")
     assert process.stdout is not None
     until(lambda: (tmp_path / "run" / "metrics.jsonl").exists(), [process])

@@ -18,7 +18,7 @@ import fsspec
 from etils import epath
 
 from mv2mae_jax.errors import InputError, one_line
-from mv2mae_jax.storage import is_local
+from mv2mae_jax.storage import is_local, user_cache
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def staged(shards: Sequence[epath.Path]) -> list[Path]:
         return [Path(shard) for shard in shards]
     source = shards[0].parent
     bucket, _ = fsspec.core.url_to_fs(os.fspath(source))
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mv2mae-jax"
+    cache = user_cache()
     try:
         found = [bucket.info(os.fspath(shard)) for shard in shards]
         content = [(about["name"], about["size"], about["generation"]) for about in found]

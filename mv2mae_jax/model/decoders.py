@@ -5,13 +5,11 @@ norm and the head compute nothing else; attention does not care about order, so 
 un-shuffled.
 """
 
-from functools import partial
-
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mv2mae_jax.model.layers import Attention, Block, LayerNorm, linear, recomputed
+from mv2mae_jax.model.layers import Attention, Block, LayerNorm, call_block, linear
 from mv2mae_jax.model.variants import Variant
 
 
@@ -21,6 +19,7 @@ class SelfViewDecoder(nnx.Module):
     def __init__(self, variant: Variant, pixels: int, *, remat: bool = False, rngs: nnx.Rngs):
         width, heads = variant.decoder_width, variant.decoder_heads
         self.remat = remat
+        self.inline = False
         self.blocks = nnx.List(Block(width, heads, rngs=rngs) for _ in range(variant.decoder_depth))
         self.norm = LayerNorm(width, rngs=rngs)
         self.head = linear(width, pixels, rngs=rngs)
@@ -29,11 +28,10 @@ class SelfViewDecoder(nnx.Module):
         self, tokens: Float[Array, "B N D"], num_visible: int
     ) -> Float[Array, "B N-{num_visible} P"]:
         """Pixels of the masked tubelets."""
-        for block in self.blocks[:-1]:
-            tokens = recomputed(block, self.remat)(tokens)
-        last = partial(self.blocks[-1], first=num_visible)
-        masked = recomputed(last, self.remat)(tokens)
-        return self.head(self.norm(masked))
+        for block in self.blocks:
+            first = num_visible if block is self.blocks[-1] else 0
+            tokens = call_block(block, tokens, remat=self.remat, inline=self.inline, first=first)
+        return self.head(self.norm(tokens))
 
 
 class CrossViewBlock(nnx.Module):
@@ -65,6 +63,7 @@ class CrossViewDecoder(nnx.Module):
     def __init__(self, variant: Variant, pixels: int, *, remat: bool = False, rngs: nnx.Rngs):
         width, heads = variant.decoder_width, variant.decoder_heads
         self.remat = remat
+        self.inline = False
         self.blocks = nnx.List(
             CrossViewBlock(width, heads, rngs=rngs) for _ in range(variant.decoder_depth)
         )
@@ -81,11 +80,12 @@ class CrossViewDecoder(nnx.Module):
           memory: visible tokens of the source views with their positions; any number of them.
           num_visible: visible tokens of the target.
         """
-        for block in self.blocks[:-1]:
-            tokens = recomputed(block, self.remat)(tokens, memory)
-        last = partial(self.blocks[-1], first=num_visible)
-        masked = recomputed(last, self.remat)(tokens, memory)
-        return self.head(self.norm(masked))
+        for block in self.blocks:
+            first = num_visible if block is self.blocks[-1] else 0
+            tokens = call_block(
+                block, tokens, memory, remat=self.remat, inline=self.inline, first=first
+            )
+        return self.head(self.norm(tokens))
 
     def attention(
         self, tokens: Float[Array, "B N D"], memory: Float[Array, "B K D"]

@@ -8,9 +8,9 @@ from jaxtyping import Array, Float, Int, Key
 
 from mv2mae_jax.model.layers import (
     Block,
+    call_block,
     fold_in,
     linear,
-    recomputed,
     torch_conv_init,
     xavier,
 )
@@ -54,6 +54,7 @@ class Encoder(nnx.Module):
         self.width = variant.width
         self.dtype = dtype
         self.remat = remat
+        self.inline = False
         conv_init = torch_conv_init(pixels)
         self.embed = linear(
             pixels, variant.width, kernel_init=conv_init, bias_init=conv_init, rngs=rngs
@@ -87,5 +88,6 @@ class Encoder(nnx.Module):
         x = self.embed(patches.astype(self.dtype))
         x = x + (table if places is None else table[places]).astype(self.dtype)
         for number, block in enumerate(self.blocks):
-            x = recomputed(block, self.remat)(x, keys=fold_in(keys, number))
+            block_keys = fold_in(keys, number)
+            x = call_block(block, x, remat=self.remat, inline=self.inline, keys=block_keys)
         return x

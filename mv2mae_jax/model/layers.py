@@ -4,17 +4,24 @@ Attention has a query and a value bias and no key bias; LayerNorm's eps is 1e-6;
 Activations have the dtype of the input, normalisation and softmax statistics are float32.
 """
 
-from collections.abc import Callable
+import contextlib
+import math
+from collections.abc import Iterator
+from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import nnx
+from jax.experimental.xla_metadata import set_xla_metadata
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 xavier = nnx.initializers.xavier_uniform()
+
+_platform: ContextVar[str | None] = ContextVar("platform", default=None)
 
 
 def linear(
@@ -51,7 +58,11 @@ class LayerNorm(nnx.LayerNorm):
     def __call__(  # type: ignore[override]  # no mask
         self, x: Float[Array, "*B D"]
     ) -> Float[Array, "*B D"]:
-        return super().__call__(x.astype(jnp.float32)).astype(x.dtype)
+        def normalized(x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+            return super(LayerNorm, self).__call__(x.astype(jnp.float32)).astype(x.dtype)
+
+        # The statistics are cheap: only x is kept for the backward pass.
+        return jax.checkpoint(normalized, prevent_cse=False)(x)
 
 
 class Attention(nnx.Module):
@@ -101,7 +112,27 @@ class Mlp(nnx.Module):
         self.down = linear(4 * width, width, kernel_init=kernel_init, rngs=rngs)
 
     def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
-        return self.down(jax.nn.gelu(self.up(x), approximate=False))
+        return self.down(gelu(self.up(x)))
+
+
+@jax.custom_vjp
+def gelu(x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+    """The exact GELU; only x is kept for the backward pass."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+def _gelu_forward(x: Array) -> tuple[Array, Array]:
+    return gelu(x), x
+
+
+def _gelu_backward(x: Array, gradient: Array) -> tuple[Array]:
+    z = x.astype(jnp.float32)
+    below = 0.5 * jax.lax.erfc(-math.sqrt(0.5) * z)  # distribution function of the normal
+    density = jnp.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+    return ((gradient * (below + z * density)).astype(x.dtype),)
+
+
+gelu.defvjp(_gelu_forward, _gelu_backward)
 
 
 def drop_path(
@@ -160,9 +191,49 @@ class Block(nnx.Module):
         return x + drop_path(self.mlp(self.norm2(x)), self.rate, fold_in(keys, 1))
 
 
-def recomputed(call: Callable[..., Array], remat: bool) -> Callable[..., Array]:
-    """With `remat`, `call` keeps nothing for its backward pass, which runs it a second time."""
-    return jax.checkpoint(call) if remat else call
+def call_block(
+    block: nnx.Module, *inputs: Array, remat: bool, inline: bool, first: int = 0, **keys: Any
+) -> Array:
+    """The output of a block, as a function of its own in the program.
+
+    Blocks alike are traced once. For a CPU the compiler is told to keep the function too: inlined,
+    the residual stream, which is a sum over all earlier branches, would be fused into each of its
+    readers and added up again there (docs/performance.md). Other devices lose by it.
+
+    Args:
+      block: the block.
+      *inputs: of its call.
+      remat: whether the backward pass runs the block a second time and nothing is kept for it.
+      inline: whether it is part of the caller after all, so that what is inside can be watched.
+      first: the first token that is wanted.
+      **keys: of its call.
+    """
+    if inline:
+        return block(*inputs, first=first, **keys)
+    graph, state = nnx.split(block)
+    on_cpu = (_platform.get() or jax.default_backend()) == "cpu"
+    with set_xla_metadata(inlineable="false") if on_cpu else contextlib.nullcontext():
+        return _called(graph, remat, first, state, *inputs, **keys)
+
+
+@contextlib.contextmanager
+def compiled_for(platform: str) -> Iterator[None]:
+    """What is traced within is for devices of this platform, and not for this process's own."""
+    token = _platform.set(platform)
+    try:
+        yield
+    finally:
+        _platform.reset(token)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _called(
+    graph: nnx.GraphDef, remat: bool, first: int, state: Any, *inputs: Array, **keys: Any
+) -> Array:
+    def call(state: Any, *inputs: Array, **keys: Any) -> Array:
+        return nnx.merge(graph, state)(*inputs, first=first, **keys)
+
+    return (jax.checkpoint(call) if remat else call)(state, *inputs, **keys)
 
 
 def torch_conv_init(fan_in: int) -> nnx.Initializer:

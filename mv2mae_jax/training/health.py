@@ -88,7 +88,8 @@ def first_nonfinite(
 
 def watched(model: Module, outputs: Tensors) -> Module:
     """The model, made to append what each of its modules returns to `outputs`."""
-    model.set_attributes(remat=False, raise_if_not_found=False)  # it would hide what is inside
+    # Functions of their own would hide what is inside.
+    model.set_attributes(remat=False, inline=True, raise_if_not_found=False)
     for path, module in list(nnx.iter_modules(model)):
         if callable(module):
             name = ".".join(map(str, path)) or "model"

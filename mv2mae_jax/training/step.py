@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from mv2mae_jax.model.layers import compiled_for
 from mv2mae_jax.training.parameters import Definition, Parameters, split
 from mv2mae_jax.training.sharding import batch_sharding, state_sharding
 
@@ -123,7 +124,8 @@ def make_train_step(
     def gradients(parameters: Parameters, batch: DeviceBatch) -> tuple[Parameters, Metrics]:
         def loss_of(training: Parameters) -> tuple[Float[Array, ""], Metrics]:
             keys = sample_keys(seed, batch["index"])
-            value, metrics = loss(definition.bind(parameters | training), batch, keys)
+            with compiled_for(mesh.devices.flat[0].platform):
+                value, metrics = loss(definition.bind(parameters | training), batch, keys)
             return value, {"loss": value, **metrics}
 
         return jax.grad(loss_of, has_aux=True)(trainable(parameters))

@@ -1,13 +1,17 @@
 """What the layers promise beyond their numbers: dtypes, drop path, and skipped tokens."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+import torch
 from flax import nnx
 
 from mv2mae_jax.model.decoders import CrossViewBlock
 from mv2mae_jax.model.encoder import Encoder
-from mv2mae_jax.model.layers import Block, LayerNorm, drop_path
+from mv2mae_jax.model.layers import Block, LayerNorm, call_block, drop_path, gelu
 from mv2mae_jax.model.variants import Variant
 
 TINY = Variant(width=16, depth=3, heads=2, decoder_width=8, decoder_heads=2, decoder_depth=2)
@@ -92,3 +96,35 @@ def test_initial_values_follow_videomae():
         bound = (6 / sum(linear.kernel.shape)) ** 0.5
         assert 0.9 * bound < abs(linear.kernel[...]).max() <= bound
         assert (linear.bias[...] == 0).all()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("bfloat16", 2e-2)])
+def test_gelu_and_its_derivative_are_pytorchs(dtype: str, tolerance: float):
+    x = np.linspace(-9, 9, 2001, dtype=np.float32)
+    reference = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    value = torch.nn.functional.gelu(reference)
+    value.sum().backward()
+    ours, pullback = jax.vjp(gelu, jnp.asarray(x, dtype))
+    assert ours.dtype == dtype
+    (derivative,) = pullback(jnp.ones_like(ours))
+    np.testing.assert_allclose(np.float32(ours), value.detach(), atol=9 * tolerance)
+    np.testing.assert_allclose(np.float32(derivative), reference.grad, atol=tolerance)
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_a_block_as_a_function_of_its_own_is_the_block(remat: bool):
+    """The same numbers; and on a CPU, a call in the compiled program, forward and backward."""
+    block = CrossViewBlock(8, 2, rngs=nnx.Rngs(0))
+    graph, state = nnx.split(block)
+    x, memory = normal(3, 5, 8), normal(3, 4, 8)
+
+    def total(state: nnx.State, inline: bool) -> jax.Array:
+        block = nnx.merge(graph, state)
+        return (call_block(block, x, memory, remat=remat, inline=inline, first=2) ** 2).sum()
+
+    own, within = (jax.jit(jax.value_and_grad(partial(total, inline=i))) for i in (False, True))
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), own(state), within(state)
+    )
+    calls = [run.lower(state).compile().as_text().count(" call(") for run in (own, within)]
+    assert calls == [2, 0]

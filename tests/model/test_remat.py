@@ -52,7 +52,7 @@ def test_same_numbers_in_less_memory(task: str):
     parameters, plain = loss_function(config, batch)
     config.model.remat = True
     _, remat = loss_function(config, batch)
-    assert bytes_kept(remat, parameters) < 0.25 * bytes_kept(plain, parameters)
+    assert bytes_kept(remat, parameters) < 0.3 * bytes_kept(plain, parameters)
     loss, gradients = jax.jit(jax.value_and_grad(plain))(parameters)
     loss_again, gradients_again = jax.jit(jax.value_and_grad(remat))(parameters)
     assert_same(loss_again, loss, 1e-6)
