@@ -18,8 +18,9 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
-# Grain has this class too, but brings jax along.
 import numpy as np
+
+# Grain has this class too, but brings jax along.
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from etils import epath
 from jaxtyping import Int
