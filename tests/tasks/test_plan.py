@@ -41,11 +41,11 @@ def test_gpus_without_data():
     compute, traffic, exchange = numbers(
         r"(?s)in all: ([\d.]+) ms.*GB a chip: ([\d.]+) ms.*among 8: ([\d.]+) ms", done.stdout
     )
-    step, rate = numbers(r"a step +about ([\d.]+) ms, ([\d,]+) pairs/s", done.stdout)
+    step, rate = numbers(r"a step +at best ([\d.]+) ms, ([\d,]+) pairs/s", done.stdout)
     assert step == pytest.approx(max(compute, traffic) + exchange, abs=0.2)
     assert rate == pytest.approx(1024 / (step / 1e3), rel=0.02)
     steps, hours, chip_hours = numbers(
-        r"([\d,]+) steps, about ([\d.]+) hours, ([\d.]+)", done.stdout
+        r"([\d,]+) steps, at best ([\d.]+) hours, ([\d.]+)", done.stdout
     )
     assert steps == 3200 * (13_440 // 1024)
     assert hours == pytest.approx(steps * step / 3.6e6, abs=0.01)
