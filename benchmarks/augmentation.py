@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
-from tabulate import tabulate
 
 from benchmarks import common
 from benchmarks.loader import make_data_set
@@ -86,12 +85,8 @@ def _operations(config: ConfigDict, rounds: int) -> Seconds:
 
 def _print(report: common.Report) -> None:
     print(common.machine_line(report["machine"]))
-    rows = [
-        [name, *(1e3 * row[key] for key in ("median", "min", "max")), 1 / row["median"]]
-        for name, row in report["processor_seconds_per_clip"].items()
-    ]
     heads = ["", "ms of a core a clip", "least", "most", "clips/s a core"]
-    print(tabulate(rows, heads, floatfmt=".2f"))
+    common.print_times(report["processor_seconds_per_clip"], heads)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
+from tabulate import tabulate
 
 from configs.base import get_config
 from mv2mae_jax.data import loader
@@ -141,6 +142,17 @@ def spread(measured: Sequence[float]) -> dict[str, float]:
         "max": max(measured),
         "measurements": len(measured),
     }
+
+
+def print_times(spreads: Mapping[str, Mapping[str, float]], heads: Sequence[str]) -> None:
+    """A table of seconds, each a `spread`: name, milliseconds (median, least, most), and the
+    inverse of the median; under five heads.
+    """
+    rows = [
+        [name, *(1e3 * row[key] for key in ("median", "min", "max")), 1 / row["median"]]
+        for name, row in spreads.items()
+    ]
+    print(tabulate(rows, heads, floatfmt=".2f"))
 
 
 def _processor() -> str:

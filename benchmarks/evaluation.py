@@ -27,7 +27,6 @@ import numpy as np
 from flax import nnx
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
-from tabulate import tabulate
 
 from benchmarks import common
 from benchmarks.videos import write_video
@@ -165,13 +164,8 @@ def _make_data_set(folder: Path, arguments: argparse.Namespace) -> None:
 def _print(report: common.Report) -> None:
     print(common.machine_line(report["machine"]))
     print(report["data"])
-    rows = [
-        [name, *(1e3 * row[key] for key in ("median", "min", "max")), 1 / row["median"]]
-        for name, row in report["seconds_per_video"].items()
-    ]
-    print(
-        tabulate(rows, ["clips x crops", "ms a video", "least", "most", "videos/s"], floatfmt=".2f")
-    )
+    heads = ["clips x crops", "ms a video", "least", "most", "videos/s"]
+    common.print_times(report["seconds_per_video"], heads)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -34,7 +34,6 @@ import numpy as np
 from grain.sources import ArrayRecordDataSource
 from jaxtyping import Int, UInt8
 from ml_collections import ConfigDict
-from tabulate import tabulate
 
 from benchmarks import common
 from benchmarks.videos import write_natural_video
@@ -317,11 +316,8 @@ def _print(report: common.Report) -> None:
         f"{sizes['used_per_pair'] / 1e3:.0f} kB are used and "
         f"{sizes['read_per_pair'] / 1e3:.0f} kB read"
     )
-    rows = [
-        [name, *(1e3 * row[key] for key in ("median", "min", "max")), 1 / row["median"]]
-        for name, row in report["seconds_per_pair"].items()
-    ]
-    print(tabulate(rows, ["", "ms a pair", "least", "most", "pairs/s"], floatfmt=".2f"))
+    heads = ["", "ms a pair", "least", "most", "pairs/s"]
+    common.print_times(report["seconds_per_pair"], heads)
     if report["mean_pixel_difference_to_pyav"] is not None:
         print(
             "pairs of both loaders differ by "

@@ -1,22 +1,18 @@
 """Steps of training on given batches, without a loop, records or a work directory."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import cast
 
-from flax import nnx
 from jax.stages import Compiled, Wrapped
 from ml_collections import ConfigDict
 
+from mv2mae_jax.cost.program import parts_of
 from mv2mae_jax.data.loader import Batch
-from mv2mae_jax.model import build
-from mv2mae_jax.tasks.finetune import classification_loss
-from mv2mae_jax.tasks.pretrain import pretraining_loss
-from mv2mae_jax.training.optimizer import adamw, learning_rate, trainable_parameters
+from mv2mae_jax.training.optimizer import adamw, learning_rate
 from mv2mae_jax.training.sharding import make_mesh, to_devices
 from mv2mae_jax.training.step import (
     DeviceBatch,
-    Loss,
     Metrics,
     create_state,
     make_train_step,
@@ -29,14 +25,7 @@ class Training:
     def __init__(self, config: ConfigDict, classes: int = 0) -> None:
         self._mesh = make_mesh(config.mesh.fsdp)
         make_optimizer = partial(adamw, config, learning_rate(config, steps_per_epoch=1))
-        loss: Loss = partial(pretraining_loss, config)
-        make_model: Callable[[nnx.Rngs], nnx.Module] = partial(build.pretraining_model, config)
-        blocks = -1
-        if classes:
-            loss = partial(classification_loss, config)
-            make_model = partial(build.classifier, config, classes)
-            blocks = config.finetune.trainable_blocks
-        trainable = partial(trainable_parameters, last_blocks=blocks)
+        loss, make_model, trainable = parts_of(config, classes)
         definition, self.state = create_state(
             make_model,
             make_optimizer,

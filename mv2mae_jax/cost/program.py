@@ -16,7 +16,7 @@ from mv2mae_jax.model import build
 from mv2mae_jax.tasks.finetune import classification_loss
 from mv2mae_jax.tasks.pretrain import pretraining_loss
 from mv2mae_jax.training.optimizer import adamw, learning_rate, trainable_parameters
-from mv2mae_jax.training.parameters import split
+from mv2mae_jax.training.parameters import Parameters, split
 from mv2mae_jax.training.step import (
     DeviceBatch,
     Loss,
@@ -25,6 +25,7 @@ from mv2mae_jax.training.step import (
     make_train_step,
 )
 
+Parts = tuple[Loss, Callable[[nnx.Rngs], nnx.Module], Callable[[Parameters], Parameters]]
 Shapes = dict[str, jax.ShapeDtypeStruct]
 
 
@@ -41,10 +42,8 @@ def trace_step(
     Raises:
       InputError: the devices cannot share the parameters as configured.
     """
-    loss, make_model = _task(config, classes)
+    loss, make_model, trainable = parts_of(config, classes)
     make_optimizer = partial(adamw, config, learning_rate(config, steps_per_epoch=1))
-    blocks = config.finetune.trainable_blocks if classes else -1
-    trainable = partial(trainable_parameters, last_blocks=blocks)
     definitions = []
 
     def create() -> TrainState:
@@ -69,6 +68,18 @@ def trace_step(
     )
     batch = batch_shapes(config, classes, config.batch_size * config.data.repeats)
     return step.trace(state, batch), state
+
+
+def parts_of(config: ConfigDict, classes: int) -> Parts:
+    """Loss, model, and what of it trains; of fine-tuning, if there are classes to tell apart."""
+    loss: Loss = partial(pretraining_loss, config)
+    make_model: Callable[[nnx.Rngs], nnx.Module] = partial(build.pretraining_model, config)
+    blocks = -1
+    if classes:
+        loss = partial(classification_loss, config)
+        make_model = partial(build.classifier, config, classes)
+        blocks = config.finetune.trainable_blocks
+    return loss, make_model, partial(trainable_parameters, last_blocks=blocks)
 
 
 def batch_shapes(config: ConfigDict, classes: int, samples: int) -> Shapes:
@@ -106,7 +117,7 @@ def kept_bytes(config: ConfigDict, classes: int) -> int:
 
     A compiler keeps less: it computes again what is cheap.
     """
-    loss, make_model = _task(config, classes)
+    loss, make_model, _ = parts_of(config, classes)
 
     def backward(key: jax.Array, batch: DeviceBatch) -> Any:
         definition, parameters = split(make_model(nnx.Rngs(key)))
@@ -125,9 +136,3 @@ def kept_bytes(config: ConfigDict, classes: int) -> int:
 def tree_bytes(tree: Any) -> int:
     """Of all arrays, or their shapes."""
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
-
-
-def _task(config: ConfigDict, classes: int) -> tuple[Loss, Callable[[nnx.Rngs], nnx.Module]]:
-    if classes:
-        return partial(classification_loss, config), partial(build.classifier, config, classes)
-    return partial(pretraining_loss, config), partial(build.pretraining_model, config)

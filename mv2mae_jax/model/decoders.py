@@ -5,6 +5,9 @@ norm and the head compute nothing else; attention does not care about order, so 
 un-shuffled.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
@@ -28,10 +31,21 @@ class SelfViewDecoder(nnx.Module):
         self, tokens: Float[Array, "B N D"], num_visible: int
     ) -> Float[Array, "B N-{num_visible} P"]:
         """Pixels of the masked tubelets."""
-        for block in self.blocks:
-            first = num_visible if block is self.blocks[-1] else 0
-            tokens = call_block(block, tokens, remat=self.remat, inline=self.inline, first=first)
-        return self.head(self.norm(tokens))
+        call = partial(call_block, remat=self.remat, inline=self.inline)
+        return self.head(self.norm(_masked(self.blocks, call, num_visible, tokens)))
+
+
+def _masked(
+    blocks: nnx.List,
+    call: Callable[..., Array],
+    num_visible: int,
+    tokens: Float[Array, "B N D"],
+    *memory: Float[Array, "B K D"],
+) -> Float[Array, "B N-{num_visible} D"]:
+    """What the blocks make of the masked tokens."""
+    for block in blocks[:-1]:
+        tokens = call(block, tokens, *memory)
+    return call(blocks[-1], tokens, *memory, first=num_visible)
 
 
 class CrossViewBlock(nnx.Module):
@@ -80,12 +94,8 @@ class CrossViewDecoder(nnx.Module):
           memory: visible tokens of the source views with their positions; any number of them.
           num_visible: visible tokens of the target.
         """
-        for block in self.blocks:
-            first = num_visible if block is self.blocks[-1] else 0
-            tokens = call_block(
-                block, tokens, memory, remat=self.remat, inline=self.inline, first=first
-            )
-        return self.head(self.norm(tokens))
+        call = partial(call_block, remat=self.remat, inline=self.inline)
+        return self.head(self.norm(_masked(self.blocks, call, num_visible, tokens, memory)))
 
     def attention(
         self, tokens: Float[Array, "B N D"], memory: Float[Array, "B K D"]

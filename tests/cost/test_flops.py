@@ -1,11 +1,9 @@
 """The formulas count every product of the programs that train, forward and backward."""
 
-import math
 from collections.abc import Callable
 from functools import partial
 
 import jax
-import jax.extend
 import jax.numpy as jnp
 import pytest
 from flax import nnx
@@ -14,6 +12,7 @@ from steps import random_batch
 
 from configs.base import get_config
 from mv2mae_jax.cost.flops import finetuning_flops, pretraining_flops
+from mv2mae_jax.cost.program import products
 from mv2mae_jax.model import build
 from mv2mae_jax.tasks.finetune import classification_loss
 from mv2mae_jax.tasks.pretrain import pretraining_loss
@@ -41,19 +40,6 @@ def products_of_gradients(
         return jax.grad(loss_of)(trainable_parameters(parameters, blocks))
 
     return products(jax.make_jaxpr(gradients)(jax.random.key(0)).jaxpr)
-
-
-def products(program) -> int:
-    """Operations of all matrix products of a program and of those it calls."""
-    total = 0
-    for equation in program.eqns:
-        if equation.primitive.name == "dot_general":
-            (contracted, _), _ = equation.params["dimension_numbers"]
-            left = equation.invars[0].aval.shape
-            inner = math.prod(left[axis] for axis in contracted)
-            total += 2 * inner * math.prod(equation.outvars[0].aval.shape)
-        total += sum(map(products, jax.extend.core.jaxprs_in_params(equation.params)))
-    return total
 
 
 @pytest.fixture
