@@ -98,15 +98,13 @@ def parse(argv: list[str]) -> tuple[ConfigDict, str | Topology]:
 
 
 def fail(error: Exception, code: int) -> int:
-    """Prints one line that says what is wrong."""
-    print(f"error: {one_line(error)}", file=sys.stderr)
+    """Prints one line that says what is wrong, the last: threads of libraries are heard no more."""
+    with os.fdopen(os.dup(sys.stderr.fileno()), "w") as stderr:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        print(f"error: {one_line(error)}", file=stderr)
     return code
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # outside of training, where nothing is lost
-    code = main(sys.argv)
-    sys.stderr.flush()
-    if code:  # threads of libraries may still complain, but the last line is ours
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    sys.exit(code)
+    sys.exit(main(sys.argv))

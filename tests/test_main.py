@@ -183,6 +183,23 @@ def test_mistakes_get_one_line(flags: list[str], says: str, code: int, tmp_path:
     assert not (tmp_path / "x").exists()
 
 
+def test_the_line_that_says_what_is_wrong_is_the_last():
+    """Threads of libraries may complain at any time."""
+    code = """
+import sys, threading, time
+from mv2mae_jax import main
+def complain():
+    while True: print(file=sys.stderr)
+for _ in range(3): threading.Thread(target=complain, daemon=True).start()
+code = main.fail(ValueError("no room"), main.FAILED)
+time.sleep(0.2)
+sys.exit(code)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.endswith("\nerror: no room\n")
+
+
 def test_more_views_than_the_data_has(small: tuple[str, ...], tmp_path: Path):
     done = run("mannequin.py", tmp_path / "x", *small, "--config.data.num_views=3")
     assert done.returncode == 1

@@ -38,4 +38,3 @@ def test_the_command_measures_both(mannequin_dir, tmp_path):
     rates = json.loads((tmp_path / "rates.json").read_text())["seconds_per_video"]
     assert len(rates) == 8 and all(name in done.stdout for name in rates)
     assert rates["5 x 10"]["median"] < rates["5 x 10, each view alone"]["median"]
-    assert rates["5 x 10, whole"]["median"] < rates["5 x 10, whole, compiling"]["median"]
