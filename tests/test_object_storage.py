@@ -27,7 +27,7 @@ from mv2mae_jax.interop.export import export
 from mv2mae_jax.storage import GrowingFiles, to_path
 from mv2mae_jax.tasks.finetune import finetune
 from mv2mae_jax.training.metrics import MetricsWriter
-from mv2mae_jax.visualize.__main__ import draw
+from mv2mae_jax.visualize.__main__ import main as visualize
 
 SMALL = {
     "data.data_dir": "gs://bucket/data",
@@ -151,7 +151,8 @@ def test_an_encoder_is_the_same_from_the_bucket_and_from_a_copy(
 
 
 def test_what_is_made_of_a_run_in_the_bucket(store: ObjectStore, pretrained: str, tmp_path: Path):
-    draw("motion", "gs://bucket/runs/pretrain", "gs://bucket/pictures/motion.png", samples=1)
+    places = ["--workdir=gs://bucket/runs/pretrain", "--out=gs://bucket/pictures/motion.png"]
+    assert visualize(["motion", *places, "--samples=1"]) == 0
     assert store.objects["pictures/motion.png"].content.startswith(b"\x89PNG")
     export("gs://bucket/runs/pretrain", "pytorch", tmp_path / "exported")
     assert (tmp_path / "exported" / "README.md").exists()

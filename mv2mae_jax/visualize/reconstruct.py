@@ -101,16 +101,3 @@ def surrounding_statistics(
     mean = jnp.einsum("bmk,bkc->bmc", weights, channels.mean(axis=2))
     std = jnp.einsum("bmk,bkc->bmc", weights, channels.std(axis=2, ddof=1))
     return mean[:, :, None], std[:, :, None]
-
-
-def overlay(
-    frames: Float[np.ndarray, "T H W C"],
-    weights: Float[np.ndarray, " N"],
-    patch_size: tuple[int, int, int],
-    grid: Grid,
-) -> Float[np.ndarray, "T H W C"]:
-    """Frames darkened where the weights are low: full brightness at the largest weight."""
-    p0, p1, p2 = patch_size
-    volume = np.asarray(weights).reshape(grid)
-    volume = volume.repeat(p0, 0).repeat(p1, 1).repeat(p2, 2) / volume.max()
-    return frames * (0.12 + 0.88 * volume[..., None])

@@ -13,11 +13,8 @@ from configs.mannequin import get_config
 from mv2mae_jax.model import build
 from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.parameters import split
-from mv2mae_jax.visualize.reconstruct import (
-    overlay,
-    reconstruct,
-    surrounding_statistics,
-)
+from mv2mae_jax.visualize.reconstruct import reconstruct, surrounding_statistics
+from mv2mae_jax.visualize.rows import overlay
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from configs.mannequin import get_config
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.model import build
 from mv2mae_jax.training.parameters import split
-from mv2mae_jax.visualize.attention import cross_attention_maps, mark_tubelet
+from mv2mae_jax.visualize.cross_attention import cross_attention_maps, mark_tubelet
 from mv2mae_jax.visualize.reconstruct import masked_inputs
 
 
