@@ -99,8 +99,8 @@ def get_config() -> ml_collections.ConfigDict:
     data.workers = FROM_CORES  # loader processes; 0: threads of this process; -1: cores / threads
     data.threads = 4  # decoding threads of each loader process
     data.bad_records = 0  # activities that may be damaged; training replaces them by others
-    data.mean = (0.485, 0.456, 0.406)  # ImageNet statistics of RGB in [0, 1]
-    data.std = (0.229, 0.224, 0.225)
+    data.mean = (0.485, 0.456, 0.406)  # subtracted from RGB in [0, 1]: ImageNet's
+    data.std = (0.229, 0.224, 0.225)  # what is left is divided by
 
     config.model = model = ml_collections.ConfigDict()
     model.variant = "small"  # tiny | small | base | large (model/variants.py)
@@ -135,10 +135,10 @@ def get_config() -> ml_collections.ConfigDict:
     optimizer.base_learning_rate = 1e-3  # times batch_size / reference_batch
     optimizer.min_learning_rate = 1e-5  # at the end of the cosine; scaled in the same way
     optimizer.reference_batch = 256  # the batch that rates are given for (VideoMAE's rule)
-    optimizer.warmup_epochs = 320.0
-    optimizer.b1 = 0.9
-    optimizer.b2 = 0.95
-    optimizer.weight_decay = 0.05
+    optimizer.warmup_epochs = 320.0  # the rate rises linearly from 0, before the cosine
+    optimizer.b1 = 0.9  # AdamW's decay of the mean of gradients
+    optimizer.b2 = 0.95  # and of the mean of their squares
+    optimizer.weight_decay = 0.05  # of matrices only, times the rate
     optimizer.layer_decay = 1.0  # factor on the learning rate from one layer to the one below it
     optimizer.clip_norm = 0.0  # longest gradient, over all parameters together; 0: no clipping
 
@@ -151,7 +151,7 @@ def get_config() -> ml_collections.ConfigDict:
     finetune.init_from = ""  # the encoder
     finetune.standardize = False  # with init_from: pooled features start at mean 0, variance 1
     finetune.trainable_blocks = -1  # last blocks that train, with norm and head; 0: none; -1: all
-    finetune.label_smoothing = 0.1
+    finetune.label_smoothing = 0.1  # share of the target that all classes divide evenly
     finetune.mixup = 0.0  # alpha: clips and labels are blended by a share from Beta(alpha, alpha)
     finetune.cutmix = 0.0  # alpha: a box of another clip, of such a share, is pasted in
     finetune.random_erasing = 0.0  # probability that a box of a clip is replaced by noise
@@ -171,7 +171,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.log_every = 50  # steps between two lines of metrics.jsonl
     config.checkpoint_every = 2000  # steps between two checkpoints; the last step always has one
-    config.keep_checkpoints = 2
+    config.keep_checkpoints = 2  # the newest so many; older ones are deleted
     return config
 
 
