@@ -1,4 +1,4 @@
-"""Four synchronised cameras, one person: real footage that everybody can download (docs/data.md).
+"""Four synchronised cameras, one person: real footage that everybody can get (docs/own-data.md).
 
     make footage
 

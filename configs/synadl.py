@@ -7,7 +7,7 @@
 
 Variants: pretrain, plan; protocol=1x (default), 2x or 4x, as many as ETRI trains on or a multiple.
 Paper: 1x is below pre-training on ETRI itself, 4x above (a plot without numbers). The published
-SynADL has at most 92,400 videos, enough for 1x; docs/data.md.
+SynADL has at most 92,400 videos, enough for 1x; docs/datasets.md.
 Cost: as pre-training on ETRI, for each: passes over the data are chosen for its 14,400 steps.
 """
 

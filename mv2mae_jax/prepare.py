@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mv2mae_jax.prepare",
         description="Raw synchronised multi-view videos become records. Interrupted, the same "
-        "command continues. docs/data.md explains each data set.",
+        "command continues. docs/datasets.md explains each data set.",
     )
     datasets = parser.add_subparsers(metavar="DATASET", required=True)
     common = argparse.ArgumentParser(add_help=False)

@@ -56,7 +56,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
     """
 
     VERSION = tfds.core.Version("2.0.0")
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "See docs/data.md."
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "See docs/datasets.md."
 
     def __init__(
         self,

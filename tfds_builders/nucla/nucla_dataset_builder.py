@@ -9,6 +9,6 @@ class Builder(DownloadedBuilder):
 
     LAYOUT = layout
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
-    Get multiview_action_videos.tgz, see docs/data.md, and unpack it anywhere below the raw
+    Get multiview_action_videos.tgz, see docs/datasets.md, and unpack it anywhere below the raw
     directory.
     """
