@@ -3,13 +3,14 @@
 #   make test       lint, types and tests
 #   make test-slow  the proofs that take longer, and those that download
 #   make footage    the same road with real four-camera footage (downloads one package)
+#   make docs       the documents as a site, in build/site
 
 BASE_PYTHON ?= python3
 PYTHON := .venv/bin/python
 VERSION := $(shell $(BASE_PYTHON) -c 'import sys; print("py%d%d" % sys.version_info[:2])')
 CONSTRAINTS := constraints/$(VERSION).txt
 
-.PHONY: setup setup-dev demo lint test test-slow footage
+.PHONY: setup setup-dev demo lint test test-slow footage docs
 
 setup: .venv/installed
 setup-dev: .venv/installed-dev
@@ -43,6 +44,10 @@ test: lint
 test-slow: setup-dev
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[tpu]'
 	JAX_PLATFORMS=cpu $(PYTHON) -m pytest -m "slow or network"
+
+# Read it with `python3 -m http.server --directory build/site`; as files too, but without its search.
+docs: setup-dev
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --quiet
 
 FOOTAGE := build/footage
 footage: setup
