@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import runpy
 from functools import reduce
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from configs.base import get_config
 from mv2mae_jax.check import check
 from mv2mae_jax.training.workdir import FREE_FIELDS
+from tfds_builders.manifest_data.layout import read_csv
 
 PAPER = Path("docs/paper.md").read_text()
 TERMS = sorted(set(re.findall(r"`([^`\n]+)`", PAPER)))
@@ -72,3 +74,32 @@ def test_the_fields_that_may_change_are_listed():
     text = Path("docs/reliability.md").read_text()
     (listed,) = re.findall(r"## What may change\n(.*?)\n## ", text, re.DOTALL)
     assert tuple(re.findall(r"`([\w.]+)`", listed)) == FREE_FIELDS
+
+
+MANIFEST, CONFIG = re.findall(
+    r"```python\n(.*?)```", Path("docs/getting-started.md").read_text(), re.DOTALL
+)
+
+
+def test_the_manifest_of_getting_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    videos = tmp_path / "raw/kitchen"
+    videos.mkdir(parents=True)
+    for name in ("p01_bow_left", "p01_bow_right", "p02_wave_left"):
+        (videos / f"{name}.mp4").touch()
+    (tmp_path / "make_manifest.py").write_text(MANIFEST)
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path("make_manifest.py")
+    rows = read_csv(videos / "kitchen.csv", videos).rows
+    assert [(row.activity, row.view, row.label, row.subject) for row in rows] == [
+        ("p01_bow", "left", "bow", "p01"),
+        ("p01_bow", "right", "bow", "p01"),
+        ("p02_wave", "left", "wave", "p02"),
+    ]
+
+
+@pytest.mark.parametrize("task", ["pretrain", "finetune", "evaluate", "plan"])
+def test_the_config_of_getting_started(task: str, tmp_path: Path):
+    (tmp_path / "kitchen.py").write_text(CONFIG)
+    config = runpy.run_path(str(tmp_path / "kitchen.py"))["get_config"](task)
+    check(config)
+    assert config.task == task and config.data.dataset == "kitchen"
