@@ -8,9 +8,21 @@ import sys
 from collections.abc import Sequence
 
 from mv2mae_jax.errors import InputError, one_line
-from mv2mae_jax.visualize import attention, motion, reconstruction
+from mv2mae_jax.visualize import (
+    ablation,
+    attention,
+    curves,
+    motion,
+    reconstruction,
+)
 
-PICTURES = {"motion": motion, "reconstruction": reconstruction, "attention": attention}
+PICTURES = {
+    "motion": motion,
+    "reconstruction": reconstruction,
+    "attention": attention,
+    "curves": curves,
+    "ablation": ablation,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
