@@ -11,7 +11,9 @@ from mv2mae_jax.errors import InputError, one_line
 from mv2mae_jax.visualize import (
     ablation,
     attention,
+    confusion,
     curves,
+    embedding,
     motion,
     reconstruction,
 )
@@ -21,7 +23,9 @@ PICTURES = {
     "reconstruction": reconstruction,
     "attention": attention,
     "curves": curves,
+    "confusion": confusion,
     "ablation": ablation,
+    "embedding": embedding,
 }
 
 

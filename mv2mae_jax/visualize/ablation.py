@@ -308,7 +308,9 @@ def ablation_figure(
     axis.set_xlabel(f"{field}\n{others}".strip())
     axis.set_ylabel(metric)
     bars = ["bars: 95 % interval of the test"] * any(len(x.runs) == 1 for x in levels)
-    bars += ["squares: mean ± standard deviation of runs"] * any(len(x.runs) > 1 for x in levels)
+    bars += ["squares: mean ± standard deviation of the grey runs"] * any(
+        len(x.runs) > 1 for x in levels
+    )
     axis.set_title(f"{test}\n{'; '.join(bars)}", fontsize=9)
     return figure
 
@@ -327,7 +329,7 @@ def _draw_line(axis: Axes, levels: Sequence[Level], at: Float[np.ndarray, " L"])
 def _draw_level(axis: Axes, place: float, level: Level) -> None:
     several = len(level.runs) > 1
     for number, run in enumerate(level.runs):
-        beside = place + 0.012 * (number + 1) * several
+        beside = place + 0.012 * (number + 2) * several
         low, high = run.interval
         axis.errorbar(
             beside,
