@@ -307,11 +307,9 @@ def ablation_figure(
     others = textwrap.fill(f"differs too: {', '.join(also)}", int(15 * width)) if also else ""
     axis.set_xlabel(f"{field}\n{others}".strip())
     axis.set_ylabel(metric)
-    bars = ["bars: 95 % interval of the test"] * any(len(x.runs) == 1 for x in levels)
-    bars += ["squares: mean ± standard deviation of the grey runs"] * any(
-        len(x.runs) > 1 for x in levels
-    )
-    axis.set_title(f"{test}\n{'; '.join(bars)}", fontsize=9)
+    several = any(len(level.runs) > 1 for level in levels)
+    squares = "; squares: mean ± standard deviation of runs" if several else ""
+    axis.set_title(f"{test}\ndots: a run, 95 % interval of its test{squares}", fontsize=9)
     return figure
 
 

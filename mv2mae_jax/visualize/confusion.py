@@ -112,9 +112,8 @@ def read_predictions(workdir: epath.Path) -> Tested:
         if not rows:
             raise ValueError("no videos")
     except (csv.Error, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"line {table.line_num} of {file} is damaged ({error}); {remedy}"
-        ) from error
+        where = f"line {table.line_num} of {file}"
+        raise InputError(f"{where} is damaged ({error}); {remedy}") from error
     videos, labels, predicted = zip(*rows, strict=True)
     return Tested(list(videos), names, np.array(labels), np.array(predicted))
 

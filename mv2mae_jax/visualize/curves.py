@@ -88,7 +88,7 @@ class Curve(NamedTuple):
     values: Float[np.ndarray, " L"]
 
 
-class Tested(NamedTuple):
+class Score(NamedTuple):
     """What a finished run's test found."""
 
     accuracy: float
@@ -108,10 +108,10 @@ def draw(args: argparse.Namespace) -> None:
     save_figure(curves_figure(runs, tested(workdirs)), out)
 
 
-def tested(workdirs: Mapping[str, epath.Path]) -> dict[str, Tested]:
+def tested(workdirs: Mapping[str, epath.Path]) -> dict[str, Score]:
     """Test accuracies of the runs that have been tested."""
     results = {name: read_results(path) for name, path in workdirs.items() if has_results(path)}
-    return {name: Tested(x[TESTED], x["interval_95"][TESTED]) for name, x in results.items()}
+    return {name: Score(x[TESTED], x["interval_95"][TESTED]) for name, x in results.items()}
 
 
 def curve(metrics: Metrics, panel: Panel) -> Curve:
@@ -136,7 +136,7 @@ def smoothed(values: Float[np.ndarray, " L"]) -> Float[np.ndarray, " L"]:
 
 
 @matplotlib.rc_context({"text.parse_math": False})  # names are not formulas
-def curves_figure(runs: Mapping[str, Metrics], tests: Mapping[str, Tested]) -> Figure:
+def curves_figure(runs: Mapping[str, Metrics], tests: Mapping[str, Score]) -> Figure:
     """A panel for every metric that a run has logged, in rows of what belongs together."""
     rows = [
         (number, panels)
@@ -167,7 +167,7 @@ def _draw_panel(
     axis: Axes,
     panel: Panel,
     runs: Mapping[str, Metrics],
-    tests: Mapping[str, Tested],
+    tests: Mapping[str, Score],
     colours: Mapping[str, tuple[float, ...]],
 ) -> None:
     for name, metrics in runs.items():

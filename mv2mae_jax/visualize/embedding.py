@@ -41,8 +41,10 @@ PERPLEXITY = 30.0  # less for fewer than three times as many clips
 NEIGHBOURS = 10
 MARKERS = "o^sDvPX*<>pdhH8"  # one for each turn of the colours
 SIDE = 7.0  # of a panel, inches
+HEADING = 0.8  # room above the panels, inches
 ENTRY = 0.16  # height of a line of a legend, inches
-LETTERS_ACROSS = 85  # a legend has room for, beside marks of about 6
+NOTE = "neighbours: in the features, among videos of other activities"
+LETTERS_ACROSS = 125  # a legend has room for, beside marks of about 6
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -76,6 +78,10 @@ def draw(args: argparse.Namespace) -> None:
     cameras, camera = np.unique([video.view for video in videos], return_inverse=True)
     perplexity = min(PERPLEXITY, (len(videos) - 1) / 3)
     (run,) = named([args.workdir])
+    title = (
+        f"{shortened(run)}: {len(videos):,} clips of {config.data.dataset}, "
+        f"{config.data.protocol}, {args.split}; t-SNE, perplexity {perplexity:.3g}"
+    )
     figure = embedding_figure(
         embed(features, perplexity),
         {
@@ -86,8 +92,7 @@ def draw(args: argparse.Namespace) -> None:
             "action": neighbour_purity(features, labels, activities, NEIGHBOURS),
             "camera": neighbour_purity(features, camera, activities, NEIGHBOURS),
         },
-        f"{shortened(run)}: {len(videos):,} clips of {config.data.dataset}, {config.data.protocol}, "
-        f"{args.split}; t-SNE, perplexity {perplexity:.3g}",
+        title,
     )
     save_figure(figure, out)
 
@@ -123,19 +128,23 @@ def embedding_figure(
         for what, (names, labels) in panels.items()
     }
     lines = max(math.ceil(len(names) / _columns(names)) for names, _ in shown.values())
-    size = (SIDE * len(panels), SIDE + 0.8 + ENTRY * lines)
+    size = (SIDE * len(panels), HEADING + SIDE + ENTRY * lines)
     figure, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False)
     for axis, (what, (names, labels)) in zip(axes[0], shown.items(), strict=True):
         _draw_panel(axis, places, names, labels)
         share, chance, neighbours = purities[what]
         axis.set_title(
-            f"by {what}: {len(names)}\nof {neighbours} nearest neighbours in the features, other "
-            f"activities, {share:.1%} are of the same {what}; chance {chance:.1%}",
+            f"by {what}: {len(names)}; of the {neighbours} nearest neighbours {share:.1%} "
+            f"are of the same {what}, chance {chance:.1%}",
             fontsize=9,
         )
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(f"{title}\n{NOTE}", fontsize=10, y=1 - 0.1 / size[1], va="top")
     figure.subplots_adjust(
-        left=0.01, right=0.99, wspace=0.02, bottom=1 - (SIDE + 0.8) / size[1], top=1 - 0.8 / size[1]
+        left=0.01,
+        right=0.99,
+        wspace=0.02,
+        bottom=1 - (HEADING + SIDE) / size[1],
+        top=1 - HEADING / size[1],
     )
     return figure
 
@@ -148,7 +157,7 @@ def _draw_panel(
 ) -> None:
     """Videos with the colour and the mark of their name, and the legend below."""
     palette, count = PALETTE
-    for number, name in enumerate(names):
+    handles = [
         axis.scatter(
             *places[labels == number].T,
             color=plt.get_cmap(palette)(number % count),
@@ -156,11 +165,14 @@ def _draw_panel(
             s=18,
             linewidths=0,
             alpha=0.8,
-            label=_entry(name),
         )
+        for number in range(len(names))
+    ]
     axis.set_xticks([])
     axis.set_yticks([])
     axis.legend(
+        handles,
+        [shortened(name) for name in names],
         loc="upper center",
         bbox_to_anchor=(0.5, -0.01),
         ncols=_columns(names),
@@ -174,10 +186,5 @@ def _draw_panel(
 
 def _columns(names: Sequence[str]) -> int:
     """Of a legend, as many as have room."""
-    longest = max(len(_entry(name)) for name in names)
+    longest = max(len(shortened(name)) for name in names)
     return max(1, min(len(names), LETTERS_ACROSS // (longest + 6)))
-
-
-def _entry(name: str) -> str:
-    # An underscore in front would keep it out of the legend.
-    return f"\N{ZERO WIDTH SPACE}{shortened(name)}"
