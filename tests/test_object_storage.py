@@ -176,6 +176,9 @@ def test_finetune_and_evaluate(
     right = sum(int(row["correct"]) for row in rows)
     assert right / 24 == pytest.approx(results["top1_single_view"])
     assert store.objects["runs/finetune/confusion.png"].content.startswith(b"\x89PNG")
+    runs = ["--workdirs", "gs://bucket/runs/pretrain", "gs://bucket/runs/finetune/"]
+    assert visualize(["curves", *runs, "--out=gs://bucket/pictures/curves.pdf"]) == 0
+    assert store.objects["pictures/curves.pdf"].content.startswith(b"%PDF")
 
 
 def test_records_are_those_of_the_folder(store: ObjectStore, mannequin_dir: Path):

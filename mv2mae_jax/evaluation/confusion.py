@@ -1,7 +1,5 @@
 """Which classes are taken for which: the confusion matrix as a picture."""
 
-import io
-
 import matplotlib
 
 matplotlib.use("Agg")
@@ -13,7 +11,7 @@ from jaxtyping import Int
 from matplotlib.colors import PowerNorm
 from sklearn.metrics import confusion_matrix
 
-from mv2mae_jax.storage import write_whole
+from mv2mae_jax.figures import save_figure
 
 CELL = 0.17  # inches; room for a name of FONT points
 LARGE_CELL = 0.38  # with a number in it
@@ -37,7 +35,7 @@ def draw_confusion(
       labels: true classes.
       predicted: classes.
       names: of all classes.
-      out: PNG file to write.
+      out: picture to write, in the format that its suffix names.
     """
     counts = confusion_matrix(labels, predicted, labels=np.arange(len(names)))
     totals = counts.sum(axis=1, keepdims=True)
@@ -72,7 +70,4 @@ def draw_confusion(
                 va="center",
                 fontsize=FONT - 1,
             )
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=110, bbox_inches="tight")
-    plt.close(figure)
-    write_whole(out, picture.getvalue())
+    save_figure(figure, out)

@@ -35,9 +35,11 @@ def score(correct: Bool[np.ndarray, " V"], activities: Int[np.ndarray, " V"]) ->
 
 
 def bootstrap_interval(
-    correct: Bool[np.ndarray, " V"], activities: Int[np.ndarray, " V"]
+    correct: Bool[np.ndarray, " V"] | Int[np.ndarray, " V"], activities: Int[np.ndarray, " V"]
 ) -> tuple[float, float]:
     """The 95% percentile interval of an accuracy (Efron and Tibshirani, 1993, chapter 13).
+
+    Or of the difference of two on the same videos, each of which is -1, 0 or 1 then.
 
     Activities are resampled, each with all its videos: views of one are right or wrong together.
     A resample depends only on how often it draws each kind of activity (so many videos, so many

@@ -8,9 +8,25 @@ import sys
 from collections.abc import Sequence
 
 from mv2mae_jax.errors import InputError, one_line
-from mv2mae_jax.visualize import attention, motion, reconstruction
+from mv2mae_jax.visualize import (
+    ablation,
+    attention,
+    confusion,
+    curves,
+    embedding,
+    motion,
+    reconstruction,
+)
 
-PICTURES = {"motion": motion, "reconstruction": reconstruction, "attention": attention}
+PICTURES = {
+    "motion": motion,
+    "reconstruction": reconstruction,
+    "attention": attention,
+    "curves": curves,
+    "confusion": confusion,
+    "ablation": ablation,
+    "embedding": embedding,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

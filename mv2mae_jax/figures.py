@@ -1,0 +1,43 @@
+"""Figures into files: PNG, PDF or SVG by the suffix, on this machine or on object storage."""
+
+import io
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+from etils import epath
+from matplotlib.figure import Figure
+
+from mv2mae_jax.errors import InputError
+from mv2mae_jax.storage import to_path, write_whole, written
+
+SUFFIXES = (".png", ".pdf", ".svg")
+DOTS_PER_INCH = 110
+
+
+def picture_path(out: epath.PathLike) -> epath.Path:
+    """Where a picture is to be written; asked for before anything is computed for it.
+
+    Raises:
+      InputError: its suffix is of no picture, or its bucket cannot be reached.
+    """
+    path = to_path(out)
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"--out={out}; its suffix is one of {', '.join(SUFFIXES)}")
+    return path
+
+
+def save_figure(figure: Figure, path: epath.Path) -> None:
+    """Writes a figure in the format that the suffix names, and closes it.
+
+    Raises:
+      InputError: it cannot be written.
+    """
+    picture = io.BytesIO()
+    figure.savefig(picture, format=path.suffix[1:], dpi=DOTS_PER_INCH, bbox_inches="tight")
+    plt.close(figure)
+    with written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, picture.getvalue())

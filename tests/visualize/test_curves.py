@@ -1,0 +1,82 @@
+"""Curves show the numbers of metrics.jsonl, where and as smooth as they say."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+
+from mv2mae_jax.visualize.__main__ import main
+from mv2mae_jax.visualize.curves import ROWS, Score, curve, curves_figure, smoothed
+
+
+def lines(count, **first):
+    """Metrics that fall as 1 / step, every 10 steps."""
+    return [
+        {"step": step, **{name: value / step for name, value in first.items()}}
+        for step in range(10, 10 * count + 1, 10)
+    ]
+
+
+PRETRAINED = lines(4, loss=8.0, self_view=4.0, self_view_target=2.0, learning_rate=1.0)
+FINETUNED = lines(3, loss=9.0, accuracy=1.0)
+
+
+def panel(title):
+    return next(panel for row in ROWS for panel in row if panel.title == title)
+
+
+def test_each_loss_is_in_its_own_panel():
+    loss = curve(PRETRAINED, panel("pre-training: loss"))
+    np.testing.assert_array_equal(loss.steps, [10, 20, 30, 40])
+    np.testing.assert_allclose(loss.values, [0.8, 0.4, 8 / 30, 0.2])
+    assert not len(curve(PRETRAINED, panel("fine-tuning: loss")).steps)
+    np.testing.assert_allclose(
+        curve(FINETUNED, panel("fine-tuning: loss")).values, [0.9, 0.45, 0.3]
+    )
+
+
+def test_smoothing_is_a_centred_mean_that_leaves_the_ends():
+    assert smoothed(np.arange(39.0) ** 2).tolist() == (np.arange(39.0) ** 2).tolist()  # too few
+    values = np.random.default_rng(0).normal(size=90)  # reaches two to each side
+    expected = [values[i - r : i + r + 1].mean() for i, r in [(0, 0), (1, 1), (2, 2), (50, 2)]]
+    np.testing.assert_allclose(smoothed(values)[[0, 1, 2, 50]], expected)
+    np.testing.assert_allclose(smoothed(values)[-2:], [values[-3:].mean(), values[-1]])
+    np.testing.assert_allclose(smoothed(np.arange(90.0)), np.arange(90))  # no lag
+
+
+def test_what_is_drawn_is_what_was_logged():
+    figure = curves_figure({"one": PRETRAINED, "two": FINETUNED}, {"two": Score(0.5, (0.4, 0.7))})
+    axes = {axis.get_title(): axis for axis in figure.axes}
+    accuracy = next(title for title in axes if title.startswith("accuracy"))
+    named = ["pre-training: loss", "fine-tuning: loss", accuracy, "self-view, target"]
+    assert list(axes) == [*named, "learning rate"]  # and no panel of what nobody logs
+    (raw, bold) = axes["self-view, target"].lines
+    for line in (raw, bold):
+        np.testing.assert_allclose(line.get_xydata()[:, 0], [10, 20, 30, 40])
+        np.testing.assert_allclose(line.get_xydata()[:, 1], [0.2, 0.1, 2 / 30, 0.05])
+    assert raw.get_alpha() < 1 < bold.get_linewidth()
+    test = axes[accuracy].containers[0]
+    assert test.lines[0].get_xydata().tolist() == [[30, 0.5]]
+    (bar,) = test.lines[2][0].get_segments()
+    np.testing.assert_allclose(bar, [[30, 0.4], [30, 0.7]])
+    colours = {axes[x].lines[0].get_color() for x in ("fine-tuning: loss", accuracy)}
+    assert len(colours) == 1 and axes["pre-training: loss"].lines[0].get_color() not in colours
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two"]
+
+
+def test_the_command_draws(tmp_path):
+    for name, run in (("$one", PRETRAINED), ("_two^", FINETUNED)):
+        (tmp_path / name).mkdir()
+        text = "".join(json.dumps(line) + "\n" for line in run)
+        (tmp_path / name / "metrics.jsonl").write_text(text)
+    out = tmp_path / "pictures" / "curves.png"
+    words = ["curves", "--workdir", str(tmp_path / "$one"), "--workdir", str(tmp_path / "_two^")]
+    command = [sys.executable, "-m", "mv2mae_jax.visualize", *words]
+    done = subprocess.run([*command, f"--out={out}"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"curves drawn to {out}" in done.stdout
+    assert cv2.imread(str(out)).std() > 10
+    assert main([*words, f"--out={out.with_suffix('.svg')}"]) == 0
+    assert "<svg" in out.with_suffix(".svg").read_text()
