@@ -8,9 +8,14 @@ import sys
 from collections.abc import Sequence
 
 from mv2mae_jax.errors import InputError, one_line
-from mv2mae_jax.visualize import attention, motion, reconstruction
+from mv2mae_jax.visualize import attention, motion, reconstruction, report
 
-PICTURES = {"motion": motion, "reconstruction": reconstruction, "attention": attention}
+PICTURES = {
+    "motion": motion,
+    "reconstruction": reconstruction,
+    "attention": attention,
+    "report": report,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
