@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import matplotlib
 import numpy as np
 from flax import nnx
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
 from mv2mae_jax.data import loader, splits
@@ -19,6 +19,7 @@ from mv2mae_jax.data.records import load_index
 from mv2mae_jax.data.samples import PretrainingDraw, draw_pretraining
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.model import build
+from mv2mae_jax.model.masking import Mask
 from mv2mae_jax.model.positions import num_masked
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.objective import patchify
@@ -156,11 +157,17 @@ def token_attention(
     tubelets of the target look there too, in every block.
     """
     definition, _ = split(build.pretraining_model(config, nnx.Rngs(0)))
-    patches, mask = masked_inputs(config, clips)
-    maps = jax.jit(definition.bind(parameters).cross_attention)(patches, mask)[:, 0]
-    order = jnp.concatenate([mask.visible, mask.masked], axis=-1)[:, 0]
-    places = jnp.argsort(order, axis=-1)[:, None, None, :, None]
-    return np.asarray(jnp.take_along_axis(maps, places, axis=3), np.float32)
+
+    @jax.jit
+    def in_token_order(
+        parameters: Parameters, patches: Float[Array, "B V N P"], mask: Mask
+    ) -> Float[Array, "B blocks heads N sK"]:
+        maps = definition.bind(parameters).cross_attention(patches, mask)[:, 0]
+        order = jnp.concatenate([mask.visible, mask.masked], axis=-1)[:, 0]
+        places = jnp.argsort(order, axis=-1)[:, None, None, :, None]
+        return jnp.take_along_axis(maps, places, axis=3).astype(jnp.float32)
+
+    return np.asarray(in_token_order(parameters, *masked_inputs(config, clips)))
 
 
 def quantized(

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-QUALITY = 90  # of pictures (WebP), of 100
+QUALITY = 95  # of pictures (WebP), of 100
 
 
 def html(data: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ function svg(tag, attributes = {}, ...children) {
 const percent = (value, digits = 1) => `${(100 * value).toFixed(digits)} %`;
 const number = (value) => {
   const size = Math.abs(value);
-  if (value !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2);
+  if (value !== 0 && (size < 1e-4 || size >= 1e7)) return value.toExponential(2).replace(/\.?0+e/, "e");
   return value.toLocaleString("en", { maximumSignificantDigits: size >= 1000 ? 21 : 4 });
 };
 const inUnit = (value, unit) => (unit === "percent" ? percent(value) : number(value));
@@ -370,7 +370,7 @@ function paintHeat(shown, values) {
   eachTubelet(shown, (token, x, y, width, height) => {
     const value = values[token];
     const share = most ? value / most : 0;
-    shown.context.fillStyle = Number.isNaN(value) ? "rgb(24 26 30 / 0.82)" : colourOf(share, 0.35 + 0.4 * share);
+    shown.context.fillStyle = Number.isNaN(value) ? "rgb(24 26 30 / 0.82)" : colourOf(share, 0.15 + 0.6 * share);
     shown.context.fillRect(x, y, width, height);
   });
 }
@@ -457,6 +457,7 @@ class Explorer {
     this.on("back", "click", () => this.step(-1));
     this.on("forward", "click", () => this.step(1));
     this.on("play", "click", () => this.playOrPause());
+    this.on("peak", "click", () => this.goToPeak());
     byId("overlay").addEventListener("change", (event) => this.change({ overlay: event.target.checked }));
     const numbers = (count) => [MEAN, ...Array(count).keys()];
     const named = (one) => (one === MEAN ? "mean" : String(one + 1));
@@ -515,6 +516,7 @@ class Explorer {
       ["[/]", "smaller, larger mask ratio"],
       ["B/H", "next decoder block, next attention head"],
       ["A", "attention over the source on, off"],
+      ["J", "jump to the frame that it looks at most"],
       ["P/N", "previous, next sample"],
     ];
     const keys = {
@@ -526,6 +528,7 @@ class Explorer {
       b: () => cycle("block", blocks),
       h: () => cycle("head", heads),
       a: () => this.change({ overlay: !this.state.overlay }),
+      j: () => this.goToPeak(),
       p: () => this.change({ sample: Math.max(0, this.state.sample - 1), token: null }),
       n: () => this.change({ sample: Math.min(samples.length - 1, this.state.sample + 1), token: null }),
     };
@@ -577,6 +580,18 @@ class Explorer {
     clearInterval(this.timer);
     this.timer = this.timer ? null : setInterval(() => this.step(1), 1000 / FRAMES_PER_SECOND);
     this.showPlaying();
+  }
+
+  goToPeak() {
+    this.change({ frame: place(this.peak().token).time * explorer.patch[0] });
+  }
+
+  /** Where the largest weight is, and what it is. */
+  peak() {
+    const weights = this.views.map(largestOf);
+    const weight = Math.max(...weights);
+    const view = weights.indexOf(weight);
+    return { view, weight, token: this.views[view].indexOf(weight) };
   }
 
   showPlaying() {
@@ -649,7 +664,7 @@ class Explorer {
   showSource(number) {
     const shown = this.onCanvas(number + 1);
     const weights = this.views[number];
-    const most = Math.max(...this.views.map(largestOf));
+    const most = this.peak().weight;
     paintSheet(shown, shown.clips[number + 1]);
     if (this.state.overlay) {
       paintHeat(shown, weights.map((weight) => weight / most));
@@ -669,7 +684,8 @@ class Explorer {
       style: { height: `${26 * share / most}px` },
     }));
     const text = `Attention by time step: ${shares.map((share) => percent(share)).join(", ")}`;
-    return element("span", { className: "times", role: "img", ariaLabel: text }, ...bars);
+    return element("span", { className: "times", role: "img", ariaLabel: text },
+      element("span", { textContent: "by time step" }), ...bars);
   }
 
   readout() {
@@ -691,13 +707,13 @@ class Explorer {
   }
 
   attentionReadout() {
-    const all = this.views.flatMap((weights) => [...weights]);
-    const seen = all.filter((weight) => !Number.isNaN(weight));
+    const seen = this.views.flatMap((weights) => [...weights]).filter((weight) => !Number.isNaN(weight));
     const total = seen.reduce((sum, weight) => sum + weight, 0);
     const entropy = -seen.reduce((sum, weight) => sum + (weight ? weight / total * Math.log(weight / total) : 0), 0);
-    const most = largestOf(seen);
-    const { time, row, column } = place(all.indexOf(most) % TOKENS);
-    return definition("Looks most at", `${percent(most)} at time ${time + 1}, row ${row + 1}, column ${column + 1}`,
+    const { view, token, weight } = this.peak();
+    const { time, row, column } = place(token);
+    const where = this.views.length > 1 ? `view ${explorer.samples[this.state.sample].views[view + 1]}, ` : "";
+    return definition("Looks most at", `${percent(weight)} at ${where}time ${time + 1}, row ${row + 1}, column ${column + 1}`,
       `spread over ${Math.exp(entropy).toFixed(1)} of ${seen.length} visible tubelets; evenly: ${percent(1 / seen.length)} each`);
   }
 }

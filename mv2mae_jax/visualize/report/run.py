@@ -37,6 +37,31 @@ PANELS = (
     ("Gradient norm", "number", True, ("gradient_norm",)),
 )
 
+# Names of metrics and results that do not say enough by themselves.
+LABELS = {
+    "self_view": "self-view",
+    "cross_view": "cross-view",
+    "self_view_target": "self-view, target",
+    "self_view_source": "self-view, source",
+    "cross_view_target": "cross-view, target",
+    "cross_view_source": "cross-view, source",
+    "probe_ridge": "ridge on all tokens",
+    "probe_logistic": "logistic regression",
+    "probe_knn": "nearest neighbours",
+    "probe_chance": "chance",
+    "motion_map": "linear classifier on the motion map",
+    "motion_map_over_time": "linear classifier on the motion map over time",
+    "tokens_before": "token probe before pre-training",
+    "tokens_after": "token probe after pre-training",
+    "logistic_before": "logistic regression before pre-training",
+    "logistic_after": "logistic regression after pre-training",
+    "knn_before": "nearest neighbours before pre-training",
+    "knn_after": "nearest neighbours after pre-training",
+    "top1_single_clip": "top-1, a single clip",
+    "top1_single_view": "top-1, a single view",
+    "top1_multi_view": "top-1, all views",
+}
+
 
 def summary(workdir: epath.PathLike, config: ConfigDict, parameters: Parameters) -> dict[str, Any]:
     """What was trained and how it went.
@@ -78,14 +103,14 @@ def facts(
         "Data": f"{data.dataset or 'unknown'}, protocol {data.protocol}",
         "Clips": f"{data.num_frames} frames of {data.image_size} x {data.image_size} pixels, "
         f"one of every {data.stride} stored{views}",
-        "Encoder": f"{config.model.variant}: {variant.depth} blocks, width {variant.width}, "
+        "Encoder": f"{config.model.variant}; blocks: {variant.depth}; width {variant.width}, "
         f"{variant.heads} heads; tubelets of {' x '.join(map(str, config.model.patch_size))}",
         "Parameters": f"{size / 1e6:,.2f} million",
         "Training": f"{steps} of {config.batch_size:,}, {config.epochs:g} epochs",
     }
     if pretrained:
         rows |= {
-            "Decoders": f"{variant.decoder_depth} block(s), width {variant.decoder_width}, "
+            "Decoders": f"blocks: {variant.decoder_depth}; width {variant.decoder_width}, "
             f"{variant.decoder_heads} heads",
             "Mask": f"{config.masking.kind}, {config.masking.ratio:.0%} of the tubelets",
             "Objective": f"targets: {config.objective.targets}; motion temperature "
@@ -105,11 +130,11 @@ def headlines(
     for line in metrics:
         last |= line  # a probe is not in every line
     logged = [("steps", "step", "number"), ("loss, last logged", "loss", "number")]
-    logged += [("ridge probe while training, last", "probe_ridge", "percent")]
+    logged += [("token probe while training, last", "probe_ridge", "percent")]
     found = [(name, last[key], unit) for name, key, unit in logged if key in last]
     if probed:
-        shown = {"tokens after": "token probe, test videos", "chance": "chance"}
-        found += [(shown[x], value, "percent") for x, value in probed["rows"] if x in shown]
+        shown = {x: value for x, value in probed["rows"] if x in (LABELS["tokens_after"], "chance")}
+        found += [(name, shown[name], "percent") for name in sorted(shown, reverse=True)]
     if tested:
         found += [(row[0], row[1], "percent") for row in tested["rows"]]
     return found
@@ -250,4 +275,4 @@ def _is_number(value: Any) -> bool:
 
 
 def _label(name: str) -> str:
-    return name.replace("_", " ")
+    return LABELS.get(name, name.replace("_", " "))
