@@ -162,7 +162,7 @@ def panels(metrics: list[dict[str, float]]) -> list[dict[str, Any]]:
     """The panels of which there is anything, each with its series of steps and values."""
     found = []
     for title, unit, logarithmic, names in PANELS:
-        series = [
+        series: list[dict[str, Any]] = [
             {"name": _label(name), "points": [[x["step"], x[name]] for x in metrics if name in x]}
             for name in names
         ]
