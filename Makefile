@@ -58,3 +58,5 @@ footage: setup
 	  --config.data.data_dir=$(FOOTAGE)/data
 	$(PYTHON) -m mv2mae_jax.visualize reconstruction --workdir $(FOOTAGE)/pretrain \
 	  --out $(FOOTAGE)/reconstruction.png
+	$(PYTHON) -m mv2mae_jax.visualize report --workdir $(FOOTAGE)/pretrain \
+	  --out $(FOOTAGE)/report.html

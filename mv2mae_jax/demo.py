@@ -17,6 +17,7 @@ from tabulate import tabulate
 
 CONFIG = "configs/mannequin.py"
 PICTURES = ("motion", "reconstruction", "attention")
+REPORTS = {"pretrain-0": "report.html", "finetune-0": "report-finetune.html"}
 
 
 def main() -> int:
@@ -42,11 +43,17 @@ def main() -> int:
                 *("visualize", picture, f"--workdir={out / 'pretrain-0'}"),
                 f"--out={out / f'{picture}.png'}",
             )
+        for workdir, page in REPORTS.items():
+            run(
+                f"a page to explore {workdir} in a browser",
+                *("visualize", "report", f"--workdir={out / workdir}", f"--out={out / page}"),
+            )
     except subprocess.CalledProcessError as error:
         return error.returncode
     print(f"\nTop-1 accuracy on camera 1, which no training has seen ({args.seeds} seed(s)):\n")
     print(table(results))
     print(f"\nPictures: {', '.join(str(out / f'{picture}.png') for picture in PICTURES)}")
+    print(f"To open in a browser: {', '.join(str(out / page) for page in REPORTS.values())}")
     print(f"Time: {(time.perf_counter() - started) / 60:.1f} minutes")
     return 0
 

@@ -16,6 +16,7 @@ from mv2mae_jax.visualize import (
     embedding,
     motion,
     reconstruction,
+    report,
 )
 
 PICTURES = {
@@ -26,6 +27,7 @@ PICTURES = {
     "confusion": confusion,
     "ablation": ablation,
     "embedding": embedding,
+    "report": report,
 }
 
 

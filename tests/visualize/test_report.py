@@ -1,0 +1,464 @@
+"""The page of a run: what it says is what the run did, and what a browser does with it."""
+
+import base64
+import csv
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from ml_collections import ConfigDict
+from playwright.sync_api import Browser, Page, sync_playwright
+from videos import moving_pattern, write_video
+
+from configs import mannequin, ntu60
+from mv2mae_jax.errors import InputError
+from mv2mae_jax.model import build
+from mv2mae_jax.model.variants import VARIANTS, Variant
+from mv2mae_jax.prepare import main as prepare
+from mv2mae_jax.tasks.pretrain import token_weights
+from mv2mae_jax.training.checkpoints import Checkpoints
+from mv2mae_jax.training.parameters import split
+from mv2mae_jax.visualize.__main__ import main as visualize
+from mv2mae_jax.visualize.reconstruct import masked_inputs, reconstruct
+from mv2mae_jax.visualize.report import clips, page, run
+
+# Two blocks and heads, so that there is something to choose, and little to compile.
+SMALL = Variant(width=32, depth=1, heads=2, decoder_width=16, decoder_heads=2, decoder_depth=2)
+GRID = (2, 4, 4)
+HOSTILE = "</script><img src=x onerror='alert(1)'>\"&amp;<!-- é😀"
+LABELS = (HOSTILE, "walk")
+VIEWS = ("<i>left</i>", "middle", "right")
+INFERNO_S_LAST = (252, 255, 164)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four activities seen by three cameras; noise keeps frames from being compressed too well."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    rows = []
+    for activity in range(4):
+        for view in VIEWS:
+            frames = moving_pattern(32, 128, 160, seed=len(rows))
+            noisy = [frame // 2 + rng.integers(0, 16, frame.shape, np.uint8) for frame in frames]
+            write_video(folder / f"{len(rows)}.mp4", noisy)
+            row = (f"{activity}{HOSTILE}", view, f"{len(rows)}.mp4", LABELS[activity % 2])
+            rows.append(row)
+    table = io.StringIO()
+    csv.writer(table).writerows([("activity", "view", "path", "label"), *rows])
+    (folder / "manifest.csv").write_text(table.getvalue())
+    words = [f"--manifest={folder / 'manifest.csv'}", "--name=mine", f"--data-dir={folder}"]
+    assert prepare(["manifest", *words, "--short-side=128"]) == 0
+    return folder
+
+
+def small(data_dir: Path) -> ConfigDict:
+    config = mannequin.get_config()
+    config.data.data_dir, config.data.dataset, config.data.protocol = str(data_dir), "mine", "all"
+    config.data.num_frames, config.data.image_size, config.data.num_views = 4, 32, 3
+    config.model.patch_size = (2, 8, 8)
+    config.objective.targets = "normalized"
+    return config
+
+
+def save(workdir: Path, config: ConfigDict, model: nnx.Module) -> None:
+    with Checkpoints(workdir, keep=1) as checkpoints:
+        checkpoints.save(1, {"parameters": split(model)[1]}, config)
+
+
+@pytest.fixture(scope="module")
+def config(data_dir: Path) -> ConfigDict:
+    return small(data_dir)
+
+
+@pytest.fixture(scope="module")
+def workdir(
+    config: ConfigDict, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, Path]]:
+    """A pre-training run of random values, and its page."""
+    folder = tmp_path_factory.mktemp("runs") / "<b>run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(VARIANTS, "mini", SMALL)
+        save(folder, config, build.pretraining_model(config, nnx.Rngs(1)))
+        lines = [{"step": s, "loss": 4.0 / s, "self_view": 1.0 / s} for s in (1, 2, 4)]
+        lines[1] |= {"probe_ridge": 0.25, "loss": float("nan")}
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (folder / "metrics.jsonl").write_text(text + '{"step": 5, "lo')  # killed while writing
+        out = folder.parent / "pages" / "report.html"
+        assert visualize(["report", f"--workdir={folder}", f"--out={out}", "--samples=2"]) == 0
+        yield folder, out
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("no chromium is installed: pages are not looked at")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens a page; in the end, nothing was complained of and nothing asked for."""
+    contexts, complaints, requests = [], [], []
+
+    def open_page(file: Path, **options: object) -> Page:
+        context = browser.new_context(**options)
+        contexts.append(context)
+        context.on("request", lambda request: requests.append(request.url))
+        context.on("console", lambda message: complaints.append(message.text))
+        context.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
+        context.on("weberror", lambda error: complaints.append(str(error.error)))
+        opened = context.new_page()
+        opened.goto(file.as_uri())
+        opened.wait_for_selector("#readout div, #reason:not([hidden])")
+        return opened
+
+    yield open_page
+    assert complaints == []
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    assert len([url for url in requests if url.startswith("file:")]) == len(contexts)
+    for context in contexts:
+        context.close()
+
+
+def canvas(opened: Page, name: str) -> np.ndarray:
+    """Its pixels [H W 3]."""
+    url = opened.evaluate("name => document.getElementById(name).toDataURL('image/png')", name)
+    encoded = np.frombuffer(base64.b64decode(url.partition(",")[2]), np.uint8)
+    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1].astype(float)
+
+
+def click(opened: Page, row: int, column: int) -> None:
+    box = opened.locator("#target").bounding_box()
+    assert box
+    x, y = (column + 0.5) * box["width"] / GRID[2], (row + 0.5) * box["height"] / GRID[1]
+    opened.locator("#target").click(position={"x": x, "y": y})
+
+
+def state(opened: Page, name: str) -> object:
+    return opened.evaluate("name => explorer.state[name]", name)
+
+
+def centre(opened: Page, name: str, token: int) -> np.ndarray:
+    """Mean colour of the middle of a tubelet."""
+    pixels = canvas(opened, name)
+    side = len(pixels) // GRID[1]
+    _, row, column = np.unravel_index(token, GRID)
+    middle = slice(side // 4, -side // 4)
+    box = pixels[row * side : (row + 1) * side, column * side : (column + 1) * side]
+    return box[middle, middle].mean(axis=(0, 1))
+
+
+@pytest.fixture(scope="module")
+def truth(config: ConfigDict, workdir: tuple[Path, Path]) -> tuple[np.ndarray, object, np.ndarray]:
+    """Clips of the page, their masks at the trained ratio, and the model's own attention maps."""
+    definition, parameters = split(build.pretraining_model(config, nnx.Rngs(1)))
+    shown = np.stack([clip.views for clip in clips.open_clips(config, 2)])
+    patches, mask = masked_inputs(config, shown)
+    return (
+        shown,
+        mask,
+        np.asarray(jax.jit(definition.bind(parameters).cross_attention)(patches, mask)),
+    )
+
+
+def test_what_is_clicked_is_what_the_model_does(open_page, workdir, truth) -> None:
+    _, mask, maps = truth
+    opened = open_page(workdir[1])
+    order = np.concatenate([mask.visible, mask.masked], axis=-1)[0, 0]
+    visible = mask.visible.shape[-1]
+    for place in (0, visible + 3):  # a visible tubelet of the target and a masked one
+        token = int(order[place])
+        time, row, column = np.unravel_index(token, GRID)
+        opened.locator("#frame").fill(str(2 * time))
+        before = canvas(opened, "target"), canvas(opened, "source-0")
+        click(opened, row, column)
+        assert state(opened, "token") == token
+        said = opened.locator("#readout").inner_text()
+        assert ("visible\ngiven, not predicted" in said) == (place < visible)
+        for block in (0, 1, None):
+            for head in (0, 1, None):
+                for name, one in (("block", block), ("head", head)):
+                    value = "mean" if one is None else one
+                    opened.locator(f"input[name={name}][value='{value}']").check(force=True)
+                shown = np.array(opened.evaluate("explorer.attention()"))
+                pick = (slice(None) if one is None else [one] for one in (block, head))
+                blocks, heads = pick
+                looks = maps[0, 0][blocks][:, heads][:, :, place].mean(axis=(0, 1))
+                for view, weights in enumerate(looks.reshape(2, visible)):
+                    places = np.asarray(mask.visible[0, view + 1])
+                    np.testing.assert_allclose(shown[view, places], weights, atol=0.6 / 255 / 10)
+                    hidden = np.delete(shown[view], places)
+                    assert np.isnan(hidden).all()
+        after = canvas(opened, "target"), canvas(opened, "source-0")
+        assert all((x != y).any() for x, y in zip(before, after, strict=True))
+
+
+def test_the_overlay_is_brightest_at_the_peak_and_veils_what_is_masked(
+    open_page, workdir, truth
+) -> None:
+    opened = open_page(workdir[1])
+    opened.keyboard.press("j")
+    weights = np.array(opened.evaluate("explorer.attention()"))
+    view, token = np.unravel_index(np.nanargmax(weights), weights.shape)
+    time = np.unravel_index(token, GRID)[0]
+    assert state(opened, "frame") == 2 * time
+    found = centre(opened, f"source-{view}", token)
+    assert (found >= 0.75 * np.array(INFERNO_S_LAST) - 3).all()
+    now = [t for t in range(np.prod(GRID)) if np.unravel_index(t, GRID)[0] == time]
+    for other in now:
+        if np.isnan(weights[view, other]):
+            assert (centre(opened, f"source-{view}", other) <= 0.18 * 255 + 0.82 * 30 + 3).all()
+    opened.keyboard.press("a")
+    frames = truth[0][0, view + 1, 2 * time]
+    plain = canvas(opened, f"source-{view}")[7::14, 7::14]  # 14 pixels of the canvas for one
+    assert np.abs(plain - frames.astype(float)).mean() < 6  # lossy
+
+
+def test_target_pictures_are_the_reconstructions(open_page, workdir, truth, config) -> None:
+    shown, mask, _ = truth
+    _, parameters = split(build.pretraining_model(config, nnx.Rngs(1)))
+    pictures = reconstruct(config, parameters, shown)
+    opened = open_page(workdir[1])
+    opened.locator("#frame").fill("1")
+    click(opened, 0, 0)
+    edge = slice(10, None)  # without the outline of the first tubelet
+    for key, picture in (("1", "input"), ("2", "masked"), ("3", "self_view"), ("4", "cross_view")):
+        opened.keyboard.press(key)
+        expected = 255 * getattr(pictures, picture)[0, 0, 1]
+        found = canvas(opened, "target")[7::14, 7::14]
+        assert np.abs(found - expected)[edge, edge].mean() < 6, picture
+    error = np.abs(pictures.cross_view[0, 0, 1] - pictures.input[0, 0, 1]).mean(axis=-1)
+    opened.keyboard.press("6")
+    brightness = canvas(opened, "target")[7::14, 7::14].sum(axis=-1)
+    assert np.corrcoef(brightness[edge, edge].ravel(), error[edge, edge].ravel())[0, 1] > 0.9
+    opened.keyboard.press("7")
+    target = build.normalized(config, jnp.asarray(shown[:, 0]))
+    weights = np.asarray(token_weights(config, target, mask.masked[:, 0]))[0]
+    assert f"{weights[0] / weights.mean():.2f} ×" in opened.locator("#readout").inner_text()  # noqa: RUF001
+
+
+def test_a_higher_ratio_masks_more(open_page, workdir) -> None:
+    opened = open_page(workdir[1])
+    opened.keyboard.press("2")
+    hidden = []
+    for ratio in range(3):
+        opened.locator("#ratio").fill(str(ratio))
+        opened.wait_for_timeout(200)
+        hidden.append(np.mean((canvas(opened, "target") == 128).all(axis=-1)))
+    assert hidden[0] < hidden[1] < hidden[2]
+    assert opened.locator("#ratio-value").inner_text() == "90 %"
+    opened.keyboard.press("[")
+    opened.wait_for_function("document.querySelector('#ratio-value').textContent === '70 %'")
+
+
+def test_by_keyboard_alone(open_page, workdir) -> None:
+    opened = open_page(workdir[1])
+    frame = int(state(opened, "frame"))
+    opened.keyboard.press("ArrowRight")
+    assert state(opened, "frame") == (frame + 1) % 4
+    opened.keyboard.press("Space")
+    opened.wait_for_function("before => explorer.state.frame !== before", arg=(frame + 1) % 4)
+    assert opened.locator("#play").inner_text() == "Pause"
+    opened.keyboard.press("Space")
+    assert opened.locator("#play").inner_text() == "Play"
+    opened.locator("input[name=show]:checked").focus()
+    opened.keyboard.press("Tab")  # to the target
+    assert opened.evaluate("document.activeElement.id") == "target"
+    width = opened.evaluate("getComputedStyle(document.activeElement).outlineWidth")
+    assert width == "3px"
+    opened.keyboard.press("PageUp")
+    for _ in range(4):
+        opened.keyboard.press("ArrowUp")
+        opened.keyboard.press("ArrowLeft")
+    assert (state(opened, "token"), state(opened, "frame")) == (0, 0)
+    opened.keyboard.press("ArrowDown")
+    opened.keyboard.press("ArrowRight")
+    opened.keyboard.press("PageDown")
+    assert (state(opened, "token"), state(opened, "frame")) == (16 + 5, 2)
+    opened.keyboard.press("b")
+    opened.keyboard.press("h")
+    assert (state(opened, "block"), state(opened, "head")) == (0, 0)
+    opened.keyboard.press("n")
+    opened.wait_for_function("document.querySelector('#sample').value === '1'")
+
+
+def test_labels_are_text_and_the_sample_is_named(open_page, workdir, config) -> None:
+    opened = open_page(workdir[1])
+    samples = clips.open_clips(config, 2)
+    options = opened.locator("#sample option").all_text_contents()
+    assert options == [f"{sample.action} · {sample.activity}" for sample in samples]
+    assert any(HOSTILE in option for option in options)
+    captions = opened.locator("figcaption").all_text_contents()[:3]
+    for caption, view in zip(captions, samples[0].draw.views, strict=True):
+        assert f" · {view} · " in caption
+    assert opened.locator("h1").inner_text() == "Pre-training · <b>run"
+    assert opened.locator("img, i:text('left')").count() == 0
+
+
+def test_it_follows_the_system_s_theme_and_its_own_button(open_page, workdir) -> None:
+    opened = open_page(workdir[1], color_scheme="dark")
+    background = "getComputedStyle(document.body).backgroundColor"
+    dark = opened.evaluate(background)
+    opened.locator("#theme").click()
+    light = opened.evaluate(background)
+    assert (dark, light) == ("rgb(18, 20, 23)", "rgb(247, 247, 245)")
+    assert open_page(workdir[1], color_scheme="light").evaluate(background) == light
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen(open_page, workdir) -> None:
+    opened = open_page(workdir[1], viewport={"width": 360, "height": 740}, has_touch=True)
+    opened.locator("summary").tap()
+    assert opened.evaluate("document.documentElement.scrollWidth") == 360
+    for offset, token in ((5, 0), (150, 5)):  # 306 pixels for 4 tubelets
+        opened.locator("#target").tap(position={"x": offset, "y": offset})
+        assert int(state(opened, "token")) % 16 == token
+
+
+def test_curves_show_the_values_of_a_step(open_page, workdir) -> None:
+    opened = open_page(workdir[1])
+    loss = opened.locator("#curves figure", has_text="Loss").first
+    assert " ".join(loss.locator(".legend").inner_text().split()) == "step 4 loss 1 self-view 0.25"
+    loss.locator("svg").focus()
+    for _ in range(2):
+        opened.keyboard.press("ArrowLeft")
+    assert " ".join(loss.locator(".legend").inner_text().split()) == "step 1 loss 4 self-view 1"
+    assert loss.locator("circle").count() == 2
+    box = loss.locator("svg").bounding_box()
+    assert box
+    loss.locator("svg").hover(position={"x": box["width"] - 12, "y": 20})
+    assert "step 4" in loss.locator(".legend").inner_text()
+
+
+def test_a_fine_tuning_run(open_page, config, tmp_path: Path) -> None:
+    config = config.copy_and_resolve_references()
+    config.task = "finetune"
+    folder = tmp_path / "finetune"
+    save(folder, config, build.classifier(config, 2, nnx.Rngs(0)))
+    accuracies = {"top1_single_view": 0.75, "per_class_accuracy": {HOSTILE: 1.0, "walk": 0.5}}
+    results = accuracies | {
+        "split": "test",
+        "count": {"top1_single_view": 4, "per_class_accuracy": {HOSTILE: 2, "walk": 2}},
+        "interval_95": {"top1_single_view": [0.25, 1.0]},
+    }
+    (folder / "results.json").write_text(json.dumps(results))
+    table = io.StringIO()
+    rows = [(HOSTILE, HOSTILE), (HOSTILE, HOSTILE), ("walk", "walk"), ("walk", HOSTILE)]
+    csv.writer(table).writerows([("label", "predicted"), *rows])
+    (folder / "predictions.csv").write_text(table.getvalue())
+    out = tmp_path / "report.html"
+    assert visualize(["report", f"--workdir={folder}", f"--out={out}"]) == 0
+    opened = open_page(out)
+    assert "no decoders" in opened.locator("#reason").inner_text()
+    assert not opened.locator("#viewer").is_visible()
+    shown = opened.locator("#results").inner_text()
+    assert "25.0 % to 100.0 % (95 %), of 4" in shown
+    cells = opened.locator(".matrix tbody tr").all()
+    assert [cell.inner_text().split("\t") for cell in cells] == [
+        [HOSTILE, "2", ""],
+        ["walk", "1", "1"],
+    ]
+    assert opened.locator(".matrix thead").inner_text().count(HOSTILE) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("metrics.jsonl", '{"loss": 1}\n', "line 1 of"),
+        ("metrics.jsonl", "[]\n", "line 1 of"),
+        ("probe.json", "[1]", "probe.json is damaged"),
+        ("results.json", '{"top1_single_view": 1.0}', "results.json is damaged"),
+        ("predictions.csv", "a,b\n1,2\n", "predictions.csv is damaged"),
+    ],
+)
+def test_damaged_files_are_named(config, tmp_path, capsys, name, content, said) -> None:
+    config = config.copy_and_resolve_references()
+    save(tmp_path, config, build.classifier(config, 2, nnx.Rngs(0)))
+    (tmp_path / name).write_text(content)
+    words = ["report", f"--workdir={tmp_path}", f"--out={tmp_path / 'report.html'}"]
+    assert visualize(words) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and said in message and message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [("--samples=0", "1 to"), ("--samples=9999999", "fit in a page"), ("--out=x.png", ".html")],
+)
+def test_wrong_options_are_named(workdir, tmp_path, capsys, option, said) -> None:
+    words = ["report", f"--workdir={workdir[0]}", f"--out={tmp_path / 'report.html'}", option]
+    assert visualize(words) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_json_cannot_end_its_element() -> None:
+    data = {HOSTILE: ["<!--<script>", "\ud800", "\u2028", 1.5]}
+    text = page.embedded_json(data)
+    assert not set("<>&\u2028") & set(text) and text.isascii()
+    assert json.loads(text) == data
+    with pytest.raises(ValueError):
+        page.embedded_json(float("nan"))
+
+
+def test_bytes_of_a_map_give_its_weights() -> None:
+    weights = np.random.default_rng(0).dirichlet(np.full(40, 0.2), (3, 5)).astype(np.float32)
+    levels, largest = clips.quantized(weights)
+    assert (levels.max(axis=-1) == 255).all()
+    again = levels / 255 * largest[..., None]
+    assert (np.abs(again - weights) <= largest[..., None] / 509).all()
+
+
+def test_the_paper_s_models_fit_with_all_heads() -> None:
+    config = ntu60.get_config()
+    for name in ("small", "base", "large"):
+        config.model.variant = name
+        expected = VARIANTS[name].decoder_depth, VARIANTS[name].decoder_heads
+        assert clips.attention_detail(config, clips.mask_ratios(config)) == expected
+    for image_size, expected in ((192, (4, 1)), (224, (1, 1))):  # means over heads, and over all
+        config.data.image_size = image_size
+        assert clips.attention_detail(config, clips.mask_ratios(config)) == expected
+    config.data.num_frames = 64
+    with pytest.raises(InputError, match="6,272 tubelets to 1 views does not fit"):
+        clips.attention_detail(config, clips.mask_ratios(config))
+
+
+def test_ratios_are_possible_ones() -> None:
+    config = mannequin.get_config()
+    config.masking.ratio = 0.8
+    assert clips.mask_ratios(config) == [0.5, 0.7, 0.8, 0.9]
+    config.masking.kind, config.data.image_size = "tube", 14  # one place: all or nothing
+    assert clips.mask_ratios(config) == []
+
+
+def test_a_cut_last_line_is_left_out(workdir) -> None:
+    lines = run.read_metrics(workdir[0] / "metrics.jsonl")
+    assert lines == [
+        {"step": 1, "loss": 4.0, "self_view": 1.0},
+        {"step": 2, "self_view": 0.5, "probe_ridge": 0.25},
+        {"step": 4, "loss": 1.0, "self_view": 0.25},
+    ]
+
+
+@pytest.mark.slow  # ViT-S on a CPU
+def test_at_the_paper_s_shape_it_is_under_15_megabytes(open_page, data_dir, tmp_path) -> None:
+    config = ntu60.get_config()
+    config.data.data_dir, config.data.dataset, config.data.protocol = str(data_dir), "mine", "all"
+    config.model.dtype = "float32"
+    save(tmp_path, config, build.pretraining_model(config, nnx.Rngs(0)))
+    out = tmp_path / "report.html"
+    assert visualize(["report", f"--workdir={tmp_path}", f"--out={out}"]) == 0
+    assert 5e6 < out.stat().st_size < 15e6
+    opened = open_page(out)
+    assert opened.locator("#head label").count() == 1 + 3
