@@ -72,7 +72,11 @@ def _around(temperature: float) -> list[float]:
 
 
 def _temperature(text: str) -> float:
-    temperature = float(text)
+    """Parses tau."""
+    try:
+        temperature = float(text)
+    except ValueError:
+        temperature = 0.0
     if not temperature > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not positive")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number, nor inf")
     return temperature

@@ -182,7 +182,11 @@ def _percent(config: ConfigDict) -> str:
 
 
 def _ratio(text: str) -> float:
-    ratio = float(text)
+    """Parses a share to mask."""
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = 0.0
     if not 0 < ratio <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not in (0, 1]")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number in (0, 1]")
     return ratio
