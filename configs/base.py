@@ -161,7 +161,7 @@ def get_config() -> ml_collections.ConfigDict:
     probe.train_videos = 1000  # that probes are fitted to
     probe.test_videos = 500  # of other activities, that they are scored on
 
-    # Motion weights, reconstructions and cross-attention of two training clips, in TensorBoard.
+    # Motion weights, reconstructions and cross-attention of a training sample, in TensorBoard.
     config.pictures_every_epochs = 100.0  # epochs of pre-training between two times; 0: never
 
     config.evaluation = evaluation = ml_collections.ConfigDict()

@@ -65,7 +65,7 @@ def pretrain(config: ConfigDict, workdir: epath.PathLike) -> None:
 def scheduled_pictures(
     config: ConfigDict, mesh: Mesh
 ) -> Callable[[Parameters], dict[str, bytes]] | None:
-    """Draws the pictures of a run, PNG files by name; None where none are asked for."""
+    """Draws the pictures of a run, image files by name; None where none are asked for."""
     if not config.pictures_every_epochs:
         return None
     # Here, because what draws knows this module; so matplotlib is imported only where it is used.

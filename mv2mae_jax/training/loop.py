@@ -65,7 +65,7 @@ def train(
       trainable: picks the parameters that train; the others keep their values.
       probe: measures parameters; its numbers are logged with those of the step.
       probe_every: steps between two probes; the last step has one too.
-      pictures: draws parameters, PNG files by name, for TensorBoard.
+      pictures: draws parameters, image files by name, for TensorBoard.
       pictures_every: steps between two of them; the last step has some too.
 
     Returns:

@@ -1,7 +1,7 @@
 """What a run leaves for people: metrics.jsonl, TensorBoard events, and a line of progress."""
 
+import io
 import json
-import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from typing import Self
 
 import jax
 from etils import epath
+from PIL import Image
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
@@ -74,13 +75,13 @@ class MetricsWriter:
             self.publish()
 
     def write_pictures(self, step: int, pictures: dict[str, bytes]) -> None:
-        """Shows PNG files, by name, in TensorBoard at one step."""
+        """Shows PNG or JPEG files, by name, in TensorBoard at one step."""
         if not self._writes:
             return
         values = []
-        for name, png in pictures.items():
-            width, height = struct.unpack(">II", png[16:24])  # where every PNG file has them
-            image = Summary.Image(width=width, height=height, encoded_image_string=png)
+        for name, file in pictures.items():
+            width, height = Image.open(io.BytesIO(file)).size
+            image = Summary.Image(width=width, height=height, encoded_image_string=file)
             values.append(Summary.Value(tag=f"pictures/{name}", image=image))
         with written(self.path):
             self._write_event(step, values)

@@ -56,8 +56,8 @@ def save(sections: list[Rows], frame_step: int, note: str, out: epath.PathLike) 
     write_whole(path, content)
 
 
-def page(sections: list[Rows], frame_step: int, note: str) -> bytes:
-    """A PNG: each clip is a row of its frames, with its label beside it."""
+def page(sections: list[Rows], frame_step: int, note: str, kind: str = "png") -> bytes:
+    """A PNG or JPEG: each clip is a row of its frames, with its label beside it."""
     numbers = range(0, len(next(iter(sections[0].values()))), frame_step)
     lines = sum(map(len, sections))
     width = LABEL + 2 * GAP + len(numbers) * (FRAME + GAP)
@@ -75,7 +75,7 @@ def page(sections: list[Rows], frame_step: int, note: str) -> bytes:
                 _show(figure, left, top, frames[number])
             top += FRAME + GAP
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DPI)
+    figure.savefig(file, format=kind, dpi=DPI)
     return file.getvalue()
 
 

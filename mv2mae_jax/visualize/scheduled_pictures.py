@@ -1,4 +1,4 @@
-"""Pictures while pre-training runs, for TensorBoard: always of the same few training clips."""
+"""Pictures while pre-training runs, for TensorBoard: always of the same training clips."""
 
 import time
 from functools import cached_property
@@ -16,7 +16,7 @@ from mv2mae_jax.visualize import attention, motion, reconstruction
 from mv2mae_jax.visualize.pretrained import first_clips
 from mv2mae_jax.visualize.rows import Rows, page
 
-ACTIVITIES = 2
+ACTIVITIES = 1
 
 
 class ScheduledPictures:
@@ -27,7 +27,7 @@ class ScheduledPictures:
         self._mesh = mesh
 
     def __call__(self, parameters: Parameters) -> dict[str, bytes]:
-        """PNG files by name; on the first process only.
+        """JPEG files by name; on the first process only.
 
         Args:
           parameters: of the pre-training model, wherever they live; all processes call.
@@ -57,4 +57,5 @@ class ScheduledPictures:
         return first_clips(self._config, ACTIVITIES)
 
     def _page(self, sections: list[Rows], note: str) -> bytes:
-        return page(sections, self._config.model.patch_size[0], note)
+        # As PNG they would make the events, which are copied as a whole, ten times as large.
+        return page(sections, self._config.model.patch_size[0], note, "jpeg")

@@ -62,3 +62,21 @@ def test_mark_tubelet():
     red = (marked != 0).any(axis=-1)
     assert red.sum() == 2 * 12 and red[:2, 4:, 4:].sum() == 2 * 12
     assert not frames.any()
+
+
+def test_a_tubelet_that_was_asked_for(config):
+    _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
+    clips = clips_of(config, 2)
+    _, mask = masked_inputs(config, clips)
+    (shared, *_) = np.intersect1d(*np.asarray(mask.masked[:, 0]))
+    place = tuple(map(int, np.unravel_index(shared, (2, 4, 4))))
+    maps = cross_attention_maps(config, parameters, clips, place)
+    assert maps.query.tolist() == [shared, shared]
+    np.testing.assert_allclose(maps.heads.sum(axis=(1, 4)), 1, rtol=1e-5)
+    np.testing.assert_allclose(maps.heads.mean(axis=(2, 3)), maps.sources, rtol=1e-5)
+    assert np.ptp(maps.heads, axis=3).max() > 1e-4  # heads differ
+    seen = np.unravel_index(np.asarray(mask.visible)[0, 0, 0], (2, 4, 4))
+    with pytest.raises(InputError, match=r"is visible in sample 1; name one that is masked"):
+        cross_attention_maps(config, parameters, clips, tuple(map(int, seen)))
+    with pytest.raises(InputError, match=r"tubelet 0 4 0 .* it has 2 x 4 x 4 tubelets"):
+        cross_attention_maps(config, parameters, clips, (0, 4, 0))
