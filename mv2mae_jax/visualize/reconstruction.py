@@ -26,6 +26,9 @@ from mv2mae_jax.visualize.rows import Rows, save
 
 __all__ = ["add_options", "describe", "draw", "reconstruction_rows"]
 
+# What a label adds where a prediction is given more than the model knows.
+GIVEN = {"visible": "", "truth": "\ntrue contrast"}
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of this picture."""
@@ -125,14 +128,14 @@ def _masked_rows(
     """Of every sample: each view, masked, and its reconstructions."""
     pictures = reconstruct(config, parameters, clips, statistics)
     names = view_names(clips.shape[1])
-    guess = _guess(config, statistics)
+    given = GIVEN[statistics]
     return [
         [
             {
                 name: pictures.input[b, v],
                 f"{_percent(config)} masked": pictures.masked[b, v],
-                f"self-view\ndecoder{guess}": pictures.self_view[b, v],
-                f"cross-view\ndecoder{guess}": pictures.cross_view[b, v],
+                f"self-view\ndecoder{given}": pictures.self_view[b, v],
+                f"cross-view\ndecoder{given}": pictures.cross_view[b, v],
                 "error of\ncross-view": _error(pictures.cross_view[b, v], pictures.input[b, v]),
             }
             for v, name in enumerate(names)
@@ -150,18 +153,16 @@ def _unseen_rows(
     """Of every sample: what is visible of the sources, and the target predicted from it."""
     pictures = reconstruct_unseen(config, parameters, clips, statistics)
     target, *sources = view_names(clips.shape[1])
-    guess = _guess(config, statistics)
+    given = GIVEN[statistics]
     sections = []
     for b, clip in enumerate(clips / 255.0):
         rows: Rows = {}
         for v, name in enumerate(sources, start=1):
             rows[name] = clip[v]
             rows[f"{name},\n{_percent(config)} masked"] = pictures.masked[b, v]
-        rows[f"{target},\nall masked"] = clip[0]
-        rows[f"cross-view\nfrom source\nalone{guess and ', ' + guess.strip()}"] = (
-            pictures.cross_view[b]
-        )
-        rows["error of\ncross-view"] = _error(pictures.cross_view[b], clip[0])
+        rows[f"{target},\nall hidden"] = clip[0]
+        rows[f"from source\nalone{given}"] = pictures.cross_view[b]
+        rows["error of it"] = _error(pictures.cross_view[b], clip[0])
         sections.append([rows])
     return sections
 
@@ -170,11 +171,6 @@ def _error(
     prediction: Float[np.ndarray, "T H W C"], truth: Float[np.ndarray, "T H W C"]
 ) -> Float[np.ndarray, "T H W C"]:
     return np.abs(prediction - truth)
-
-
-def _guess(config: ConfigDict, statistics: str) -> str:
-    """What a label says where a prediction has been given more than the model knows."""
-    return "\ntrue contrast" if statistics == "truth" else ""
 
 
 def _percent(config: ConfigDict) -> str:

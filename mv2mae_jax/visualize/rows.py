@@ -69,7 +69,7 @@ def page(sections: list[Rows], frame_step: int, note: str, kind: str = "png") ->
             _text(figure, x, top, f"frame {number + 1}", size=7)
         top += LINE
         for label, frames in rows.items():
-            _text(figure, LABEL + GAP, top + FRAME / 2, label, ha="right")
+            _text(figure, LABEL + GAP, top + FRAME / 2, label, size=8, ha="right")
             for column, number in enumerate(numbers):
                 left = LABEL + 2 * GAP + column * (FRAME + GAP)
                 _show(figure, left, top, frames[number])
