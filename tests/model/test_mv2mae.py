@@ -176,17 +176,16 @@ def test_mask_token_starts_cut_at_one_standard_deviation(model):
     assert token.shape == (16,) and token.std() > 0.005 and np.abs(token).max() <= 0.02
 
 
-@pytest.mark.parametrize("views", [2, 3])
-def test_an_unseen_view_is_decoded_from_mask_tokens_and_the_sources(model, views):
+def test_an_unseen_view_is_decoded_from_mask_tokens_and_the_sources(model):
     definition, parameters = model
-    patches, mask = sample(views)
+    patches, mask = sample(3)
     sources = Mask(mask.visible[:, 1:], mask.masked[:, 1:])
     bound = definition.bind(parameters)
     predicted = bound.predict_unseen(patches[:, 1:], sources)
     table = position_table("flattened", GRID, VARIANT.decoder_width)
     hidden = np.broadcast_to(bound.mask_token[...] + table, (BATCH, *table.shape))
     memory = []
-    for v in range(1, views):
+    for v in (1, 2):
         of_view = Mask(mask.visible[:, v], mask.masked[:, v])
         latents = bound.encode(patches[:, v], of_view)
         memory.append(bound.projector(latents) + table[of_view.visible])

@@ -9,6 +9,7 @@ from mv2mae_jax.errors import InputError
 from mv2mae_jax.model import build
 from mv2mae_jax.training.parameters import split
 from mv2mae_jax.visualize.cross_attention import cross_attention_maps, mark_tubelet
+from mv2mae_jax.visualize.pretrained import definition_of
 from mv2mae_jax.visualize.reconstruct import masked_inputs
 
 
@@ -18,6 +19,11 @@ def config():
     config.data.num_frames, config.data.image_size = 4, 16
     config.model.patch_size = (2, 4, 4)
     return config
+
+
+@pytest.fixture(scope="module")
+def parameters(config):
+    return split(build.pretraining_model(config, nnx.Rngs(0)))[1]
 
 
 def clips_of(config, views: int) -> np.ndarray:
@@ -31,8 +37,7 @@ def clips_of(config, views: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("views", [2, 3])
-def test_maps_are_the_models_attention_of_the_tubelet_that_moves(config, views: int):
-    definition, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
+def test_maps_are_the_models_attention_of_the_tubelet_that_moves(config, parameters, views: int):
     clips = clips_of(config, views)
     maps = cross_attention_maps(config, parameters, clips)
     patches, mask = masked_inputs(config, clips)
@@ -41,7 +46,7 @@ def test_maps_are_the_models_attention_of_the_tubelet_that_moves(config, views: 
     np.put_along_axis(shown, np.asarray(mask.visible[:, 1:]), True, axis=-1)
     assert (maps.sources[shown] > 0).all() and not maps.sources[~shown].any()
     np.testing.assert_allclose(maps.sources.sum(axis=(1, 2)), 1, rtol=1e-5)
-    attention = definition.bind(parameters).cross_attention(patches, mask)
+    attention = definition_of(config).bind(parameters).cross_attention(patches, mask)
     visible = mask.visible.shape[-1]
     of_query = np.asarray(attention[1, 0, ..., visible + 2, -visible:]).mean(axis=(0, 1))
     last = maps.sources[1, -1, np.asarray(mask.visible[1, -1])]
@@ -64,8 +69,7 @@ def test_mark_tubelet():
     assert not frames.any()
 
 
-def test_a_tubelet_that_was_asked_for(config):
-    _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
+def test_a_tubelet_that_was_asked_for(config, parameters):
     clips = clips_of(config, 2)
     _, mask = masked_inputs(config, clips)
     (shared, *_) = np.intersect1d(*np.asarray(mask.masked[:, 0]))

@@ -35,8 +35,12 @@ def config():
     return config
 
 
-def test_hidden_pixels_do_not_show_through(config):
-    _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
+@pytest.fixture(scope="module")
+def parameters(config):
+    return split(build.pretraining_model(config, nnx.Rngs(0)))[1]
+
+
+def test_hidden_pixels_do_not_show_through(config, parameters):
     rng = np.random.default_rng(0)
     clips = rng.integers(0, 256, (1, 2, 4, 16, 16, 3)).astype(np.uint8)
     pictures = reconstruct(config, parameters, clips)
@@ -51,9 +55,8 @@ def test_hidden_pixels_do_not_show_through(config):
     np.testing.assert_allclose(again.cross_view, pictures.cross_view, atol=1e-5)
 
 
-def test_the_truth_shows_through_only_where_asked_for(config):
+def test_the_truth_shows_through_only_where_asked_for(config, parameters):
     """Hidden tubelets of another grey than the visible ones get it with the truth alone."""
-    _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
     clips = np.full((1, 2, 4, 16, 16, 3), 60, np.uint8)
     hidden = (reconstruct(config, parameters, clips).masked == HIDDEN).all(axis=-1, keepdims=True)
     clips = np.where(hidden, 200, clips).astype(np.uint8)
@@ -70,8 +73,7 @@ def test_own_statistics_undo_the_normalisation():
     np.testing.assert_allclose((normalized * std + mean).reshape(1, 2, 24), pixels, atol=1e-5)
 
 
-def test_an_unseen_target_is_predicted_from_what_is_visible_of_its_source(config):
-    _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
+def test_an_unseen_target_is_predicted_from_what_is_visible_of_its_source(config, parameters):
     clips = np.random.default_rng(0).integers(0, 256, (1, 2, 4, 16, 16, 3)).astype(np.uint8)
     picture = reconstruct_unseen(config, parameters, clips)
     assert (picture.masked[:, 0] == HIDDEN).all()
@@ -92,8 +94,7 @@ def test_an_unseen_target_is_predicted_from_what_is_visible_of_its_source(config
     np.testing.assert_allclose(means, visible.mean(axis=0), atol=0.25)
 
 
-def test_every_ratio_has_its_sections_and_the_masks_of_its_own(config):
-    _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
+def test_every_ratio_has_its_sections_and_the_masks_of_its_own(config, parameters):
     clips = np.full((2, 2, 4, 16, 16, 3), 60, np.uint8)
     sections = reconstruction_rows(config, parameters, clips, [0.25, 1.0])
     first = [next(iter(rows)) for rows in sections]
