@@ -85,6 +85,7 @@ def _run(
         "model.dtype": arguments.dtype,
         "model.variant": arguments.variant,
         "probe.every_epochs": 0.0,
+        "pictures_every_epochs": 0.0,
     }
     config = f"configs/custom.py:dataset={arguments.dataset},protocol={arguments.protocol}"
     words = [sys.executable, "-m", "mv2mae_jax.main", f"--config={config}", f"--workdir={workdir}"]

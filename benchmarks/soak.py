@@ -203,6 +203,7 @@ def _command(arguments: argparse.Namespace) -> list[str]:
         "checkpoint_every": 500,
         "log_every": 20,
         "probe.every_epochs": arguments.probe_every,
+        "pictures_every_epochs": 0.0,
     }
     return [
         *(sys.executable, "-m", "mv2mae_jax.main", "--config=configs/mannequin.py"),

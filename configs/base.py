@@ -161,6 +161,9 @@ def get_config() -> ml_collections.ConfigDict:
     probe.train_videos = 1000  # that probes are fitted to
     probe.test_videos = 500  # of other activities, that they are scored on
 
+    # Motion weights, reconstructions and cross-attention of a training sample, in TensorBoard.
+    config.pictures_every_epochs = 100.0  # epochs of pre-training between two times; 0: never
+
     config.evaluation = evaluation = ml_collections.ConfigDict()
     evaluation.clips = 5  # temporal clips of a video, evenly spaced
     evaluation.crops = 10  # 10: four corners and centre, each flipped | 5 | 1: the centre

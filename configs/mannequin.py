@@ -38,6 +38,7 @@ def get_config(variant: str = "pretrain") -> ConfigDict:
         config.probe.every_epochs = 5.0
         config.probe.train_videos = 240
         config.probe.test_videos = 120
+        config.pictures_every_epochs = 10.0
     else:
         config.batch_size = 8
         config.data.crop = "multi_scale"

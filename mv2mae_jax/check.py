@@ -72,6 +72,7 @@ AT_LEAST_ZERO = (
     "optimizer.min_learning_rate",
     "optimizer.warmup_epochs",
     "optimizer.weight_decay",
+    "pictures_every_epochs",
     "probe.every_epochs",
     "seed",
 )

@@ -17,6 +17,7 @@ SMALL = (
     "--config.checkpoint_every=2",
     "--config.optimizer.warmup_epochs=1.0",
     "--config.probe.every_epochs=2.0",
+    "--config.pictures_every_epochs=0.0",
     "--config.probe.train_videos=24",
     "--config.probe.test_videos=12",
 )

@@ -1,14 +1,18 @@
 """The command line as a user meets it: real processes on real records."""
 
+import io
 import json
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from tensorboardX.proto.event_pb2 import Event
 
 from mv2mae_jax.training.checkpoints import load_parameters
 
@@ -20,6 +24,7 @@ SMALL = (
     "--config.log_every=1",
     "--config.optimizer.warmup_epochs=1.0",
     "--config.ema_decay=0.9",
+    "--config.pictures_every_epochs=0.0",
 )
 EVALUATION_FILES = ("results.json", "predictions.csv", "confusion.png")
 
@@ -37,6 +42,15 @@ def metrics(workdir: Path) -> list[dict]:
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
+def read_events(file: Path) -> Iterator[Event]:
+    """TFRecords: a length and its checksum, as many bytes and theirs."""
+    data = file.read_bytes()
+    while data:
+        length = int.from_bytes(data[:8], "little")
+        yield Event.FromString(data[12 : 12 + length])
+        data = data[16 + length :]
+
+
 @pytest.fixture(scope="module")
 def small(mannequin_dir: Path) -> tuple[str, ...]:
     return (*SMALL, f"--config.data.data_dir={mannequin_dir}")
@@ -45,7 +59,8 @@ def small(mannequin_dir: Path) -> tuple[str, ...]:
 @pytest.fixture(scope="module")
 def pretrained(small: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
     workdir = tmp_path_factory.mktemp("runs") / "pretrain"
-    done = run("mannequin.py", workdir, "--config.epochs=6", *small)
+    pictures = "--config.pictures_every_epochs=4"
+    done = run("mannequin.py", workdir, "--config.epochs=6", *small, pictures)
     assert done.returncode == 0, done.stderr
     return workdir
 
@@ -62,7 +77,27 @@ def test_a_run_leaves_what_it_promises(pretrained: Path):
     assert np.mean([x["loss"] for x in lines[-6:]]) < np.mean([x["loss"] for x in lines[:6]])
 
 
+def test_its_events_have_pictures(pretrained: Path):
+    (events,) = pretrained.glob("events.out.tfevents.*")
+    shown: dict[str, dict[int, np.ndarray]] = {}
+    for event in read_events(events):
+        for value in event.summary.value:
+            if value.HasField("image"):
+                picture = np.array(Image.open(io.BytesIO(value.image.encoded_image_string)))
+                assert picture.shape == (value.image.height, value.image.width, 3)
+                shown.setdefault(value.tag, {})[event.step] = picture
+    names = ("motion", "reconstruction", "attention")
+    assert set(shown) == {f"pictures/{name}" for name in names}
+    for name in names:
+        early, late = shown[f"pictures/{name}"].values()
+        assert list(shown[f"pictures/{name}"]) == [24, 36]  # after 4 epochs of 6 steps, and last
+        assert early.std() > 10
+        learned = name != "motion"  # the weights are of the same clip, and nothing is learned
+        assert (early != late).any() == learned
+
+
 def test_interrupted_equals_uninterrupted(pretrained: Path, small: tuple[str, ...], tmp_path: Path):
+    """Nor do pictures, which the undisturbed run alone has, change anything."""
     workdir = tmp_path / "interrupted"
     words = command("mannequin.py", workdir, "--config.epochs=6", *small)
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -38,6 +38,7 @@ SMALL = {
     "log_every": 1,
     "optimizer.warmup_epochs": 1.0,
     "probe.every_epochs": 0.0,
+    "pictures_every_epochs": 0.0,
 }
 PRETRAIN = ("--config.epochs=3", "--config.checkpoint_every=6")  # 18 steps
 CHECKPOINTS = "runs/pretrain/checkpoints"

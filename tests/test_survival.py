@@ -28,6 +28,7 @@ SMALL = (
     "--config.log_every=1",
     "--config.checkpoint_every=3",
     "--config.probe.every_epochs=0.0",
+    "--config.pictures_every_epochs=0.0",
 )
 
 

@@ -105,6 +105,27 @@ class MV2MAE(nnx.Module):
         maps = self.cross_view_decoder.attention(tokens, memory)
         return rearrange(maps, "(b v) l h n k -> b v l h n k", b=batch)
 
+    def predict_unseen(self, sources: Float[Array, "B S N P"], mask: Mask) -> Float[Array, "B N P"]:
+        """Predicts a whole view, of which nothing is visible, from the views beside it.
+
+        Args:
+          sources: all tubelets of S synchronised views, ImageNet-normalised.
+          mask: of the sources, indices [B S visible] and [B S masked].
+
+        Returns:
+          Predicted pixels of the unseen view's tubelets, in token order.
+        """
+        batch, _, num_tokens, _ = sources.shape
+        mask = jax.tree.map(merge_views, mask)
+        latents = self.encode(merge_views(sources), mask)
+        _, tokens = self.decoder_tokens(latents, mask)
+        visible = tokens[:, : mask.visible.shape[1]]
+        memory = rearrange(visible, "(b s) k d -> b (s k) d", b=batch)
+        # Nothing of the view has been encoded: its decoder tokens are mask tokens alone.
+        order = jnp.broadcast_to(jnp.arange(num_tokens), (batch, num_tokens))
+        _, hidden = self.decoder_tokens(latents[:batch, :0], Mask(order[:, :0], order))
+        return self.cross_view_decoder(hidden, memory, 0)
+
     def encode(self, patches: Float[Array, "B N P"], mask: Mask) -> Float[Array, "B K E"]:
         """Normalised latents of the visible tokens."""
         visible = self.encoder(gather_tokens(patches, mask.visible), mask.visible)

@@ -1,11 +1,13 @@
 """Pre-training: reconstruct the masked tubelets of each view from itself and from the others."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 from etils import epath
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key
 from ml_collections import ConfigDict
 
@@ -28,6 +30,7 @@ from mv2mae_jax.objective import (
 )
 from mv2mae_jax.training.checkpoints import has_checkpoint
 from mv2mae_jax.training.loop import train
+from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.training.sharding import make_mesh, require_even_batches
 from mv2mae_jax.training.step import DeviceBatch, Metrics
 from mv2mae_jax.training.workdir import opened
@@ -54,7 +57,21 @@ def pretrain(config: ConfigDict, workdir: epath.PathLike) -> None:
             initial=initial,
             probe=scheduled_probe(config, mesh),
             probe_every=max(1, round(config.probe.every_epochs * steps_per_epoch)),
+            pictures=scheduled_pictures(config, mesh),
+            pictures_every=max(1, round(config.pictures_every_epochs * steps_per_epoch)),
         )
+
+
+def scheduled_pictures(
+    config: ConfigDict, mesh: Mesh
+) -> Callable[[Parameters], dict[str, bytes]] | None:
+    """Draws the pictures of a run, image files by name; None where none are asked for."""
+    if not config.pictures_every_epochs:
+        return None
+    # Here, because what draws knows this module; so matplotlib is imported only where it is used.
+    from mv2mae_jax.visualize.scheduled_pictures import ScheduledPictures
+
+    return ScheduledPictures(config, mesh)
 
 
 def pretraining_loss(

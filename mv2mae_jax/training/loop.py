@@ -46,6 +46,8 @@ def train(
     trainable: Callable[[Parameters], Parameters] = dict,
     probe: Callable[[Parameters], dict[str, float]] | None = None,
     probe_every: int = 1,
+    pictures: Callable[[Parameters], dict[str, bytes]] | None = None,
+    pictures_every: int = 1,
 ) -> Parameters:
     """Trains to the last step, from the newest checkpoint of `workdir` if there is one.
 
@@ -63,6 +65,8 @@ def train(
       trainable: picks the parameters that train; the others keep their values.
       probe: measures parameters; its numbers are logged with those of the step.
       probe_every: steps between two probes; the last step has one too.
+      pictures: draws parameters, image files by name, for TensorBoard.
+      pictures_every: steps between two of them; the last step has some too.
 
     Returns:
       The trained parameters, averaged if the config asks for it.
@@ -146,9 +150,11 @@ def train(
                 step += 1
                 progress.step()
                 stopping = stop.received()
-                saves = stopping or step == total_steps or step % config.checkpoint_every == 0
-                due = probe if step == total_steps or step % probe_every == 0 else None
-                reports = due or step == total_steps or step % config.log_every == 0
+                is_last = step == total_steps
+                saves = stopping or is_last or step % config.checkpoint_every == 0
+                due = probe if is_last or step % probe_every == 0 else None
+                draw = pictures if is_last or step % pictures_every == 0 else None
+                reports = due or draw or is_last or step % config.log_every == 0
                 if saves or reports:
                     recent = _fetched(recent)
                     if state.halted:  # since some step: those before it are good
@@ -162,8 +168,11 @@ def train(
                     recent = []
                     if due:
                         logged |= due(state.result)
-                        progress.resume()
                     writer.write(step, logged)
+                    if draw:
+                        writer.write_pictures(step, draw(state.result))
+                    if due or draw:
+                        progress.resume()
                 if saves:
                     writer.publish()
                     checkpoints.save(step, state, config, Rest(data, tuple(recent)))

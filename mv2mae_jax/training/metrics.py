@@ -1,5 +1,6 @@
 """What a run leaves for people: metrics.jsonl, TensorBoard events, and a line of progress."""
 
+import io
 import json
 import sys
 import time
@@ -9,6 +10,7 @@ from typing import Self
 
 import jax
 from etils import epath
+from PIL import Image
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
@@ -21,7 +23,7 @@ PUBLISH_SECONDS = 60  # between two copies to object storage
 
 
 class MetricsWriter:
-    """Writes scalars to `metrics.jsonl`, one object a line, and to TensorBoard.
+    """Writes scalars to `metrics.jsonl`, one object a line, and to TensorBoard; pictures there too.
 
     Starting at a step drops what an interrupted run wrote beyond it: those steps come again. Of
     several processes the first writes, the others do nothing.
@@ -68,11 +70,26 @@ class MetricsWriter:
         with written(self.path):
             self._file.write(json.dumps({"step": step, **scalars}) + "\n")
             values = [Summary.Value(tag=name, simple_value=x) for name, x in scalars.items()]
-            summary = Summary(value=values)
-            self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
-            self._events.flush()
+            self._write_event(step, values)
         if time.monotonic() - self._published > PUBLISH_SECONDS:
             self.publish()
+
+    def write_pictures(self, step: int, pictures: dict[str, bytes]) -> None:
+        """Shows PNG or JPEG files, by name, in TensorBoard at one step."""
+        if not self._writes:
+            return
+        values = []
+        for name, file in pictures.items():
+            width, height = Image.open(io.BytesIO(file)).size
+            image = Summary.Image(width=width, height=height, encoded_image_string=file)
+            values.append(Summary.Value(tag=f"pictures/{name}", image=image))
+        with written(self.path):
+            self._write_event(step, values)
+
+    def _write_event(self, step: int, values: list[Summary.Value]) -> None:
+        summary = Summary(value=values)
+        self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+        self._events.flush()
 
     def publish(self) -> None:
         """A checkpoint may follow: all lines up to it are where a restarted run finds them."""

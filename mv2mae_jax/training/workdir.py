@@ -41,6 +41,7 @@ FREE_FIELDS = (
     "probe.every_epochs",
     "probe.train_videos",
     "probe.test_videos",
+    "pictures_every_epochs",
 )
 # Further fields that may differ after a step that was not finite: the cure.
 CURES = ("optimizer.", "model.dtype")

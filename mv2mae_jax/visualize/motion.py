@@ -1,9 +1,15 @@
 """Motion weights over the frames, at several temperatures (Figure 2).
 
+Beside each temperature: over how many tubelets the weights are spread in effect, exp of their
+entropy.
+
 python -m mv2mae_jax.visualize motion --workdir=runs/pretrain --out=motion.png
+python -m mv2mae_jax.visualize motion --workdir=runs/pretrain --out=motion.gif \\
+    --temperatures 10 60 inf
 """
 
 import argparse
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,33 +19,64 @@ from ml_collections import ConfigDict
 from mv2mae_jax.model import build
 from mv2mae_jax.objective import effective_patches, motion_weights
 from mv2mae_jax.tasks.pretrain import in_motion_space, motion_feature
-from mv2mae_jax.visualize.pretrained import add_options, open_pretrained
+from mv2mae_jax.visualize import pretrained
+from mv2mae_jax.visualize.pretrained import open_pretrained
 from mv2mae_jax.visualize.rows import Rows, overlay, save
 
-__all__ = ["add_options", "draw", "motion_rows"]
+__all__ = ["NOTE", "add_options", "draw", "motion_rows"]
 
+NOTE = "motion weights of the target view; brightness: weight relative to the largest of the clip"
 TEMPERATURE_FACTORS = (0.2, 1.0, 5.0)  # times the temperature of the run
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of this picture."""
+    pretrained.add_options(parser)
+    parser.add_argument(
+        "--temperatures",
+        nargs="+",
+        type=_temperature,
+        metavar="TAU",
+        help="each positive, or inf; default: a fifth of the run's, the run's and five times it",
+    )
 
 
 def draw(args: argparse.Namespace) -> None:
     """Draws the target views of some activities and their weights."""
     config, _, clips = open_pretrained(args)
-    note = "brightness: weight relative to the largest of the clip"
-    sections = [motion_rows(config, clip[0]) for clip in clips]
-    save(sections, config.model.patch_size[0], note, args.out)
+    sections = [motion_rows(config, clip[0], args.temperatures) for clip in clips]
+    save(sections, config.model.patch_size[0], NOTE, args.out)
 
 
-def motion_rows(config: ConfigDict, clip: UInt8[np.ndarray, "T H W C"]) -> Rows:
-    """The clip, and the clip weighted at several temperatures (Figure 2)."""
+def motion_rows(
+    config: ConfigDict,
+    clip: UInt8[np.ndarray, "T H W C"],
+    temperatures: Sequence[float] | None = None,
+) -> Rows:
+    """The clip, and the clip weighted at several temperatures; None: around that of the run."""
     patch_size, grid = tuple(config.model.patch_size), build.grid_of(config)
     frames = clip / 255.0
     normalized = build.normalized(config, jnp.asarray(clip)[None])
     pixels, feature = in_motion_space(config, normalized), motion_feature(config)
     rows = {"input": frames}
-    for factor in TEMPERATURE_FACTORS:
-        temperature = config.objective.temperature * factor
+    for temperature in temperatures or _around(config.objective.temperature):
         weights = motion_weights(pixels, patch_size, temperature, feature)
         spread = float(effective_patches(weights)[0])
         label = f"τ = {temperature:g}\n{spread:.0f} of {weights.shape[1]}\ntubelets"
         rows[label] = overlay(frames, np.asarray(weights[0]), patch_size, grid)
     return rows
+
+
+def _around(temperature: float) -> list[float]:
+    return [temperature * factor for factor in TEMPERATURE_FACTORS]
+
+
+def _temperature(text: str) -> float:
+    """Parses tau."""
+    try:
+        temperature = float(text)
+    except ValueError:
+        temperature = 0.0
+    if not temperature > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number, nor inf")
+    return temperature

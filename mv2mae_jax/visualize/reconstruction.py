@@ -1,45 +1,188 @@
-"""What both decoders make of a masked view (Figure 5).
+"""What both decoders make of masked views (Figure 5).
+
+Of each view: the input, what is visible of it, what each decoder makes of that, and how far the
+cross-view decoder is from the input. At the ratio 1 nothing of the target is visible: the
+cross-view decoder predicts all of it from the source.
 
 python -m mv2mae_jax.visualize reconstruction --workdir=runs/pretrain --out=reconstruction.png
+python -m mv2mae_jax.visualize reconstruction --workdir=runs/pretrain --out=ratios.mp4 \\
+    --ratios 0.5 0.7 0.9 1
 """
 
 import argparse
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 
+from mv2mae_jax.check import check
+from mv2mae_jax.errors import InputError
 from mv2mae_jax.training.parameters import Parameters
-from mv2mae_jax.visualize.pretrained import add_options, open_pretrained
-from mv2mae_jax.visualize.reconstruct import reconstruct
+from mv2mae_jax.visualize import pretrained
+from mv2mae_jax.visualize.pretrained import open_pretrained, view_names
+from mv2mae_jax.visualize.reconstruct import STATISTICS, reconstruct, reconstruct_unseen
 from mv2mae_jax.visualize.rows import Rows, save
 
-__all__ = ["add_options", "draw", "reconstruction_rows"]
+__all__ = ["add_options", "describe", "draw", "reconstruction_rows"]
+
+# What a label adds where a prediction is given more than the model knows.
+GIVEN = {"visible": "", "truth": "\ntrue contrast"}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of this picture."""
+    pretrained.add_options(parser)
+    parser.add_argument(
+        "--ratios",
+        nargs="+",
+        type=_ratio,
+        metavar="RATIO",
+        help="shares to mask, each in (0, 1]; 1: all of the target, while the source is masked as "
+        "in training; default: as in training",
+    )
+    parser.add_argument(
+        "--statistics",
+        choices=STATISTICS,
+        default=STATISTICS[0],
+        help="of normalised predictions, mean and contrast are guessed from the visible tubelets "
+        "(the default), or are those of the hidden tubelets, which the model does not know",
+    )
 
 
 def draw(args: argparse.Namespace) -> None:
     """Draws the views of some activities and their reconstructions."""
     config, parameters, clips = open_pretrained(args)
-    note = f"{config.masking.ratio:.0%} masked (grey); predictions are shown in masked places only"
-    if config.objective.targets == "normalized":
-        note += "; mean and contrast of each are guessed from visible tubelets"
-    sections = reconstruction_rows(config, parameters, clips)
+    if args.statistics == "truth" and config.objective.targets == "pixels":
+        raise InputError(
+            f"{args.workdir} predicts pixels as they are (config.objective.targets=pixels), which "
+            "needs no statistics; leave --statistics=truth out"
+        )
+    ratios = args.ratios or [config.masking.ratio]
+    sections = reconstruction_rows(config, parameters, clips, ratios, args.statistics)
+    note = describe(config, ratios, args.statistics)
     save(sections, config.model.patch_size[0], note, args.out)
 
 
+def describe(config: ConfigDict, ratios: Sequence[float], statistics: str = "visible") -> str:
+    """What the picture shows, in words."""
+    note = "masked tubelets are grey; predictions are shown in masked places only"
+    note += "; error: absolute difference to the input, none is black"
+    if config.objective.targets == "pixels":
+        return note
+    if statistics == "truth":
+        return (
+            f"{note}; mean and contrast of each prediction are those of the HIDDEN tubelet itself, "
+            "which the model cannot know"
+        )
+    note += "; mean and contrast of each prediction are guessed"
+    places = ["from the visible tubelets around it"] if min(ratios) < 1 else []
+    if 1 in ratios:
+        places.append("from the source's visible tubelets where all of the target is masked")
+    return f"{note} {', '.join(places)}"
+
+
 def reconstruction_rows(
-    config: ConfigDict, parameters: Parameters, clips: UInt8[np.ndarray, "B V T H W C"]
+    config: ConfigDict,
+    parameters: Parameters,
+    clips: UInt8[np.ndarray, "B V T H W C"],
+    ratios: Sequence[float],
+    statistics: str = "visible",
 ) -> list[Rows]:
-    """Of every sample: the source, the target, and the target masked and reconstructed."""
-    pictures = reconstruct(config, parameters, clips)
+    """Sections of a picture: of every sample, at every ratio, each view and its reconstructions.
+
+    Args:
+      config: of the run.
+      parameters: of its model.
+      clips: of V views; view 0 is the target.
+      ratios: shares to mask, in (0, 1]; 1: all of the target, the source as in training.
+      statistics: as of `reconstruct`.
+
+    Raises:
+      InputError: the run has no cross-view decoder; or a ratio masks no tubelet, or all of both
+        views.
+    """
+    of_ratios = [
+        _unseen_rows(config, parameters, clips, statistics)
+        if ratio == 1
+        else _masked_rows(_masking(config, ratio), parameters, clips, statistics)
+        for ratio in ratios
+    ]
+    return [rows for sample in zip(*of_ratios, strict=True) for part in sample for rows in part]
+
+
+def _masking(config: ConfigDict, ratio: float) -> ConfigDict:
+    """The config with another share to mask."""
+    config = config.copy_and_resolve_references()
+    config.masking.ratio = ratio
+    check(config)
+    return config
+
+
+def _masked_rows(
+    config: ConfigDict,
+    parameters: Parameters,
+    clips: UInt8[np.ndarray, "B V T H W C"],
+    statistics: str,
+) -> list[list[Rows]]:
+    """Of every sample: each view, masked, and its reconstructions."""
+    pictures = reconstruct(config, parameters, clips, statistics)
+    names = view_names(clips.shape[1])
+    given = GIVEN[statistics]
     return [
-        {
-            "source view": pictures.input[b, 1],
-            "target view": pictures.input[b, 0],
-            "masked": pictures.masked[b, 0],
-            "self-view\ndecoder": pictures.self_view[b, 0],
-            "cross-view\ndecoder": pictures.cross_view[b, 0],
-            "error of\ncross-view": np.abs(pictures.cross_view[b, 0] - pictures.input[b, 0]),
-        }
+        [
+            {
+                name: pictures.input[b, v],
+                f"{_percent(config)} masked": pictures.masked[b, v],
+                f"self-view\ndecoder{given}": pictures.self_view[b, v],
+                f"cross-view\ndecoder{given}": pictures.cross_view[b, v],
+                "error of\ncross-view": _error(pictures.cross_view[b, v], pictures.input[b, v]),
+            }
+            for v, name in enumerate(names)
+        ]
         for b in range(len(clips))
     ]
+
+
+def _unseen_rows(
+    config: ConfigDict,
+    parameters: Parameters,
+    clips: UInt8[np.ndarray, "B V T H W C"],
+    statistics: str,
+) -> list[list[Rows]]:
+    """Of every sample: what is visible of the sources, and the target predicted from it."""
+    pictures = reconstruct_unseen(config, parameters, clips, statistics)
+    target, *sources = view_names(clips.shape[1])
+    given = GIVEN[statistics]
+    sections = []
+    for b, clip in enumerate(clips / 255.0):
+        rows: Rows = {}
+        for v, name in enumerate(sources, start=1):
+            rows[name] = clip[v]
+            rows[f"{name},\n{_percent(config)} masked"] = pictures.masked[b, v]
+        rows[f"{target},\nall hidden"] = clip[0]
+        rows[f"from source\nalone{given}"] = pictures.cross_view[b]
+        rows["error of it"] = _error(pictures.cross_view[b], clip[0])
+        sections.append([rows])
+    return sections
+
+
+def _error(
+    prediction: Float[np.ndarray, "T H W C"], truth: Float[np.ndarray, "T H W C"]
+) -> Float[np.ndarray, "T H W C"]:
+    return np.abs(prediction - truth)
+
+
+def _percent(config: ConfigDict) -> str:
+    return f"{100 * config.masking.ratio:g}%"
+
+
+def _ratio(text: str) -> float:
+    """Parses a share to mask."""
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = 0.0
+    if not 0 < ratio <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number in (0, 1]")
+    return ratio

@@ -1,50 +1,140 @@
-"""A page of clips: one row of frames for each, drawn as a picture."""
+"""Labelled clips as a picture: a page of frames (PNG), or the clips as they play (GIF, MP4)."""
 
+import io
+import os
 import textwrap
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
+import av
 import numpy as np
 from etils import epath
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
 
-from mv2mae_jax.errors import InputError
 from mv2mae_jax.model.positions import Grid
-from mv2mae_jax.storage import to_path
+from mv2mae_jax.storage import to_path, write_whole, written
 
 Rows = dict[str, Float[np.ndarray, "T H W C"]]  # a clip by its label
 
-NOTE_LINE = 0.17  # inches
-NOTE_LETTERS = 15  # an inch
+SUFFIXES = (".png", ".gif", ".mp4")
+DPI = 110
+FRAMES_PER_SECOND = 4
+ACROSS = 6  # clips beside one another where they play
+
+# Inches.
+FRAME = 1.4  # height and width of a frame
+GAP = 0.1  # between two frames, and around all
+LABEL = 1.1  # a label beside a row of frames, or three lines above a clip that plays
+LINE = 0.17  # of text
+NOTE_LETTERS = 14  # an inch
 
 
 def save(sections: list[Rows], frame_step: int, note: str, out: epath.PathLike) -> None:
-    """One row of frames for each entry, one frame of every tubelet."""
-    rows = [row for section in sections for row in section.items()]
-    columns = len(rows[0][1][::frame_step])
-    width = 1.4 * columns + 1
-    note = "\n".join(textwrap.wrap(note, int(NOTE_LETTERS * width)))
-    height = 1.4 * len(rows) + NOTE_LINE * (2 + note.count("\n"))
-    figure, axes = plt.subplots(len(rows), columns, figsize=(width, height), squeeze=False)
-    for line, (label, frames) in zip(axes, rows, strict=True):
-        for axis, frame in zip(line, frames[::frame_step], strict=True):
-            axis.imshow(np.clip(frame, 0, 1))
-            axis.set_xticks([])
-            axis.set_yticks([])
-        line[0].set_ylabel(label, rotation=0, ha="right", va="center")
-    figure.suptitle(note, fontsize=9)
-    figure.tight_layout(rect=(0, 0, 1, 1.4 * len(rows) / height))
-    try:
-        path = to_path(out)
+    """Writes labelled clips, by the suffix of the file as one of `SUFFIXES`.
+
+    Args:
+      sections: clips of as many frames each, [0, 1]; what belongs together is a section.
+      frame_step: from one frame of a page to the next; where clips play, all are shown.
+      note: what all of it shows.
+      out: file to write, here or on object storage.
+
+    Raises:
+      InputError: it cannot be written.
+    """
+    suffix = os.path.splitext(os.fspath(out))[1]
+    if suffix == ".png":
+        content = page(sections, frame_step, note)
+    else:
+        frames = playing(sections, note)
+        content = gif(frames) if suffix == ".gif" else mp4(frames)
+    path = to_path(out)
+    with written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
-            figure.savefig(file, dpi=110)
-    except OSError as error:
-        raise InputError(f"{out} cannot be written ({error})") from error
-    plt.close(figure)
+    write_whole(path, content)
+
+
+def page(sections: list[Rows], frame_step: int, note: str, kind: str = "png") -> bytes:
+    """A PNG or JPEG: each clip is a row of its frames, with its label beside it."""
+    numbers = range(0, len(next(iter(sections[0].values()))), frame_step)
+    lines = sum(map(len, sections))
+    width = LABEL + 2 * GAP + len(numbers) * (FRAME + GAP)
+    figure, top = _figure(width, lines * (FRAME + GAP) + len(sections) * 2 * LINE, note)
+    for rows in sections:
+        top += LINE
+        for column, number in enumerate(numbers):
+            x = LABEL + 2 * GAP + column * (FRAME + GAP) + FRAME / 2
+            _text(figure, x, top, f"frame {number + 1}", size=7)
+        top += LINE
+        for label, frames in rows.items():
+            _text(figure, LABEL + GAP, top + FRAME / 2, label, size=8, ha="right")
+            for column, number in enumerate(numbers):
+                left = LABEL + 2 * GAP + column * (FRAME + GAP)
+                _show(figure, left, top, frames[number])
+            top += FRAME + GAP
+    file = io.BytesIO()
+    figure.savefig(file, format=kind, dpi=DPI)
+    return file.getvalue()
+
+
+def playing(sections: list[Rows], note: str) -> UInt8[np.ndarray, "T H W 3"]:
+    """Pictures of all clips beside one another, each with its label above it, frame by frame.
+
+    Height and width are even, as videos want them.
+    """
+    labels = 3 * LINE + GAP
+    lines = [
+        list(rows.items())[start : start + ACROSS]
+        for rows in sections
+        for start in range(0, len(rows), ACROSS)
+    ]
+    width = GAP + max(map(len, lines)) * (FRAME + GAP)
+    figure, top = _figure(width, len(lines) * (labels + FRAME) + 2 * LINE, note)
+    shown = []
+    for line in lines:
+        top += labels
+        for column, (label, frames) in enumerate(line):
+            left = GAP + column * (FRAME + GAP)
+            _text(figure, left + FRAME / 2, top - GAP / 2, label, size=8, va="bottom")
+            shown.append((_show(figure, left, top, frames[0]).images[0], frames))
+        top += FRAME
+    count = len(shown[0][1])
+    number = _text(figure, width / 2, top + LINE, "", size=8)
+    canvas = FigureCanvasAgg(figure)
+    pictures = []
+    for time in range(count):
+        number.set_text(f"frame {time + 1} of {count}")
+        for image, frames in shown:
+            image.set_data(np.clip(frames[time], 0, 1))
+        canvas.draw()
+        picture = np.asarray(canvas.buffer_rgba())[..., :3]
+        height, width_ = (size // 2 * 2 for size in picture.shape[:2])
+        pictures.append(picture[:height, :width_].copy())
+    return np.stack(pictures)
+
+
+def gif(frames: UInt8[np.ndarray, "T H W 3"]) -> bytes:
+    """Frames as a GIF that plays again and again."""
+    first, *others = map(Image.fromarray, frames)
+    file = io.BytesIO()
+    duration = 1000 // FRAMES_PER_SECOND
+    first.save(file, "GIF", save_all=True, append_images=others, duration=duration, loop=0)
+    return file.getvalue()
+
+
+def mp4(frames: UInt8[np.ndarray, "T H W 3"]) -> bytes:
+    """Frames as H.264 with subsampled colours, which every browser plays."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", FRAMES_PER_SECOND, options={"crf": "18"})
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return file.getvalue()
 
 
 def overlay(
@@ -58,3 +148,35 @@ def overlay(
     volume = np.asarray(weights).reshape(grid)
     volume = volume.repeat(p0, 0).repeat(p1, 1).repeat(p2, 2) / volume.max()
     return frames * (0.12 + 0.88 * volume[..., None])
+
+
+def _figure(width: float, height: float, note: str) -> tuple[Figure, float]:
+    """An empty figure under its note, with so much room below it; where that begins, in inches."""
+    lines = textwrap.wrap(note, int(NOTE_LETTERS * width))
+    top = GAP + LINE * len(lines)
+    figure = Figure(figsize=(width, top + height + GAP), dpi=DPI)
+    _text(figure, width / 2, GAP, "\n".join(lines), va="top")
+    return figure, top
+
+
+def _text(
+    figure: Figure,
+    x: float,
+    y: float,
+    text: str,
+    size: int = 9,
+    ha: str = "center",
+    va: str = "center",
+) -> Text:
+    """Text at inches from the left and from the top."""
+    width, height = figure.get_size_inches()
+    return figure.text(x / width, 1 - y / height, text, size=size, ha=ha, va=va)
+
+
+def _show(figure: Figure, left: float, top: float, frame: Float[np.ndarray, "H W C"]) -> Axes:
+    """A frame at inches from the left and from the top."""
+    width, height = figure.get_size_inches()
+    place = (left / width, 1 - (top + FRAME) / height, FRAME / width, FRAME / height)
+    axes = figure.add_axes(place, xticks=[], yticks=[])
+    axes.imshow(np.clip(frame, 0, 1))
+    return axes

@@ -341,6 +341,7 @@ def test_a_run_with_killed_workers_sigterm_to_all_and_a_damaged_record(mannequin
         words = ["--config=configs/mannequin.py", f"--workdir={workdir}", "--config.epochs=12"]
         words += [f"--config.data.data_dir={tmp_path / 'data'}", "--config.data.bad_records=1"]
         words += [f"--config.data.workers={workers}", "--config.log_every=1"]
+        words += ["--config.pictures_every_epochs=0.0"]
         return subprocess.Popen(
             [sys.executable, "-m", "mv2mae_jax.main", *words, "--config.probe.every_epochs=0"],
             stdout=subprocess.PIPE,

@@ -35,6 +35,7 @@ def config(mannequin_dir: Path):
     config.data.image_size, config.data.num_frames = 16, 4
     config.model.patch_size = (2, 8, 8)
     config.batch_size, config.epochs, config.log_every = 8, 1, 1000  # 3 steps an epoch
+    config.pictures_every_epochs = 0.0
     config.probe.every_epochs = 2 / 3
     config.probe.train_videos, config.probe.test_videos = 24, 12
     return config

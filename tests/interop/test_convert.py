@@ -32,6 +32,7 @@ SMALL = (
     *("--config.data.image_size=32", "--config.data.num_frames=4", "--config.batch_size=4"),
     *("--config.model.patch_size=(2,16,16)", "--config.model.positions=flattened"),
     *("--config.epochs=1", "--config.optimizer.warmup_epochs=0.0", "--config.evaluation.clips=1"),
+    "--config.pictures_every_epochs=0.0",
 )
 
 

@@ -173,6 +173,7 @@ def test_it_starts_a_run_and_is_not_needed_to_continue_it(files, mannequin_dir, 
         *("--config.epochs=1", "--config.optimizer.warmup_epochs=0.0"),
         *("--config.log_every=1", "--config.optimizer.base_learning_rate=1e-9"),
         "--config.probe.every_epochs=0.0",
+        "--config.pictures_every_epochs=0.0",
         f"--config.pretrain.init_from={source}",
     ]
     try:

@@ -107,7 +107,8 @@ def test_pods_fill_the_slice():
 
 
 def test_sigterm_stops_all_processes_of_one_host(mannequin_dir: Path, tmp_path: Path):
-    shorter = ("--config.epochs=2", "--config.probe.every_epochs=0.0")
+    never = ("--config.probe.every_epochs=0.0", "--config.pictures_every_epochs=0.0")
+    shorter = ("--config.epochs=2", *never)
     words = ["launch/local.sh", *flags(mannequin_dir, tmp_path / "run", *shorter)]
     cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
     variables = environment(1, **cache) | {"GPUS": "0 1", "PYTHON": sys.executable}

@@ -9,6 +9,7 @@ from flax import nnx
 from mv2mae_jax import objective
 from mv2mae_jax.model.masking import Mask, sample_masks
 from mv2mae_jax.model.mv2mae import MV2MAE
+from mv2mae_jax.model.positions import position_table
 from mv2mae_jax.model.variants import Variant
 from mv2mae_jax.training.parameters import split
 
@@ -173,3 +174,23 @@ def test_mask_token_starts_cut_at_one_standard_deviation(model):
     _, parameters = model
     token = np.asarray(parameters["mask_token"])
     assert token.shape == (16,) and token.std() > 0.005 and np.abs(token).max() <= 0.02
+
+
+def test_an_unseen_view_is_decoded_from_mask_tokens_and_the_sources(model):
+    definition, parameters = model
+    patches, mask = sample(3)
+    sources = Mask(mask.visible[:, 1:], mask.masked[:, 1:])
+    bound = definition.bind(parameters)
+    predicted = bound.predict_unseen(patches[:, 1:], sources)
+    table = position_table("flattened", GRID, VARIANT.decoder_width)
+    hidden = np.broadcast_to(bound.mask_token[...] + table, (BATCH, *table.shape))
+    memory = []
+    for v in (1, 2):
+        of_view = Mask(mask.visible[:, v], mask.masked[:, v])
+        latents = bound.encode(patches[:, v], of_view)
+        memory.append(bound.projector(latents) + table[of_view.visible])
+    expected = bound.cross_view_decoder(
+        jnp.asarray(hidden), jnp.concatenate(memory, axis=1), num_visible=0
+    )
+    np.testing.assert_allclose(predicted, expected, atol=1e-5)
+    assert np.ptp(predicted, axis=1).max() > 0.01

@@ -99,6 +99,7 @@ def run(workdir: Path, data_dir: Path, *overrides: str) -> subprocess.CompletedP
         "--config.batch_size=8",
         "--config.epochs=3",
         "--config.log_every=5",
+        "--config.pictures_every_epochs=0.0",
         f"--config.data.data_dir={data_dir}",
     )
     flags = ("--config=configs/mannequin.py", f"--workdir={workdir}", *small, *overrides)

@@ -9,6 +9,7 @@ from mv2mae_jax.errors import InputError
 from mv2mae_jax.model import build
 from mv2mae_jax.training.parameters import split
 from mv2mae_jax.visualize.cross_attention import cross_attention_maps, mark_tubelet
+from mv2mae_jax.visualize.pretrained import definition_of
 from mv2mae_jax.visualize.reconstruct import masked_inputs
 
 
@@ -18,6 +19,11 @@ def config():
     config.data.num_frames, config.data.image_size = 4, 16
     config.model.patch_size = (2, 4, 4)
     return config
+
+
+@pytest.fixture(scope="module")
+def parameters(config):
+    return split(build.pretraining_model(config, nnx.Rngs(0)))[1]
 
 
 def clips_of(config, views: int) -> np.ndarray:
@@ -31,8 +37,7 @@ def clips_of(config, views: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("views", [2, 3])
-def test_maps_are_the_models_attention_of_the_tubelet_that_moves(config, views: int):
-    definition, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
+def test_maps_are_the_models_attention_of_the_tubelet_that_moves(config, parameters, views: int):
     clips = clips_of(config, views)
     maps = cross_attention_maps(config, parameters, clips)
     patches, mask = masked_inputs(config, clips)
@@ -41,7 +46,7 @@ def test_maps_are_the_models_attention_of_the_tubelet_that_moves(config, views: 
     np.put_along_axis(shown, np.asarray(mask.visible[:, 1:]), True, axis=-1)
     assert (maps.sources[shown] > 0).all() and not maps.sources[~shown].any()
     np.testing.assert_allclose(maps.sources.sum(axis=(1, 2)), 1, rtol=1e-5)
-    attention = definition.bind(parameters).cross_attention(patches, mask)
+    attention = definition_of(config).bind(parameters).cross_attention(patches, mask)
     visible = mask.visible.shape[-1]
     of_query = np.asarray(attention[1, 0, ..., visible + 2, -visible:]).mean(axis=(0, 1))
     last = maps.sources[1, -1, np.asarray(mask.visible[1, -1])]
@@ -62,3 +67,20 @@ def test_mark_tubelet():
     red = (marked != 0).any(axis=-1)
     assert red.sum() == 2 * 12 and red[:2, 4:, 4:].sum() == 2 * 12
     assert not frames.any()
+
+
+def test_a_tubelet_that_was_asked_for(config, parameters):
+    clips = clips_of(config, 2)
+    _, mask = masked_inputs(config, clips)
+    (shared, *_) = np.intersect1d(*np.asarray(mask.masked[:, 0]))
+    place = tuple(map(int, np.unravel_index(shared, (2, 4, 4))))
+    maps = cross_attention_maps(config, parameters, clips, place)
+    assert maps.query.tolist() == [shared, shared]
+    np.testing.assert_allclose(maps.heads.sum(axis=(1, 4)), 1, rtol=1e-5)
+    np.testing.assert_allclose(maps.heads.mean(axis=(2, 3)), maps.sources, rtol=1e-5)
+    assert np.ptp(maps.heads, axis=3).max() > 1e-4  # heads differ
+    seen = np.unravel_index(np.asarray(mask.visible)[0, 0, 0], (2, 4, 4))
+    with pytest.raises(InputError, match=r"is visible in sample 1; name one that is masked"):
+        cross_attention_maps(config, parameters, clips, tuple(map(int, seen)))
+    with pytest.raises(InputError, match=r"tubelet 0 4 0 .* it has 2 x 4 x 4 tubelets"):
+        cross_attention_maps(config, parameters, clips, (0, 4, 0))

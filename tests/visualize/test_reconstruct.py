@@ -10,10 +10,19 @@ import pytest
 from flax import nnx
 
 from configs.mannequin import get_config
+from mv2mae_jax.errors import InputError
 from mv2mae_jax.model import build
+from mv2mae_jax.objective import normalize_patches
 from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.parameters import split
-from mv2mae_jax.visualize.reconstruct import reconstruct, surrounding_statistics
+from mv2mae_jax.visualize.reconstruct import (
+    HIDDEN,
+    own_statistics,
+    reconstruct,
+    reconstruct_unseen,
+    surrounding_statistics,
+)
+from mv2mae_jax.visualize.reconstruction import describe, reconstruction_rows
 from mv2mae_jax.visualize.rows import overlay
 
 
@@ -26,8 +35,12 @@ def config():
     return config
 
 
-def test_hidden_pixels_do_not_show_through(config):
-    _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
+@pytest.fixture(scope="module")
+def parameters(config):
+    return split(build.pretraining_model(config, nnx.Rngs(0)))[1]
+
+
+def test_hidden_pixels_do_not_show_through(config, parameters):
     rng = np.random.default_rng(0)
     clips = rng.integers(0, 256, (1, 2, 4, 16, 16, 3)).astype(np.uint8)
     pictures = reconstruct(config, parameters, clips)
@@ -40,6 +53,67 @@ def test_hidden_pixels_do_not_show_through(config):
     again = reconstruct(config, parameters, others)
     np.testing.assert_allclose(again.self_view, pictures.self_view, atol=1e-5)
     np.testing.assert_allclose(again.cross_view, pictures.cross_view, atol=1e-5)
+
+
+def test_the_truth_shows_through_only_where_asked_for(config, parameters):
+    """Hidden tubelets of another grey than the visible ones get it with the truth alone."""
+    clips = np.full((1, 2, 4, 16, 16, 3), 60, np.uint8)
+    hidden = (reconstruct(config, parameters, clips).masked == HIDDEN).all(axis=-1, keepdims=True)
+    clips = np.where(hidden, 200, clips).astype(np.uint8)
+    for statistics, grey in (("visible", 60), ("truth", 200)):
+        pictures = reconstruct(config, parameters, clips, statistics)
+        of_hidden = pictures.cross_view[np.broadcast_to(hidden, clips.shape)]
+        np.testing.assert_allclose(of_hidden, grey / 255, atol=1e-5)
+
+
+def test_own_statistics_undo_the_normalisation():
+    pixels = jnp.asarray(np.random.default_rng(0).random((1, 2, 24)), jnp.float32)
+    mean, std = own_statistics(pixels)
+    normalized = normalize_patches(pixels).reshape(1, 2, 8, 3)
+    np.testing.assert_allclose((normalized * std + mean).reshape(1, 2, 24), pixels, atol=1e-5)
+
+
+def test_an_unseen_target_is_predicted_from_what_is_visible_of_its_source(config, parameters):
+    clips = np.random.default_rng(0).integers(0, 256, (1, 2, 4, 16, 16, 3)).astype(np.uint8)
+    picture = reconstruct_unseen(config, parameters, clips)
+    assert (picture.masked[:, 0] == HIDDEN).all()
+    hidden = (picture.masked[:, 1] == HIDDEN).all(axis=-1, keepdims=True)
+    assert 0.5 < hidden.mean() < 0.75
+
+    def predicted(target: np.ndarray, source: np.ndarray) -> np.ndarray:
+        others = np.stack([target, source], axis=1).astype(np.uint8)
+        return reconstruct_unseen(config, parameters, others).cross_view
+
+    source = clips[:, 1]
+    unseen = predicted(255 - clips[:, 0], np.where(hidden, 255 - source, source))
+    np.testing.assert_allclose(unseen, picture.cross_view, atol=1e-5)
+    seen = predicted(clips[:, 0], np.where(hidden, source, 255 - source))
+    assert np.abs(seen - picture.cross_view).max() > 0.01
+    visible = source[np.broadcast_to(~hidden, source.shape)].reshape(-1, 3) / 255
+    means = picture.cross_view.mean(axis=(0, 1, 2, 3))
+    np.testing.assert_allclose(means, visible.mean(axis=0), atol=0.25)
+
+
+def test_every_ratio_has_its_sections_and_the_masks_of_its_own(config, parameters):
+    clips = np.full((2, 2, 4, 16, 16, 3), 60, np.uint8)
+    sections = reconstruction_rows(config, parameters, clips, [0.25, 1.0])
+    first = [next(iter(rows)) for rows in sections]
+    assert first[:3] == first[3:] == ["target view", "source view", "source view"]
+    shares = [(rows["25% masked"] == HIDDEN).all(axis=-1).mean() for rows in sections[:2]]
+    assert shares == [0.25, 0.25]
+    of_source = sections[2]["source view,\n70% masked"]
+    assert (of_source == HIDDEN).all(axis=-1).mean() == 5 / 8  # floor(0.7 x 8): the run's ratio
+    with pytest.raises(InputError, match=r"ratio=0.01 masks 0 of 8"):
+        reconstruction_rows(config, parameters, clips, [0.01])
+
+
+def test_the_picture_says_where_its_contrast_is_from(config):
+    assert "the model cannot know" in describe(config, [0.5], "truth")
+    assert "guessed from the visible tubelets around it" in describe(config, [0.5])
+    assert describe(config, [1.0]).endswith("where all of the target is masked")
+    config = config.copy_and_resolve_references()
+    config.objective.targets = "pixels"
+    assert "contrast" not in describe(config, [0.5, 1.0])
 
 
 def test_statistics_come_from_the_nearest_visible_tubelets():

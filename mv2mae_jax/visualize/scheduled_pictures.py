@@ -1,0 +1,61 @@
+"""Pictures while pre-training runs, for TensorBoard: always of the same training clips."""
+
+import time
+from functools import cached_property
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import UInt8
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from mv2mae_jax.evaluation.scheduled_probe import on_first_device
+from mv2mae_jax.training.parameters import Parameters
+from mv2mae_jax.visualize import attention, motion, reconstruction
+from mv2mae_jax.visualize.pretrained import first_clips
+from mv2mae_jax.visualize.rows import Rows, page
+
+ACTIVITIES = 1
+
+
+class ScheduledPictures:
+    """Motion weights; where there is a cross-view decoder, reconstructions and its attention."""
+
+    def __init__(self, config: ConfigDict, mesh: Mesh):
+        self._config = config
+        self._mesh = mesh
+
+    def __call__(self, parameters: Parameters) -> dict[str, bytes]:
+        """JPEG files by name; on the first process only.
+
+        Args:
+          parameters: of the pre-training model, wherever they live; all processes call.
+
+        Raises:
+          InputError: the clips cannot be read.
+        """
+        started = time.perf_counter()
+        whole = on_first_device(parameters, self._mesh)
+        if jax.process_index() > 0:
+            return {}
+        config, clips = self._config, self._clips
+        rows = [motion.motion_rows(config, clip[0]) for clip in clips]
+        pictures = {"motion": self._page(rows, motion.NOTE)}
+        if "cross_view_decoder.norm.scale" in whole:
+            ratios = [config.masking.ratio]
+            rows = reconstruction.reconstruction_rows(config, whole, clips, ratios)
+            note = reconstruction.describe(config, ratios)
+            pictures["reconstruction"] = self._page(rows, note)
+            rows = attention.attention_rows(config, whole, clips)
+            pictures["attention"] = self._page(rows, attention.NOTE)
+        tqdm.write(f"pictures: {', '.join(pictures)} · {time.perf_counter() - started:.1f} s")
+        return pictures
+
+    @cached_property
+    def _clips(self) -> UInt8[np.ndarray, "B V T H W C"]:
+        return first_clips(self._config, ACTIVITIES)
+
+    def _page(self, sections: list[Rows], note: str) -> bytes:
+        # As PNG they would make the events, which are copied as a whole, ten times as large.
+        return page(sections, self._config.model.patch_size[0], note, "jpeg")
