@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from benchmarks import common
 from benchmarks.loader import make_data_set
 from configs.base import set_finetuning
+from mv2mae_jax.command_line import Parser
 from mv2mae_jax.data import loader
 from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.process import tune_process
@@ -90,7 +91,7 @@ def _print(report: common.Report) -> None:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="What the clips of fine-tuning cost.")
+    parser = Parser(description=__doc__)
     parser.add_argument("--data-dir", type=Path, help="of a built data set; default: make one")
     parser.add_argument("--dataset", default="natural", help="its name")
     parser.add_argument("--protocol", default="all", help="whose training split is measured")

@@ -31,6 +31,7 @@ from tabulate import tabulate
 
 from benchmarks import common
 from benchmarks.videos import write_video
+from mv2mae_jax.command_line import Parser
 from mv2mae_jax.errors import InputError
 from tfds_builders import encoding
 from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
@@ -212,7 +213,7 @@ def _span(summary: dict[str, float], form: str) -> tuple[str, str]:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Rate of building, beside ffmpeg's.")
+    parser = Parser(description=__doc__)
     parser.add_argument("videos", type=Path, nargs="*", metavar="VIDEO", help="default: make two")
     parser.add_argument("--frames", type=int, default=300, help="of the videos that are made")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each")

@@ -30,6 +30,7 @@ from ml_collections import ConfigDict
 
 from benchmarks import common
 from benchmarks.videos import write_video
+from mv2mae_jax.command_line import Parser
 from mv2mae_jax.data import augment, loader, sampling, splits
 from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.records import RecordSource, load_index
@@ -169,7 +170,7 @@ def _print(report: common.Report) -> None:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Rates of testing, and of its loader.")
+    parser = Parser(description=__doc__)
     parser.add_argument("--variant", choices=VARIANTS, default="tiny")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--frames", type=int, default=16)

@@ -35,6 +35,7 @@ from benchmarks import common
 from benchmarks.training import Training
 from configs.base import set_finetuning
 from mv2mae_jax.check import check
+from mv2mae_jax.command_line import Parser
 from mv2mae_jax.data import loader, splits
 from mv2mae_jax.interop.initial import load_initial
 from mv2mae_jax.model import build
@@ -222,7 +223,7 @@ def _print(report: common.Report) -> None:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Fine-tuning beside PyTorch's, step by step.")
+    parser = Parser(description=__doc__)
     parser.add_argument("--variant", choices=VARIANTS, default="tiny")
     parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--frames", type=int, default=16)

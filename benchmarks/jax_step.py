@@ -1,4 +1,7 @@
-"""A round of the package's own step; `step` runs it: python -m benchmarks.jax_step FOLDER STEPS."""
+"""A round of the package's own step; `step` runs it:
+
+python -m benchmarks.jax_step FOLDER STEPS
+"""
 
 import math
 import os
@@ -69,5 +72,5 @@ def share(config: ConfigDict, parameters: Parameters, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    given = rounds.arguments("A round of the package's step.").parse_args()
+    given = rounds.arguments(__doc__).parse_args()
     rounds.report(measure(given.folder, given.steps))

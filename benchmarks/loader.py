@@ -37,6 +37,7 @@ from ml_collections import ConfigDict
 
 from benchmarks import common
 from benchmarks.videos import write_natural_video
+from mv2mae_jax.command_line import Parser
 from mv2mae_jax.data import loader
 from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.process import tune_process
@@ -326,7 +327,7 @@ def _print(report: common.Report) -> None:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Rates of the loader, in all and by stage.")
+    parser = Parser(description=__doc__)
     parser.add_argument("--data-dir", type=Path, help="of a built data set; default: make one")
     parser.add_argument("--dataset", default="natural", help="its name")
     parser.add_argument("--protocol", default="all", help="whose training split is measured")

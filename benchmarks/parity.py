@@ -42,6 +42,7 @@ from benchmarks.torch_reference import random_masks
 from benchmarks.training import Training
 from configs.base import get_config
 from mv2mae_jax.check import check
+from mv2mae_jax.command_line import Parser
 from mv2mae_jax.data.loader import Batch
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop import pytorch
@@ -394,7 +395,7 @@ def huggingface_outputs(
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="The same numbers as in PyTorch.")
+    parser = Parser(description=__doc__)
     parser.add_argument(
         "--variants", nargs="+", choices=VARIANTS, default=["tiny", "small", "base"]
     )

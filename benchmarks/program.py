@@ -23,6 +23,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from benchmarks import common, rounds
+from mv2mae_jax.command_line import Parser
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.model.variants import VARIANTS
 
@@ -152,7 +153,7 @@ def _print(report: common.Report) -> None:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="The whole program, beside the step alone.")
+    parser = Parser(description=__doc__)
     parser.add_argument("--variant", choices=VARIANTS, default="small")
     parser.add_argument("--pairs", type=int, default=8, help="activities a step")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")

@@ -8,7 +8,6 @@ A batch lies on the device before the clock starts: neither a loader nor the cop
 part of a step.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mv2mae_jax.check import stored_config
+from mv2mae_jax.command_line import Parser
 
 CONFIG, WEIGHTS, HIDDEN = "config.json", "weights.npz", "hidden.npy"
 CLASSES = 60  # in fine-tuning: those of NTU RGB+D
@@ -122,9 +122,9 @@ def process_peak_bytes() -> int:
     return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
 
-def arguments(description: str) -> argparse.ArgumentParser:
+def arguments(description: str | None) -> Parser:
     """What every module of a round takes from `run`."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = Parser(description=description)
     parser.add_argument("folder", type=Path)
     parser.add_argument("steps", type=int)
     return parser

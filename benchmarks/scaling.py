@@ -8,7 +8,6 @@ mv2mae_jax/cost/estimate.py has it.
 Each program takes one to two minutes to compile on two cores.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -16,6 +15,7 @@ from ml_collections import ConfigDict
 from tabulate import tabulate
 
 from configs.ntu60 import get_config
+from mv2mae_jax.command_line import Parser
 from mv2mae_jax.cost.devices import GIB
 from mv2mae_jax.cost.estimate import Cost, cost
 from mv2mae_jax.cost.topology import parse_topology
@@ -29,7 +29,7 @@ HEADS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints both tables; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Weak and strong scaling of the compiled step.")
+    parser = Parser(description=__doc__)
     slices = ("v5e:1x1", "v5e:2x2", "v5e:4x4", "v5e:8x8", "v5e:16x16")
     parser.add_argument("--slices", nargs="+", default=slices)
     parser.add_argument("--per-chip", type=int, default=64, help="pairs, of weak scaling")

@@ -29,6 +29,7 @@ import numpy as np
 from tabulate import tabulate
 
 from benchmarks import common
+from mv2mae_jax.command_line import Parser
 from mv2mae_jax.data.process import SHARED_MEMORY
 from mv2mae_jax.errors import InputError
 
@@ -236,7 +237,7 @@ def _print(report: common.Report) -> None:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Whether memory of a long run stays as it is.")
+    parser = Parser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--out", type=Path, dest="json", help="write the measurements there too")
     parser.add_argument(

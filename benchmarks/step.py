@@ -26,6 +26,7 @@ from tabulate import tabulate
 
 from benchmarks import common, rounds
 from configs.base import get_config, set_finetuning
+from mv2mae_jax.command_line import Parser
 from mv2mae_jax.cost import devices
 from mv2mae_jax.cost.flops import finetuning_flops, pretraining_flops
 from mv2mae_jax.errors import InputError
@@ -215,7 +216,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Rate of a training step, beside PyTorch's.")
+    parser = Parser(description=__doc__)
     parser.add_argument("--task", choices=("pretrain", "finetune"), default="pretrain")
     parser.add_argument("--variant", choices=VARIANTS, default="small")
     parser.add_argument(

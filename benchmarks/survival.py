@@ -1,4 +1,6 @@
-"""python -m benchmarks.survival [--kills 25] [--workers 1] [--seed 0] [--json FILE]
+"""Whether a run that is killed again and again comes to what an undisturbed one does.
+
+python -m benchmarks.survival [--kills 25] [--workers 1] [--seed 0] [--json FILE]
 
 Kills a fine-tuning run on the mannequin with SIGKILL at random moments, starts it again each time,
 and compares what it comes to with an undisturbed run: every array of the last state bit by bit, the
@@ -27,6 +29,7 @@ from tabulate import tabulate
 
 from benchmarks.common import Report, machine, make_mannequin
 from benchmarks.common import run as run_benchmark
+from mv2mae_jax.command_line import Parser
 from mv2mae_jax.data.process import SHARED_MEMORY as WORKERS_MEMORY
 from mv2mae_jax.data.process import new_shared_memory_name
 from mv2mae_jax.training.checkpoints import Checkpoints
@@ -307,7 +310,7 @@ def make_data_set(folder: Path, arguments: argparse.Namespace) -> None:
 
 def main() -> int:
     """Measures, and exits with 1 if anything differs or is left."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[2])
+    parser = Parser(description=__doc__)
     parser.add_argument("--kills", type=int, default=25)
     parser.add_argument("--workers", type=int, default=1, help="processes of the loader")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")

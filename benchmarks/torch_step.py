@@ -170,7 +170,7 @@ def adamw(config: ConfigDict, model: nn.Module) -> torch.optim.AdamW:
 
 
 if __name__ == "__main__":
-    parser = rounds.arguments("A round of PyTorch's step.")
+    parser = rounds.arguments(__doc__)
     parser.add_argument("kind", choices=("plain", "strong"))
     parser.add_argument("--compile", default="default", help="mode of torch.compile; or none")
     given = parser.parse_args()

@@ -9,7 +9,7 @@ import math
 
 import ml_collections
 
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.errors import InputError, did_you_mean
 
 FROM_CORES = -1  # `data.workers`: one for every `data.threads` cores that may be used
 
@@ -39,14 +39,19 @@ def parse_variant(
     task = named or tasks[0]
     tasks += tuple(plan for plan, planned in PLANS.items() if planned in tasks)
     closed = {name: values for name, values in choices.items() if isinstance(values, tuple)}
-    if task not in tasks or any(
-        name not in choices or value not in closed.get(name, (value,))
+    wrong = [task] if task not in tasks else []
+    wrong += [
+        f"{name}={value}"
         for name, value in options.items()
-    ):
+        if name not in choices or value not in closed.get(name, (value,))
+    ]
+    if wrong:
         known = [f"{name}={'|'.join(closed.get(name, ('...',)))}" for name in choices]
+        names = [f"{name}={value}" for name, values in closed.items() for value in values]
         raise InputError(
             f"no variant {variant!r}; it is one of {', '.join(tasks)}"
             + (f", followed by any of {', '.join(known)}" if known else "")
+            + did_you_mean(wrong[0], [*tasks, *names])
         )
     defaults = {name: v if isinstance(v, str) else v[0] for name, v in choices.items()}
     return task, defaults | options

@@ -1,4 +1,4 @@
-"""Fine-tune a pre-trained encoder in PyTorch, with Hugging Face's VideoMAE.
+r"""Fine-tune a pre-trained encoder in PyTorch, with Hugging Face's VideoMAE.
 
 The whole road, on the embedded data set (pip install -e '.[torch]' first):
 
@@ -24,6 +24,7 @@ from ml_collections import ConfigDict
 from torch.utils.data import DataLoader
 from transformers import VideoMAEConfig, VideoMAEForVideoClassification
 
+from mv2mae_jax.command_line import Parser
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop.torch_dataset import VideoDataset
 
@@ -93,7 +94,7 @@ def check_encoder(folder: Path, config: ConfigDict) -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Fine-tune an exported encoder in PyTorch.")
+    parser = Parser(description=__doc__)
     parser.add_argument("--encoder", type=Path, required=True, help="folder made by `export`")
     parser.add_argument("--config", default="configs/mannequin.py:finetune", help="FILE[:variant]")
     parser.add_argument("--data-dir", default="data", help="where `prepare` wrote its records")

@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.base import FROM_CORES, PLANS, TASKS, get_config
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.errors import InputError, did_you_mean
 from mv2mae_jax.model.positions import num_masked, tubelet_grid
 from mv2mae_jax.model.variants import VARIANTS
 
@@ -105,12 +105,15 @@ def check(config: ConfigDict) -> None:
     Raises:
       InputError: names the field, its value, and what it may be.
     """
-    for field, value in _fields(config):
+    for field, value in fields(config):
         _check_value(field, value)
     for field, choices in CHOICES.items():
         if _get(config, field) not in choices:
-            allowed = ", ".join(map(str, choices))
-            raise InputError(f"config.{field}={_get(config, field)}; it is one of {allowed}")
+            value, names = str(_get(config, field)), [str(choice) for choice in choices]
+            raise InputError(
+                f"config.{field}={value}; it is one of {', '.join(names)}"
+                + did_you_mean(value, names)
+            )
     for field in AT_LEAST_ONE:
         if _get(config, field) < 1:
             raise InputError(f"config.{field}={_get(config, field)}; it is at least 1")
@@ -198,11 +201,11 @@ def stored_config(stored: Any) -> ConfigDict:
     return config
 
 
-def _fields(config: ConfigDict, above: str = "") -> Iterator[tuple[str, Any]]:
+def fields(config: ConfigDict, above: str = "") -> Iterator[tuple[str, Any]]:
     """Every field with its full name."""
     for name, value in config.items():
         if isinstance(value, ConfigDict):
-            yield from _fields(value, f"{above}{name}.")
+            yield from fields(value, f"{above}{name}.")
         else:
             yield above + name, value
 

@@ -1,10 +1,11 @@
-"""The main job on the embedded data set, from rendered videos to a table: python -m mv2mae_jax.demo
+"""The main job on the embedded data set, from rendered videos to a table.
+
+python -m mv2mae_jax.demo [--out build/demo] [--seeds 1]
 
 Runs the commands that one would run on one's own data, shows each, and prints what they found.
 Started again, it continues where it stopped.
 """
 
-import argparse
 import json
 import shlex
 import subprocess
@@ -15,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
+from mv2mae_jax.command_line import Parser
+
 CONFIG = "configs/mannequin.py"
 PICTURES = ("motion", "reconstruction", "attention")
 REPORTS = {"pretrain-0": "report.html", "finetune-0": "report-finetune.html"}
@@ -22,9 +25,7 @@ REPORTS = {"pretrain-0": "report.html", "finetune-0": "report-finetune.html"}
 
 def main() -> int:
     """Runs everything; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m mv2mae_jax.demo", description=__doc__.splitlines()[0]
-    )
+    parser = Parser(prog="python -m mv2mae_jax.demo", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/demo"), help="takes all files")
     parser.add_argument("--seeds", type=int, default=1, help="repeats training with other seeds")
     args = parser.parse_args()

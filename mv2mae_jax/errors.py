@@ -1,5 +1,7 @@
 """The one exception that stands for a mistake of the user's, not of the program's."""
 
+import difflib
+from collections.abc import Iterable
 from typing import TypeGuard
 
 FAILED, WRONG_USAGE = 1, 2  # exit codes
@@ -25,3 +27,9 @@ def one_line(message: object) -> str:
     """A text, or that of an exception, without line breaks and what would steer a terminal."""
     text = " ".join(str(message).split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """The end of a message about a name that is not known here: the nearest, if one is near."""
+    near = difflib.get_close_matches(given, [name for name in known if name != given], n=1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -1,7 +1,11 @@
-"""python -m mv2mae_jax.main --config=configs/ntu60.py[:variant] --workdir=DIR [--config.field=...]
-python -m mv2mae_jax.main --config=configs/ntu60.py:plan --topology=v5e:4x4 [--config.field=...]
+"""Runs one task of one config in one work directory, or says what it would cost on a machine.
 
-Runs one task of one config in one work directory, or says what it would cost on a machine.
+python -m mv2mae_jax.main --config=configs/ntu60.py --workdir=runs/pretrain
+python -m mv2mae_jax.main --config=configs/ntu60.py:finetune,protocol=xview --workdir=runs/finetune
+python -m mv2mae_jax.main --config=configs/ntu60.py --workdir=runs/small --config.batch_size=256
+python -m mv2mae_jax.main --config=configs/ntu60.py:plan --topology=v5e:4x4
+
+A config file opens with its variants; any field of configs/base.py can be overridden.
 Exit codes: 0 done; 1 failed, the last line says why; 2 wrong usage; 143 stopped by a signal, saved,
 ready to continue.
 
@@ -11,17 +15,19 @@ Several processes, on one host or many, run it together: see docs/scale.md.
 import importlib
 import logging
 import os
+import re
 import signal
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from configs.base import PLANS
-from mv2mae_jax.check import check
+from configs.base import PLANS, get_config
+from mv2mae_jax.check import check, fields
 from mv2mae_jax.cost.topology import Topology, parse_topology
-from mv2mae_jax.errors import FAILED, WRONG_USAGE, InputError, one_line
+from mv2mae_jax.errors import FAILED, WRONG_USAGE, InputError, did_you_mean, one_line
 from mv2mae_jax.training import distributed
 from mv2mae_jax.training.compile_cache import keep_compiled_programs
 
@@ -39,6 +45,9 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "which of them this is, f
 
 def main(argv: list[str]) -> int:
     """Parses the flags and runs the config's task."""
+    if "--help" in argv or "-h" in argv:  # absl's own help comes with `app.run` alone
+        print(__doc__, flags.FLAGS.main_module_help().partition(":\n")[2], sep="\n")
+        return 0
     try:
         config, where = parse(argv)
         check(config)
@@ -76,15 +85,14 @@ def parse(argv: list[str]) -> tuple[ConfigDict, str | Topology]:
     except flags.Error as error:  # a config that failed itself brings its traceback along
         raise flags.Error(str(error).rsplit("Error: ", maxsplit=1)[-1]) from error
     except (AttributeError, KeyError) as error:
-        field = str(error.args[0]).strip("'\"")
-        given = next((arg for arg in argv if f".{field}" in arg), field)
-        raise flags.Error(f"the config has no such field: {given}; see configs/base.py") from error
+        raise flags.Error(_no_such_field(argv, error)) from error
     except (TypeError, ValueError, IndexError) as error:
         given = " ".join(arg for arg in argv if arg.lstrip("-").startswith("config."))
         raise flags.Error(f"wrong field or value of the config: {given} ({error})") from error
     except OSError as error:
         name = config_flags.get_config_filename(flags.FLAGS["config"])
-        raise flags.Error(f"--config={name}: no such config file") from error
+        near = did_you_mean(name, map(str, Path("configs").rglob("*.py")))
+        raise flags.Error(f"--config={name}: no such config file{near}") from error
     if rest:
         raise flags.Error(f"not understood: {' '.join(rest)}")
     plans = config.task in PLANS
@@ -95,6 +103,17 @@ def parse(argv: list[str]) -> tuple[ConfigDict, str | Topology]:
         raise flags.Error("--workdir must be given: the directory of this run")
     where = parse_topology(_TOPOLOGY.value or "") if plans else str(_WORKDIR.value)
     return config.lock(), where
+
+
+def _no_such_field(argv: list[str], error: Exception) -> str:
+    """Names the override that no config has a field for, or what the config itself said."""
+    known = [field for field, _ in fields(get_config())]
+    for given in argv:
+        start, _, name = re.split(r"[=\[]", given.lstrip("-"))[0].partition(".")
+        if start == "config" and name and name not in known:
+            near = did_you_mean(name, known)
+            return f"the config has no such field: {given}{near} (all fields: configs/base.py)"
+    return f"the config has no such field: {error} (all fields: configs/base.py)"
 
 
 def fail(error: Exception, code: int) -> int:

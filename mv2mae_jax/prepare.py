@@ -6,8 +6,8 @@ python -m mv2mae_jax.prepare manifest --manifest FILE.csv --name NAME --raw-dir 
 python -m mv2mae_jax.prepare verify --data-dir DIR [--dataset NAME]
 python -m mv2mae_jax.prepare show --data-dir DIR --dataset NAME --out FILE.png
 
-Interrupted, the same command continues. Exit codes: 0 done, 1 failed, 2 wrong usage; stopped by a
-signal, 128 + its number.
+docs/data.md explains each data set. Interrupted, the same command continues. Exit codes: 0 done,
+1 failed, 2 wrong usage; stopped by a signal, 128 + its number.
 """
 
 # Decoding processes import this file: what is heavy is imported where it is used.
@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mv2mae_jax.command_line import Parser
 from mv2mae_jax.errors import InputError, one_line
 from mv2mae_jax.storage import to_local_path
 
@@ -126,14 +127,15 @@ def _common(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in names}
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m mv2mae_jax.prepare",
-        description="Raw synchronised multi-view videos become records. Interrupted, the same "
-        "command continues. docs/datasets.md explains each data set.",
-    )
+def _parser() -> Parser:
+    parser = Parser(prog="python -m mv2mae_jax.prepare", description=__doc__)
     datasets = parser.add_subparsers(metavar="DATASET", required=True)
-    common = argparse.ArgumentParser(add_help=False)
+
+    def add(name: str, what: str, example: str, parents: Sequence[Parser] = ()) -> Parser:
+        about = f"{what}.\n\npython -m mv2mae_jax.prepare {name} {example}"
+        return datasets.add_parser(name, help=what, description=about, parents=parents)
+
+    common = Parser(add_help=False)
     common.set_defaults(command=_build)
     common.add_argument("--data-dir", type=_local, required=True, help="where the records go")
     common.add_argument(
@@ -163,14 +165,17 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     for name, title in DOWNLOADED.items():
-        downloaded = datasets.add_parser(name, parents=[common], help=title)
+        downloaded = add(name, title, "--raw-dir RAW --data-dir data", [common])
         downloaded.add_argument(
             "--raw-dir", type=_local, required=True, help="the videos, or above them"
         )
         downloaded.set_defaults(builder=functools.partial(_downloaded, name))
 
-    mannequin = datasets.add_parser(
-        "mannequin", parents=[common], help="a rendered figure; makes its own videos"
+    mannequin = add(
+        "mannequin",
+        "a rendered figure; makes its own videos",
+        "--raw-dir raw --data-dir data --subjects 4",
+        [common],
     )
     mannequin.add_argument("--raw-dir", type=_local, required=True, help="where its videos go")
     mannequin.add_argument("--subjects", type=_number(int, 1, 999), default=20)
@@ -178,8 +183,11 @@ def _parser() -> argparse.ArgumentParser:
     mannequin.add_argument("--seed", type=_number(int, 0, 2**32 - 1), default=0)
     mannequin.set_defaults(builder=_mannequin)
 
-    manifest = datasets.add_parser(
-        "manifest", parents=[common], help="videos of one's own, listed in a CSV"
+    manifest = add(
+        "manifest",
+        "videos of one's own, listed in a CSV",
+        "--manifest videos.csv --name mine --data-dir data",
+        [common],
     )
     manifest.add_argument(
         "--manifest",
@@ -193,12 +201,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     manifest.set_defaults(builder=_manifest)
 
-    verify = datasets.add_parser("verify", help="read records back, name what is damaged")
+    verify = add("verify", "read records back, name what is damaged", "--data-dir data")
     verify.add_argument("--data-dir", required=True, help="where the records are")
     verify.add_argument("--dataset", type=_name, help="default: all that are there")
     verify.set_defaults(command=_verify)
 
-    show = datasets.add_parser("show", help="draw a contact sheet")
+    show = add(
+        "show", "draw a contact sheet", "--data-dir data --dataset ntu --out contact_sheet.png"
+    )
     show.add_argument("--data-dir", required=True, help="where the records are")
     show.add_argument("--dataset", type=_name, required=True)
     show.add_argument("--out", type=_local, required=True, help="PNG file to write")

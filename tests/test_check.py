@@ -74,3 +74,10 @@ def test_no_weighting_is_possible():
     config = get_config()
     config.objective.temperature = math.inf
     check(config)
+
+
+def test_a_mistyped_choice_suggests_the_nearest():
+    config = get_config()
+    config.model.variant = "smal"
+    with pytest.raises(InputError, match=r"large; did you mean small\?$"):
+        check(config)

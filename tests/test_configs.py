@@ -276,3 +276,19 @@ def test_variants_have_options():
             parse_variant(wrong, **known)
     with pytest.raises(InputError, match=r"one of probe$"):
         parse_variant("pretrain", tasks=("probe",))
+
+
+@pytest.mark.parametrize(
+    ("variant", "near"),
+    [
+        ("finetun", "finetune"),
+        ("plan_fine_tune", "plan_finetune"),
+        ("finetune,protocol=xveiw", "protocol=xview"),
+        ("protcol=xsub", "protocol=xsub"),
+        ("protocol=xsub,metod=videomae", "method=videomae"),
+    ],
+)
+def test_a_mistyped_variant_suggests_the_nearest(variant: str, near: str):
+    choices = {"protocol": ("xsub", "xview"), "method": ("mv2mae", "videomae")}
+    with pytest.raises(InputError, match=rf"\|videomae; did you mean {near}\?$"):
+        parse_variant(variant, **choices)

@@ -202,6 +202,18 @@ def test_finetuning_another_encoder_is_refused(pretrained: Path, small: tuple[st
         (["--config=configs/nope.py", "--workdir=x"], "configs/nope.py: no such config file", 2),
         (["--config=configs/ntu60.py:nope", "--workdir=x"], "no variant 'nope'", 2),
         (["--config=configs/ntu60.py", "--workdir=x", "--config.data.nope=1"], "data.nope", 2),
+        (["--config=configs/ntu06.py", "--workdir=x"], "did you mean configs/ntu60.py?", 2),
+        (["--config=configs/ntu60.py:finetun", "--workdir=x"], "did you mean finetune?", 2),
+        (
+            ["--config=configs/ntu60.py", "--workdir=x", "--config.objective.temprature=3"],
+            "--config.objective.temprature=3; did you mean objective.temperature? (all fields:",
+            2,
+        ),
+        (
+            ["--config=configs/ntu60.py", "--workdir=x", "--config.batchsize", "3"],
+            "--config.batchsize; did you mean batch_size?",
+            2,
+        ),
         (["--config=configs/ntu60.py", "--workdir=x", "--config.batch_size=many"], "many", 2),
         (["--config=configs/ntu60.py", "--workdir=x", "stray"], "not understood: stray", 2),
         (["--config=configs/ntu60.py", "--workdir=x", "--config.data.image_size=100"], "16", 2),

@@ -201,6 +201,7 @@ def test_broken_files_are_named_and_too_many_fail(tmp_path: Path) -> None:
     [
         ((), 2, "DATASET"),
         (("nothing",), 2, "invalid choice: 'nothing'"),
+        (("manequin",), 2, "did you mean mannequin?"),
         (("ntu", "--data-dir=x"), 2, "--raw-dir"),
         (("ntu", "--raw-dir=x", "--data-dir=x", "--short-side=0"), 2, "from 16 to 4320"),
         (("ntu", "--raw-dir=x", "--data-dir=x", "--quality=high"), 2, "from 1 to 100"),

@@ -7,7 +7,6 @@ frames each, 60 a second, 1080 pixels wide, one of them VP9 and the others H.264
 manifest.csv, which cuts them into consecutive activities, are written to DIR.
 """
 
-import argparse
 import csv
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from mv2mae_jax.command_line import Parser
 from mv2mae_jax.errors import InputError
 
 REQUIREMENT = "pose2sim==0.10.49"
@@ -66,7 +66,7 @@ def download(raw_dir: Path) -> Path:
 
 def main() -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Real four-camera footage, and its manifest.")
+    parser = Parser(description=__doc__)
     parser.add_argument("--raw-dir", type=Path, required=True, help="where the videos go")
     args = parser.parse_args()
     try:

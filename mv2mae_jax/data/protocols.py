@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from mv2mae_jax.data.records import Activity, Index
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.errors import InputError, did_you_mean
 
 SPLITS = ("train", "validation", "test")
 
@@ -291,7 +291,7 @@ def find_protocol(
         raise InputError(
             f"no protocol {name!r} for data set {index.dataset} with test_views="
             f"{tuple(test_views)} and test_subjects={tuple(test_subjects)}; config.data.protocol "
-            f"is one of: {', '.join(known_names)}"
+            f"is one of: {', '.join(known_names)}{did_you_mean(name, known_names)}"
         )
     _check_views(index, name, protocol)
     return protocol

@@ -27,7 +27,7 @@ from jaxtyping import Int
 from tensorflow_datasets.proto import tf_example_pb2
 
 from mv2mae_jax.data.staging import staged
-from mv2mae_jax.errors import InputError, is_name, one_line
+from mv2mae_jax.errors import InputError, did_you_mean, is_name, one_line
 from mv2mae_jax.storage import to_path
 
 # Data sets with a builder of their own; the rest are manifests.
@@ -364,7 +364,11 @@ def _newest_version(folder: epath.Path) -> epath.Path:
     """The subfolder of a finished build with the highest version."""
     versions = _versions(folder)
     if not versions:
-        raise InputError(f"no data set in {folder}; {_how_to_build(folder.name, folder.parent)}")
+        others = (other.name for other in _entries(folder.parent) if _versions(other))
+        raise InputError(
+            f"no data set in {folder}; {_how_to_build(folder.name, folder.parent)}"
+            + did_you_mean(folder.name, others)
+        )
     return versions[max(versions)]
 
 

@@ -400,6 +400,7 @@ def test_class_names(config):
         ("data.crops", "same", r"data.crops is 'same'"),
         ("data.protocol", "xset", r"no protocol 'xset'"),
         ("data.dataset", "shades", r"no data set in .*shades"),
+        ("data.dataset", "colors", r"no data set in .*colors; .*; did you mean colours\?$"),
     ],
 )
 def test_impossible_settings_are_input_errors(config, field, value, message):

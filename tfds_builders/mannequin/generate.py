@@ -1,11 +1,12 @@
-"""Writes mannequin's videos: python -m tfds_builders.mannequin.generate --raw-dir DIR.
+"""Writes mannequin's videos.
+
+python -m tfds_builders.mannequin.generate --raw-dir DIR [--subjects 20] [--replications 2]
 
 The files bear NTU's names, S001C001P001R001A001_rgb.avi, in the folder nturgb+d_rgb. Each activity
 is a function of the seed and its own numbers, so neither the number of processes nor of subjects
 changes a file.
 """
 
-import argparse
 import multiprocessing
 import os
 import sys
@@ -17,6 +18,7 @@ import av
 import cv2
 import numpy as np
 
+from mv2mae_jax.command_line import Parser
 from mv2mae_jax.errors import InputError
 from tfds_builders.mannequin.actions import CLASSES, FRAME_RATE
 from tfds_builders.mannequin.render import Frames, render_activity
@@ -143,7 +145,7 @@ def generate(
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Write the videos of the mannequin data set.")
+    parser = Parser(description=__doc__)
     parser.add_argument("--raw-dir", required=True, type=Path)
     parser.add_argument("--subjects", type=int, default=20)
     parser.add_argument("--replications", type=int, default=2)

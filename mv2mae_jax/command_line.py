@@ -1,0 +1,21 @@
+"""The parser of every command's arguments but `main`'s, whose flags are absl's."""
+
+import argparse
+import re
+from typing import Any, NoReturn
+
+from mv2mae_jax.errors import did_you_mean
+
+
+class Parser(argparse.ArgumentParser):
+    """Shows a module's docstring, with its examples, as it is; suggests what a choice might be."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Exits with 2."""
+        choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if choice:  # Python's versions quote what can be chosen differently
+            message += did_you_mean(choice[1], re.findall(r"[\w-]+", choice[2]))
+        super().error(message)
