@@ -6,8 +6,8 @@ python -m mv2mae_jax.prepare manifest --manifest FILE.csv --name NAME --raw-dir 
 python -m mv2mae_jax.prepare verify --data-dir DIR [--dataset NAME]
 python -m mv2mae_jax.prepare show --data-dir DIR --dataset NAME --out FILE.png
 
-docs/data.md explains each data set. Interrupted, the same command continues. Exit codes: 0 done,
-1 failed, 2 wrong usage; stopped by a signal, 128 + its number.
+docs/datasets.md explains each data set. Interrupted, the same command continues. Exit codes:
+0 done, 1 failed, 2 wrong usage; stopped by a signal, 128 + its number.
 """
 
 # Decoding processes import this file: what is heavy is imported where it is used.

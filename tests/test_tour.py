@@ -59,7 +59,9 @@ def test_pretraining_learns(tour: Tour):
 
 def test_what_it_says_of_finetuning_is_what_was_measured(tour: Tour):
     results = json.loads((tour.files / "finetune/results.json").read_text())
-    top1, videos, chance = tour.printed(r"top-1 (\S+)% of (\d+) videos of camera 1, by chance (\S+)%")
+    top1, videos, chance = tour.printed(
+        r"top-1 (\S+)% of (\d+) videos of camera 1, by chance (\S+)%"
+    )
     assert top1 == round(100 * results["top1_single_view"], 1)
     assert videos == results["num_videos"] == 48 and chance == 8.3
     assert set(results["per_class_accuracy"]) and results["protocol"] == "xview"

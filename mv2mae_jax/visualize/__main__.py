@@ -1,12 +1,14 @@
-"""Pictures of a run: python -m mv2mae_jax.visualize PICTURE --workdir DIR --out FILE
+"""Pictures of a run, and a page to explore it.
+
+python -m mv2mae_jax.visualize PICTURE --workdir=runs/pretrain --out=FILE
 
 Each picture is a module of this folder: what it shows, an example, its options, and `draw`.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
+from mv2mae_jax.command_line import Parser
 from mv2mae_jax.errors import InputError, one_line
 from mv2mae_jax.visualize import (
     ablation,
@@ -33,19 +35,13 @@ PICTURES = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Draws one picture; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m mv2mae_jax.visualize", description="Pictures of a run."
-    )
+    parser = Parser(prog="python -m mv2mae_jax.visualize", description=__doc__)
     pictures = parser.add_subparsers(dest="picture", metavar="PICTURE", required=True)
     for name, module in PICTURES.items():
         about = str(module.__doc__)
-        options = pictures.add_parser(
-            name,
-            help=about.splitlines()[0],
-            description=about,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+        module.add_options(
+            pictures.add_parser(name, help=about.splitlines()[0], description=about)
         )
-        module.add_options(options)
     args = parser.parse_args(argv)
     try:
         PICTURES[args.picture].draw(args)
