@@ -18,8 +18,8 @@ from ml_collections import ConfigDict
 from benchmarks import rounds
 from benchmarks.training import Training
 from mv2mae_jax.interop.names import to_tensors
+from mv2mae_jax.losses import draw_masks
 from mv2mae_jax.model.build import grid_of
-from mv2mae_jax.tasks.pretrain import draw_masks
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.training.step import sample_keys
 

@@ -8,8 +8,8 @@ from flax import nnx
 
 from configs.base import get_config
 from mv2mae_jax import mixing
+from mv2mae_jax.losses import classification_loss
 from mv2mae_jax.model import build
-from mv2mae_jax.tasks.finetune import classification_loss
 from mv2mae_jax.training.step import sample_keys
 
 CLASSES = 64

@@ -12,9 +12,8 @@ from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from mv2mae_jax.losses import classification_loss, pretraining_loss
 from mv2mae_jax.model import build
-from mv2mae_jax.tasks.finetune import classification_loss
-from mv2mae_jax.tasks.pretrain import pretraining_loss
 from mv2mae_jax.training.optimizer import adamw, learning_rate, trainable_parameters
 from mv2mae_jax.training.parameters import Parameters, split
 from mv2mae_jax.training.step import (

@@ -7,25 +7,21 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from etils import epath
-from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
-from mv2mae_jax import mixing
 from mv2mae_jax.data import loader, splits
 from mv2mae_jax.data.records import fingerprint
 from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.interop.initial import load_initial
+from mv2mae_jax.losses import classification_loss
 from mv2mae_jax.model import build
-from mv2mae_jax.model.classifier import Classifier
 from mv2mae_jax.tasks.evaluate import evaluate
 from mv2mae_jax.training.checkpoints import has_checkpoint
 from mv2mae_jax.training.loop import train
 from mv2mae_jax.training.optimizer import trainable_parameters
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.training.sharding import make_mesh, require_even_batches
-from mv2mae_jax.training.step import DeviceBatch, Metrics
 from mv2mae_jax.training.workdir import opened, write_classes
 
 STANDARDIZED_CLIPS = 256
@@ -56,35 +52,6 @@ def finetune(config: ConfigDict, workdir: epath.PathLike) -> None:
             trainable=partial(trainable_parameters, last_blocks=config.finetune.trainable_blocks),
         )
         evaluate(config, path)
-
-
-def classification_loss(
-    config: ConfigDict, model: Classifier, batch: DeviceBatch, keys: Key[Array, " B"]
-) -> tuple[Float[Array, ""], Metrics]:
-    """Cross-entropy with label smoothing, of clips that are erased in part and mixed if so set.
-
-    Args:
-      config: of the experiment.
-      model: the classifier.
-      batch: `clips`, uint8 [B T H W C], `label` and `index`, int [B].
-      keys: one random key a sample, for drop path, erasing and mixing.
-
-    Returns:
-      The loss, and `accuracy` against `label`, the larger or smaller part of a mixed clip.
-    """
-    options = config.finetune
-    clips = build.normalized(config, batch["clips"])
-    labels = jax.nn.one_hot(batch["label"], model.head.out_features)
-    if options.random_erasing:
-        clips = mixing.erase(clips, keys, options.random_erasing)
-    if options.mixup or options.cutmix:
-        clips, labels = mixing.mix(
-            clips, labels, batch["index"], keys, mixup=options.mixup, cutmix=options.cutmix
-        )
-    logits = model(build.patches(config, clips), keys=keys)
-    smoothed = optax.smooth_labels(labels, options.label_smoothing)
-    loss = optax.softmax_cross_entropy(logits, smoothed).mean()
-    return loss, {"accuracy": (logits.argmax(axis=-1) == batch["label"]).mean()}
 
 
 def initial_parameters(config: ConfigDict) -> Parameters:

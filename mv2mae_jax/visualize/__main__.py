@@ -39,9 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     pictures = parser.add_subparsers(dest="picture", metavar="PICTURE", required=True)
     for name, module in PICTURES.items():
         about = str(module.__doc__)
-        module.add_options(
-            pictures.add_parser(name, help=about.splitlines()[0], description=about)
-        )
+        module.add_options(pictures.add_parser(name, help=about.splitlines()[0], description=about))
     args = parser.parse_args(argv)
     try:
         PICTURES[args.picture].draw(args)

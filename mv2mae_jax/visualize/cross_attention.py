@@ -11,11 +11,11 @@ from jaxtyping import Array, Float, Int, UInt8
 from ml_collections import ConfigDict
 
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.losses import token_weights
 from mv2mae_jax.model import build
 from mv2mae_jax.model.masking import Mask
 from mv2mae_jax.model.mv2mae import MV2MAE
 from mv2mae_jax.model.positions import Grid
-from mv2mae_jax.tasks.pretrain import token_weights
 from mv2mae_jax.training.parameters import Definition, Parameters
 from mv2mae_jax.visualize.pretrained import definition_of
 from mv2mae_jax.visualize.reconstruct import masked_inputs

@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
+from mv2mae_jax.losses import in_motion_space, motion_feature
 from mv2mae_jax.model import build
 from mv2mae_jax.objective import effective_patches, motion_weights
-from mv2mae_jax.tasks.pretrain import in_motion_space, motion_feature
 from mv2mae_jax.visualize import pretrained
 from mv2mae_jax.visualize.pretrained import open_pretrained
 from mv2mae_jax.visualize.rows import Rows, overlay, save

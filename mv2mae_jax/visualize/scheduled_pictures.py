@@ -1,6 +1,7 @@
 """Pictures while pre-training runs, for TensorBoard: always of the same training clips."""
 
 import time
+from collections.abc import Callable
 from functools import cached_property
 
 import jax
@@ -17,6 +18,13 @@ from mv2mae_jax.visualize.pretrained import first_clips
 from mv2mae_jax.visualize.rows import Rows, page
 
 ACTIVITIES = 1
+
+
+def scheduled_pictures(
+    config: ConfigDict, mesh: Mesh
+) -> Callable[[Parameters], dict[str, bytes]] | None:
+    """Draws the pictures of a run, image files by name; None where none are asked for."""
+    return ScheduledPictures(config, mesh) if config.pictures_every_epochs else None
 
 
 class ScheduledPictures:

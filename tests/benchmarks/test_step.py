@@ -17,8 +17,8 @@ from benchmarks.torch_step import plain_loss, strong_loss
 from configs.base import get_config
 from mv2mae_jax.interop.names import to_tensors
 from mv2mae_jax.interop.pytorch import build
+from mv2mae_jax.losses import draw_masks, pretraining_loss
 from mv2mae_jax.model.build import grid_of, pretraining_model
-from mv2mae_jax.tasks.pretrain import draw_masks, pretraining_loss
 from mv2mae_jax.training.parameters import split
 
 

@@ -13,9 +13,8 @@ from steps import random_batch
 from configs.base import get_config
 from mv2mae_jax.cost.flops import finetuning_flops, pretraining_flops
 from mv2mae_jax.cost.program import products
+from mv2mae_jax.losses import classification_loss, pretraining_loss
 from mv2mae_jax.model import build
-from mv2mae_jax.tasks.finetune import classification_loss
-from mv2mae_jax.tasks.pretrain import pretraining_loss
 from mv2mae_jax.training.optimizer import trainable_parameters
 from mv2mae_jax.training.parameters import split
 from mv2mae_jax.training.step import Loss

@@ -22,10 +22,10 @@ from mv2mae_jax.interop import pytorch
 from mv2mae_jax.interop.files import ORIGIN_KEY, Origin, read_stored
 from mv2mae_jax.interop.names import to_tensors
 from mv2mae_jax.interop.writing import write_safetensors
+from mv2mae_jax.losses import draw_masks
 from mv2mae_jax.model import build
 from mv2mae_jax.model.masking import Mask
 from mv2mae_jax.model.variants import VARIANTS
-from mv2mae_jax.tasks.pretrain import draw_masks
 from mv2mae_jax.training.parameters import Parameters, split
 
 CLASSES = 5

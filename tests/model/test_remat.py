@@ -9,9 +9,8 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from configs.mannequin import get_config
+from mv2mae_jax.losses import classification_loss, pretraining_loss
 from mv2mae_jax.model import build
-from mv2mae_jax.tasks.finetune import classification_loss
-from mv2mae_jax.tasks.pretrain import pretraining_loss
 from mv2mae_jax.training.parameters import split
 from mv2mae_jax.training.step import sample_keys
 

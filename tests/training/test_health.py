@@ -13,8 +13,8 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from configs.mannequin import get_config
+from mv2mae_jax.losses import pretraining_loss
 from mv2mae_jax.model import build
-from mv2mae_jax.tasks.pretrain import pretraining_loss
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.health import first_nonfinite
 from mv2mae_jax.training.parameters import split

@@ -11,8 +11,8 @@ import pytest
 from flax import nnx
 
 from configs.mannequin import get_config
+from mv2mae_jax.losses import classification_loss
 from mv2mae_jax.model import build
-from mv2mae_jax.tasks.finetune import classification_loss
 from mv2mae_jax.training.checkpoints import Checkpoints, load_parameters
 from mv2mae_jax.training.optimizer import adamw, trainable_parameters
 from mv2mae_jax.training.sharding import make_mesh, to_devices

@@ -20,10 +20,10 @@ from videos import moving_pattern, write_video
 
 from configs import mannequin, ntu60
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.losses import token_weights
 from mv2mae_jax.model import build
 from mv2mae_jax.model.variants import VARIANTS, Variant
 from mv2mae_jax.prepare import main as prepare
-from mv2mae_jax.tasks.pretrain import token_weights
 from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.parameters import split
 from mv2mae_jax.visualize.__main__ import main as visualize

@@ -18,12 +18,12 @@ from mv2mae_jax.data import loader, splits
 from mv2mae_jax.data.records import load_index
 from mv2mae_jax.data.samples import PretrainingDraw, draw_pretraining
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.losses import token_weights
 from mv2mae_jax.model import build
 from mv2mae_jax.model.masking import Mask
 from mv2mae_jax.model.positions import num_masked
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.objective import patchify
-from mv2mae_jax.tasks.pretrain import token_weights
 from mv2mae_jax.training.parameters import Parameters, split
 from mv2mae_jax.visualize.reconstruct import masked_inputs, reconstruct
 from mv2mae_jax.visualize.report.page import columns_of, packed, sheet

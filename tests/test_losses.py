@@ -7,14 +7,14 @@ import pytest
 from flax import nnx
 
 from configs.mannequin import get_config
-from mv2mae_jax.model import build
-from mv2mae_jax.objective import motion_history, motion_weights, normalize_pixels
-from mv2mae_jax.tasks.pretrain import (
+from mv2mae_jax.losses import (
     draw_masks,
     pretraining_loss,
     reconstruction_target,
     token_weights,
 )
+from mv2mae_jax.model import build
+from mv2mae_jax.objective import motion_history, motion_weights, normalize_pixels
 from mv2mae_jax.training.step import sample_keys
 
 
