@@ -70,7 +70,7 @@ class Run(NamedTuple):
     name: str
     accuracy: float
     interval: tuple[float, float]
-    count: int
+    tested: int  # videos, or activities, that the accuracy is of
 
 
 class Level(NamedTuple):
@@ -250,7 +250,7 @@ def table(levels: Sequence[Level], field: str, metric: str) -> str:
     rows = []
     for level in levels:
         single = len(level.runs) == 1
-        (low, high), count = level.runs[0].interval, level.runs[0].count
+        (low, high), count = level.runs[0].interval, level.runs[0].tested
         rows.append(
             [
                 label(level.value),
@@ -318,7 +318,7 @@ def _draw_line(axis: Axes, levels: Sequence[Level], at: Float[np.ndarray, " L"])
     if not all(isinstance(level.value, float) for level in levels):
         return
     means = np.array([level.mean for level in levels])
-    finite = np.array([math.isfinite(level.value) for level in levels])
+    finite = np.array([level.value != math.inf for level in levels])
     axis.plot(at[finite], means[finite], color="C0", linewidth=1, alpha=0.6)
     if not finite[-1]:
         axis.plot(at[-2:], means[-2:], color="C0", linewidth=1, alpha=0.6, linestyle=":")

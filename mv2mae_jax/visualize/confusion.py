@@ -31,6 +31,7 @@ from mv2mae_jax.visualize.runs import named, read_text, shortened
 
 CLASS_HEIGHT = 0.2  # inches, of a class in the comparison
 FONT = 8
+DIFFERENCE = "difference, 95 % interval"
 OURS, THEIRS = "C0", "C1"
 
 
@@ -174,9 +175,8 @@ def comparison_figure(ours: Tested, theirs: Tested, runs: tuple[str, ...]) -> Fi
     axis.barh(rows, classes.ours, color=OURS, alpha=0.45, label=f"only {one} right")
     axis.barh(rows, -classes.theirs, color=THEIRS, alpha=0.45, label=f"only {other} right")
     net = classes.ours - classes.theirs
-    reach = np.abs(classes.intervals - net[:, None]).T
-    dots = {"fmt": "o", "color": "black", "markersize": 3, "linewidth": 0.8}
-    axis.errorbar(net, rows, xerr=reach, label="difference, 95 % interval", **dots)
+    axis.hlines(rows, *classes.intervals.T, color="black", linewidth=0.8)
+    axis.plot(net, rows, "o", color="black", markersize=3, label=DIFFERENCE)
     axis.axvline(0, color="black", linewidth=0.6)
     named_rows = zip(classes.names, classes.counts, strict=True)
     labels = [f"{shortened(name)} ({count})" for name, count in named_rows]

@@ -18,9 +18,11 @@ import numpy as np
 from etils import epath
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from mv2mae_jax.errors import InputError
 from mv2mae_jax.figures import picture_path, save_figure
 from mv2mae_jax.visualize.runs import (
     PALETTE,
@@ -137,12 +139,18 @@ def smoothed(values: Float[np.ndarray, " L"]) -> Float[np.ndarray, " L"]:
 
 @matplotlib.rc_context({"text.parse_math": False})  # names are not formulas
 def curves_figure(runs: Mapping[str, Metrics], tests: Mapping[str, Score]) -> Figure:
-    """A panel for every metric that a run has logged, in rows of what belongs together."""
+    """A panel for every metric that a run has logged, in rows of what belongs together.
+
+    Raises:
+      InputError: they have logged nothing that has a panel.
+    """
     rows = [
         (number, panels)
         for number, row in enumerate(ROWS)
         if (panels := [p for p in row if any(len(curve(x, p).steps) for x in runs.values())])
     ]
+    if not rows:
+        raise InputError(f"metrics.jsonl of {', '.join(runs)} has none of the metrics of training")
     colours = _colours(list(runs))
     figure = plt.figure(figsize=(WIDTH, HEIGHT * len(rows) + 0.7), layout="constrained")
     parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
@@ -168,7 +176,7 @@ def _draw_panel(
     panel: Panel,
     runs: Mapping[str, Metrics],
     tests: Mapping[str, Score],
-    colours: Mapping[str, tuple[float, ...]],
+    colours: Mapping[str, str],
 ) -> None:
     for name, metrics in runs.items():
         x, y = curve(metrics, panel)
@@ -208,10 +216,10 @@ def _scale(axis: Axes, panel: Panel, values: Float[np.ndarray, " L"]) -> None:
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{unit * value:g}{ending}"))
 
 
-def _colours(names: Sequence[str]) -> dict[str, tuple[float, ...]]:
+def _colours(names: Sequence[str]) -> dict[str, str]:
     """A colour for each run."""
     palette, count = PALETTE
     few = len(names) <= count
     colours = plt.get_cmap(palette if few else "turbo")
     places = range(len(names)) if few else np.linspace(0.05, 0.95, len(names))
-    return {name: colours(place) for name, place in zip(names, places, strict=True)}
+    return {name: to_hex(colours(place)) for name, place in zip(names, places, strict=True)}

@@ -35,7 +35,7 @@ from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.visualize.runs import PALETTE, named, shortened
 
 SPLITS = ("test", "validation", "train")
-FEWEST, MOST = 10, 20_000  # clips; similarities of all pairs are held
+FEWEST, MOST = 10, 5_000  # clips; similarities of all pairs are held
 COMPONENTS = 50  # principal ones, that the map is made from
 PERPLEXITY = 30.0  # less for fewer than three times as many clips
 NEIGHBOURS = 10
@@ -159,7 +159,8 @@ def _draw_panel(
     palette, count = PALETTE
     handles = [
         axis.scatter(
-            *places[labels == number].T,
+            places[labels == number, 0],
+            places[labels == number, 1],
             color=plt.get_cmap(palette)(number % count),
             marker=MARKERS[number // count % len(MARKERS)],
             s=18,

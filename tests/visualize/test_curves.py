@@ -6,7 +6,9 @@ import sys
 
 import cv2
 import numpy as np
+import pytest
 
+from mv2mae_jax.errors import InputError
 from mv2mae_jax.visualize.__main__ import main
 from mv2mae_jax.visualize.curves import ROWS, Score, curve, curves_figure, smoothed
 
@@ -64,6 +66,11 @@ def test_what_is_drawn_is_what_was_logged():
     colours = {axes[x].lines[0].get_color() for x in ("fine-tuning: loss", accuracy)}
     assert len(colours) == 1 and axes["pre-training: loss"].lines[0].get_color() not in colours
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two"]
+
+
+def test_what_no_training_logs_is_one_line():
+    with pytest.raises(InputError, match="one has none of the metrics"):
+        curves_figure({"one": lines(3, other=1.0)}, {})
 
 
 def test_the_command_draws(tmp_path):
