@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
@@ -24,7 +23,8 @@ from mv2mae_jax.model.masking import Mask
 from mv2mae_jax.model.positions import num_masked
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.objective import patchify
-from mv2mae_jax.training.parameters import Parameters, split
+from mv2mae_jax.training.parameters import Parameters
+from mv2mae_jax.visualize.pretrained import definition_of
 from mv2mae_jax.visualize.reconstruct import masked_inputs, reconstruct
 from mv2mae_jax.visualize.report.page import columns_of, packed, sheet
 
@@ -156,7 +156,7 @@ def token_attention(
     The last axis is the visible tokens of all other views, in the order of the mask. Visible
     tubelets of the target look there too, in every block.
     """
-    definition, _ = split(build.pretraining_model(config, nnx.Rngs(0)))
+    definition = definition_of(config)
 
     @jax.jit
     def in_token_order(
