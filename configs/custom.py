@@ -1,4 +1,4 @@
-"""One's own data, built from a manifest (docs/own-data.md); a start to change.
+r"""One's own data, built from a manifest (docs/own-data.md); a start to change.
 
     python -m mv2mae_jax.prepare manifest --manifest kitchen.csv --name kitchen \
         --raw-dir RAW --data-dir data

@@ -1,4 +1,4 @@
-"""ETRI-Activity3D (Tables 3, 15, 16), and the real side of Figure 3.
+r"""ETRI-Activity3D (Tables 3, 15, 16), and the real side of Figure 3.
 
     python -m mv2mae_jax.prepare etri --raw-dir RAW --data-dir data
     python -m mv2mae_jax.main --config=configs/etri.py --workdir=runs/etri

@@ -1,4 +1,4 @@
-"""NTU RGB+D 60, the paper's main setting (Tables 1, 4, 15, 16, 17).
+r"""NTU RGB+D 60, the paper's main setting (Tables 1, 4, 15, 16, 17).
 
     python -m mv2mae_jax.prepare ntu --raw-dir RAW --data-dir data
     python -m mv2mae_jax.main --config=configs/ntu60.py --workdir=runs/ntu60

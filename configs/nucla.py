@@ -1,4 +1,4 @@
-"""Northwestern-UCLA, fine-tuned from NTU-60 (Table 4); configs/ntu60.py pre-trains.
+r"""Northwestern-UCLA, fine-tuned from NTU-60 (Table 4); configs/ntu60.py pre-trains.
 
     python -m mv2mae_jax.prepare nucla --raw-dir RAW --data-dir data
     python -m mv2mae_jax.main --config=configs/nucla.py --workdir=runs/nucla \

@@ -1,4 +1,4 @@
-"""PKU-MMD II, fine-tuned from NTU-120 (Table 5); configs/ntu120.py pre-trains.
+r"""PKU-MMD II, fine-tuned from NTU-120 (Table 5); configs/ntu120.py pre-trains.
 
     python -m mv2mae_jax.prepare pku_mmd2 --raw-dir RAW --data-dir data
     python -m mv2mae_jax.main --config=configs/pku_mmd2.py --workdir=runs/pku_mmd2 \

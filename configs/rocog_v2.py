@@ -1,4 +1,4 @@
-"""RoCoG-v2, real clips, fine-tuned from NTU (Table 6, which does not say which; here NTU-120).
+r"""RoCoG-v2, real clips, fine-tuned from NTU (Table 6, which does not say which; here NTU-120).
 
 Its clips are single views: nothing to pre-train on.
 

@@ -1,4 +1,4 @@
-"""SynADL, synthetic data for pre-training (Figure 3): fine-tuned and tested on ETRI.
+r"""SynADL, synthetic data for pre-training (Figure 3): fine-tuned and tested on ETRI.
 
     python -m mv2mae_jax.prepare synadl --raw-dir RAW --data-dir data
     python -m mv2mae_jax.main --config=configs/synadl.py:protocol=4x --workdir=runs/synadl-4x

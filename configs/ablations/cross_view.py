@@ -1,4 +1,4 @@
-"""Table 9: what is the cross-view decoder worth? NTU-120, xsub and xset.
+r"""Table 9: what is the cross-view decoder worth? NTU-120, xsub and xset.
 
     for p in xsub xset; do
         for d in with without; do

@@ -1,4 +1,4 @@
-"""Table 8: how large an encoder? NTU-120 xsub, 800 epochs.
+r"""Table 8: how large an encoder? NTU-120 xsub, 800 epochs.
 
     for e in tiny small base; do
         python -m mv2mae_jax.main --config=configs/ablations/encoder_size.py:encoder=$e \

@@ -1,4 +1,4 @@
-"""Table 7: what share of the tubelets to mask? NTU-120 xsub.
+r"""Table 7: what share of the tubelets to mask? NTU-120 xsub.
 
     for r in 0.6 0.7 0.8 0.9; do
         python -m mv2mae_jax.main --config=configs/ablations/mask_ratio.py:ratio=$r \

@@ -1,4 +1,4 @@
-"""Table 10: from how many source views? ETRI xsub, all views drawn at random.
+r"""Table 10: from how many source views? ETRI xsub, all views drawn at random.
 
     for s in 1 2 3; do
         python -m mv2mae_jax.main --config=configs/ablations/source_views.py:sources=$s \

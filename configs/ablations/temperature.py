@@ -1,4 +1,4 @@
-"""Figure 4: how much emphasis on what moves? NTU-120 xsub, 1,200 epochs.
+r"""Figure 4: how much emphasis on what moves? NTU-120 xsub, 1,200 epochs.
 
     for t in 15 30 60 120 240 inf; do
         python -m mv2mae_jax.main --config=configs/ablations/temperature.py:temperature=$t \

@@ -1,4 +1,4 @@
-"""Table 11: how different should the views be? ETRI xsub, one target view, one source view.
+r"""Table 11: how different should the views be? ETRI xsub, one target view, one source view.
 
     for s in 2 3 4; do
         python -m mv2mae_jax.main --config=configs/ablations/view_distance.py:source=$s \
