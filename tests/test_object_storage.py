@@ -28,6 +28,7 @@ from mv2mae_jax.storage import GrowingFiles, to_path
 from mv2mae_jax.tasks.finetune import finetune
 from mv2mae_jax.training.metrics import MetricsWriter
 from mv2mae_jax.visualize.__main__ import main as visualize
+from mv2mae_jax.visualize.rows import save
 
 SMALL = {
     "data.data_dir": "gs://bucket/data",
@@ -155,6 +156,10 @@ def test_what_is_made_of_a_run_in_the_bucket(store: ObjectStore, pretrained: str
     places = ["--workdir=gs://bucket/runs/pretrain", "--out=gs://bucket/pictures/motion.png"]
     assert visualize(["motion", *places, "--samples=1"]) == 0
     assert store.objects["pictures/motion.png"].content.startswith(b"\x89PNG")
+    clip = np.random.default_rng(0).random((2, 16, 16, 3))
+    for suffix, start in ((".gif", b"GIF89a"), (".mp4", b"ftyp")):
+        save([{"clip": clip}], 1, "it plays", f"gs://bucket/pictures/clip{suffix}")
+        assert start in store.objects[f"pictures/clip{suffix}"].content[:10]
     export("gs://bucket/runs/pretrain", "pytorch", tmp_path / "exported")
     assert (tmp_path / "exported" / "README.md").exists()
     with pytest.raises(InputError, match="gs://bucket/out is not on this machine; choose a local"):
