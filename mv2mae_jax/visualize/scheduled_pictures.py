@@ -65,5 +65,5 @@ class ScheduledPictures:
         return first_clips(self._config, ACTIVITIES)
 
     def _page(self, sections: list[Rows], note: str) -> bytes:
-        # As PNG they would make the events, which are copied as a whole, ten times as large.
+        # As PNG they would make the events, which are copied as a whole, several times as large.
         return page(sections, self._config.model.patch_size[0], note, "jpeg")
