@@ -1,5 +1,5 @@
 # Everything runs in ./.venv, made from pinned versions by `make setup`.
-#   make demo       the main job on the embedded data set
+#   make demo       the main job on the embedded data set, then `make footage`
 #   make test       lint, types and tests
 #   make test-slow  the proofs that take longer, and those that download
 #   make footage    the same road with real four-camera footage (downloads one package)
@@ -30,6 +30,7 @@ $(CONSTRAINTS):
 
 demo: setup
 	$(PYTHON) -m mv2mae_jax.demo --out build/demo
+	$(MAKE) footage
 
 lint: setup-dev
 	.venv/bin/ruff check .
