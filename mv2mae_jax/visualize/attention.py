@@ -76,6 +76,7 @@ def attention_rows(
     patch_size, grid = tuple(config.model.patch_size), build.grid_of(config)
     attention = cross_attention_maps(config, parameters, clips, query)
     pictures = reconstruct(config, parameters, clips)
+    assert pictures.cross_view is not None  # what attends, predicts
     target, *sources = view_names(clips.shape[1])
     sections = []
     for b, token in enumerate(attention.query):

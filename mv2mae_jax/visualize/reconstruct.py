@@ -34,7 +34,7 @@ class Pictures(NamedTuple):
     input: Float[np.ndarray, "B V T H W C"]
     masked: Float[np.ndarray, "B V T H W C"]
     self_view: Float[np.ndarray, "B V T H W C"]
-    cross_view: Float[np.ndarray, "B V T H W C"]
+    cross_view: Float[np.ndarray, "B V T H W C"] | None  # None in a run without such a decoder
 
 
 class UnseenTarget(NamedTuple):
@@ -50,7 +50,7 @@ def reconstruct(
     clips: UInt8[np.ndarray, "B V T H W C"],
     statistics: str = "visible",
 ) -> Pictures:
-    """Masks two or more views as in training, and fills what is masked from both decoders.
+    """Masks views as in training, and fills what is masked from each decoder.
 
     Args:
       config: of the run.
@@ -59,15 +59,9 @@ def reconstruct(
       statistics: one of `STATISTICS`. `visible`: normalised predictions become pixels with those of
         the visible tubelets around them (`surrounding_statistics`). `truth`: with those of the
         hidden tubelets, which show through; many papers' pictures are made so.
-
-    Raises:
-      InputError: the run has no cross-view decoder.
     """
     inputs, mask = masked_inputs(config, clips)
     self_view, cross_view = _predict(definition_of(config), parameters, inputs, mask)
-    if cross_view is None:
-        raise InputError("a run without cross-view decoder has no reconstruction by it to show")
-
     grid = build.grid_of(config)
     pixels = _unit_patches(config, clips)
     visible, masked = merge_views(mask.visible), merge_views(mask.masked)
@@ -80,14 +74,14 @@ def reconstruct(
     def filled(values: Float[Array, "BV M P"] | float) -> Float[np.ndarray, "B V T H W C"]:
         return _clips(config, _put(pixels, masked, values), clips.shape[:2])
 
-    def as_pixels(prediction: Float[Array, "B V M P"]) -> Float[Array, "BV M P"]:
-        return _as_pixels(config, merge_views(prediction), mean, std)
+    def decoded(prediction: Float[Array, "B V M P"]) -> Float[np.ndarray, "B V T H W C"]:
+        return filled(_as_pixels(config, merge_views(prediction), mean, std))
 
     return Pictures(
         input=filled(hidden),
         masked=filled(HIDDEN),
-        self_view=filled(as_pixels(self_view)),
-        cross_view=filled(as_pixels(cross_view)),
+        self_view=decoded(self_view),
+        cross_view=None if cross_view is None else decoded(cross_view),
     )
 
 

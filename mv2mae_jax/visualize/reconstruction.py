@@ -1,8 +1,8 @@
 """What both decoders make of masked views (Figure 5).
 
 Of each view: the input, what is visible of it, what each decoder makes of that, and how far the
-cross-view decoder is from the input. At the ratio 1 nothing of the target is visible: the
-cross-view decoder predicts all of it from the source.
+cross-view decoder (without one: the self-view decoder) is from the input. At the ratio 1 nothing of
+the target is visible: the cross-view decoder predicts all of it from the source.
 
 python -m mv2mae_jax.visualize reconstruction --workdir=runs/pretrain --out=reconstruction.png
 python -m mv2mae_jax.visualize reconstruction --workdir=runs/pretrain --out=ratios.mp4 \\
@@ -99,8 +99,8 @@ def reconstruction_rows(
       statistics: as of `reconstruct`.
 
     Raises:
-      InputError: the run has no cross-view decoder; or a ratio masks no tubelet, or all of both
-        views.
+      InputError: a ratio masks no tubelet, or all of both views; or it is 1 in a run without
+        cross-view decoder.
     """
     of_ratios = [
         _unseen_rows(config, parameters, clips, statistics)
@@ -127,21 +127,21 @@ def _masked_rows(
 ) -> list[list[Rows]]:
     """Of every sample: each view, masked, and its reconstructions."""
     pictures = reconstruct(config, parameters, clips, statistics)
+    decoders = {"self-view": pictures.self_view}
+    if pictures.cross_view is not None:
+        decoders["cross-view"] = pictures.cross_view
+    (last, prediction) = list(decoders.items())[-1]
+
+    def rows(b: int, v: int, name: str) -> Rows:
+        return {
+            name: pictures.input[b, v],
+            f"{_percent(config)} masked": pictures.masked[b, v],
+            **{f"{by}\ndecoder{GIVEN[statistics]}": clips[b, v] for by, clips in decoders.items()},
+            f"error of\n{last}": _error(prediction[b, v], pictures.input[b, v]),
+        }
+
     names = view_names(clips.shape[1])
-    given = GIVEN[statistics]
-    return [
-        [
-            {
-                name: pictures.input[b, v],
-                f"{_percent(config)} masked": pictures.masked[b, v],
-                f"self-view\ndecoder{given}": pictures.self_view[b, v],
-                f"cross-view\ndecoder{given}": pictures.cross_view[b, v],
-                "error of\ncross-view": _error(pictures.cross_view[b, v], pictures.input[b, v]),
-            }
-            for v, name in enumerate(names)
-        ]
-        for b in range(len(clips))
-    ]
+    return [[rows(b, v, name) for v, name in enumerate(names)] for b in range(len(clips))]
 
 
 def _unseen_rows(

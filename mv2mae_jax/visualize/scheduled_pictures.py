@@ -28,7 +28,7 @@ def scheduled_pictures(
 
 
 class ScheduledPictures:
-    """Motion weights; where there is a cross-view decoder, reconstructions and its attention."""
+    """Motion weights and reconstructions; of a cross-view decoder its attention too."""
 
     def __init__(self, config: ConfigDict, mesh: Mesh):
         self._config = config
@@ -50,11 +50,10 @@ class ScheduledPictures:
         config, clips = self._config, self._clips
         rows = [motion.motion_rows(config, clip[0]) for clip in clips]
         pictures = {"motion": self._page(rows, motion.NOTE)}
+        ratios = [config.masking.ratio]
+        rows = reconstruction.reconstruction_rows(config, whole, clips, ratios)
+        pictures["reconstruction"] = self._page(rows, reconstruction.describe(config, ratios))
         if "cross_view_decoder.norm.scale" in whole:
-            ratios = [config.masking.ratio]
-            rows = reconstruction.reconstruction_rows(config, whole, clips, ratios)
-            note = reconstruction.describe(config, ratios)
-            pictures["reconstruction"] = self._page(rows, note)
             rows = attention.attention_rows(config, whole, clips)
             pictures["attention"] = self._page(rows, attention.NOTE)
         tqdm.write(f"pictures: {', '.join(pictures)} · {time.perf_counter() - started:.1f} s")

@@ -66,6 +66,24 @@ def test_the_truth_shows_through_only_where_asked_for(config, parameters):
         np.testing.assert_allclose(of_hidden, grey / 255, atol=1e-5)
 
 
+def test_a_single_view_is_reconstructed_from_itself(config, parameters):
+    """By the same values: without the cross-view decoder, the self-view decoder says the same."""
+    clips = np.random.default_rng(1).integers(0, 256, (1, 2, 4, 16, 16, 3)).astype(np.uint8)
+    both = reconstruct(config, parameters, clips)
+    config = config.copy_and_resolve_references()
+    config.objective.cross_view = 0.0
+    own = {name: x for name, x in parameters.items() if not name.startswith("cross_view_decoder.")}
+    np.testing.assert_allclose(reconstruct(config, own, clips).self_view, both.self_view, atol=1e-5)
+    config.data.num_views = 1
+    [rows] = reconstruction_rows(config, own, clips[:, :1], [0.7])
+    labels = ["target view", "70% masked", "self-view\ndecoder", "error of\nself-view"]
+    assert list(rows) == labels
+    error = np.abs(rows["self-view\ndecoder"] - rows["target view"])
+    np.testing.assert_array_equal(rows["error of\nself-view"], error)
+    with pytest.raises(InputError, match="without cross-view decoder"):
+        reconstruction_rows(config, own, clips[:, :1], [1.0])
+
+
 def test_own_statistics_undo_the_normalisation():
     pixels = jnp.asarray(np.random.default_rng(0).random((1, 2, 24)), jnp.float32)
     mean, std = own_statistics(pixels)

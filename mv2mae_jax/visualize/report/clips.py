@@ -211,6 +211,7 @@ def _at_ratio(
     pixels = np.stack([clip.views for clip in clips])
     _, mask = masked_inputs(config, pixels)
     pictures = reconstruct(config, parameters, pixels)
+    assert pictures.cross_view is not None  # or there would be no explorer
     target = build.normalized(config, jnp.asarray(pixels[:, 0]))
     weights = np.asarray(token_weights(config, target, mask.masked[:, 0]))
     attention, largest = quantized(_reduced(token_attention(config, parameters, pixels), detail))
