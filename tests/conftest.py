@@ -1,6 +1,7 @@
 """Tests run small programs once: they are compiled fast, and the shapes at every call checked."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,9 @@ from jaxtyping import install_import_hook
 install_import_hook(
     ["mv2mae_jax.model", "mv2mae_jax.objective", "mv2mae_jax.mixing"], "beartype.beartype"
 )
+
+# What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

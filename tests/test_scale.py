@@ -73,7 +73,11 @@ def disturbed(
 
     def to_second(number: signal.Signals, step: int) -> list[Ended]:
         processes = start_together(2, 2, flags(mannequin_dir, workdir), **cache)
-        until(lambda: len(metrics(workdir)) >= step, processes)
+
+        def saved() -> bool:  # written beside the steps, so perhaps after them
+            return any(path.name.isdigit() for path in workdir.glob("checkpoints/*"))
+
+        until(lambda: len(metrics(workdir)) >= step and saved(), processes)
         processes[1].send_signal(number)
         return finish(processes)
 
