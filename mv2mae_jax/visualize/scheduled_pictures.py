@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from functools import cached_property
+from functools import partial
 
 import jax
 import numpy as np
@@ -13,9 +13,6 @@ from tqdm import tqdm
 
 from mv2mae_jax.evaluation.scheduled_probe import on_first_device
 from mv2mae_jax.training.parameters import Parameters
-from mv2mae_jax.visualize import attention, motion, reconstruction
-from mv2mae_jax.visualize.pretrained import first_clips
-from mv2mae_jax.visualize.rows import Rows, page
 
 ACTIVITIES = 1
 
@@ -33,6 +30,7 @@ class ScheduledPictures:
     def __init__(self, config: ConfigDict, mesh: Mesh):
         self._config = config
         self._mesh = mesh
+        self._clips: UInt8[np.ndarray, "B V T H W C"] | None = None  # read once
 
     def __call__(self, parameters: Parameters) -> dict[str, bytes]:
         """JPEG files by name; on the first process only.
@@ -47,22 +45,27 @@ class ScheduledPictures:
         whole = on_first_device(parameters, self._mesh)
         if jax.process_index() > 0:
             return {}
-        config, clips = self._config, self._clips
-        rows = [motion.motion_rows(config, clip[0]) for clip in clips]
-        pictures = {"motion": self._page(rows, motion.NOTE)}
-        ratios = [config.masking.ratio]
-        rows = reconstruction.reconstruction_rows(config, whole, clips, ratios)
-        pictures["reconstruction"] = self._page(rows, reconstruction.describe(config, ratios))
-        if "cross_view_decoder.norm.scale" in whole:
-            rows = attention.attention_rows(config, whole, clips)
-            pictures["attention"] = self._page(rows, attention.NOTE)
+        pictures = self._draw(whole)
         tqdm.write(f"pictures: {', '.join(pictures)} · {time.perf_counter() - started:.1f} s")
         return pictures
 
-    @cached_property
-    def _clips(self) -> UInt8[np.ndarray, "B V T H W C"]:
-        return first_clips(self._config, ACTIVITIES)
+    def _draw(self, parameters: Parameters) -> dict[str, bytes]:
+        # Here, as drawing takes half a second to import, and a run starts without it.
+        from mv2mae_jax.visualize import attention, motion, reconstruction
+        from mv2mae_jax.visualize.pretrained import first_clips
+        from mv2mae_jax.visualize.rows import page
 
-    def _page(self, sections: list[Rows], note: str) -> bytes:
+        config = self._config
+        if self._clips is None:
+            self._clips = first_clips(config, ACTIVITIES)
         # As PNG they would make the events, which are copied as a whole, several times as large.
-        return page(sections, self._config.model.patch_size[0], note, "jpeg")
+        jpeg = partial(page, frame_step=config.model.patch_size[0], kind="jpeg")
+        rows = [motion.motion_rows(config, clip[0]) for clip in self._clips]
+        pictures = {"motion": jpeg(rows, note=motion.NOTE)}
+        ratios = [config.masking.ratio]
+        rows = reconstruction.reconstruction_rows(config, parameters, self._clips, ratios)
+        pictures["reconstruction"] = jpeg(rows, note=reconstruction.describe(config, ratios))
+        if "cross_view_decoder.norm.scale" in parameters:
+            rows = attention.attention_rows(config, parameters, self._clips)
+            pictures["attention"] = jpeg(rows, note=attention.NOTE)
+        return pictures
