@@ -11,7 +11,7 @@ from etils import epath
 from matplotlib.figure import Figure
 
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.storage import to_path, write_whole, written
+from mv2mae_jax.storage import to_path, write_out
 
 SUFFIXES = (".png", ".pdf", ".svg")
 DOTS_PER_INCH = 110
@@ -38,6 +38,4 @@ def save_figure(figure: Figure, path: epath.Path) -> None:
     picture = io.BytesIO()
     figure.savefig(picture, format=path.suffix[1:], dpi=DOTS_PER_INCH, bbox_inches="tight")
     plt.close(figure)
-    with written(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, picture.getvalue())
+    write_out(path, picture.getvalue())

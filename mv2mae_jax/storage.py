@@ -72,6 +72,17 @@ def write_whole(file: Path | epath.Path, content: str | bytes) -> None:
         partial.replace(file)
 
 
+def write_out(file: epath.Path, content: str | bytes) -> None:
+    """Writes a file that the user has named, whole, and makes the folders above it.
+
+    Raises:
+      InputError: it cannot be written.
+    """
+    with written(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, content)
+
+
 @contextmanager
 def written(path: Path | epath.Path) -> Iterator[None]:
     """Says in one line that `path` could not be written.

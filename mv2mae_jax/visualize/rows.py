@@ -15,7 +15,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from mv2mae_jax.model.positions import Grid
-from mv2mae_jax.storage import to_path, write_whole, written
+from mv2mae_jax.storage import to_path, write_out
 
 Rows = dict[str, Float[np.ndarray, "T H W C"]]  # a clip by its label
 
@@ -50,10 +50,7 @@ def save(sections: list[Rows], frame_step: int, note: str, out: epath.PathLike) 
     else:
         frames = playing(sections, note)
         content = gif(frames) if suffix == ".gif" else mp4(frames)
-    path = to_path(out)
-    with written(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, content)
+    write_out(to_path(out), content)
 
 
 def page(sections: list[Rows], frame_step: int, note: str, kind: str = "png") -> bytes:

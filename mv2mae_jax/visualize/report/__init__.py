@@ -10,7 +10,7 @@ view, for every block and head.
 import argparse
 
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.storage import to_path, write_whole, written
+from mv2mae_jax.storage import to_path, write_out
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.visualize.report.clips import explorer
 from mv2mae_jax.visualize.report.page import html
@@ -45,7 +45,4 @@ def draw(args: argparse.Namespace) -> None:
             "explorer": explorer(config, parameters, args.samples),
         }
     )
-    out = to_path(args.out)
-    with written(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out, page)
+    write_out(to_path(args.out), page)

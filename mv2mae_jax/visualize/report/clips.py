@@ -24,7 +24,7 @@ from mv2mae_jax.model.positions import num_masked
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.objective import patchify
 from mv2mae_jax.training.parameters import Parameters
-from mv2mae_jax.visualize.pretrained import definition_of
+from mv2mae_jax.visualize.pretrained import definition_of, first_clips
 from mv2mae_jax.visualize.reconstruct import masked_inputs, reconstruct
 from mv2mae_jax.visualize.report.page import columns_of, packed, sheet
 
@@ -134,8 +134,7 @@ def open_clips(config: ConfigDict, samples: int) -> list[Clip]:
     index = load_index(config.data.data_dir, config.data.dataset)
     training = {activity.id: activity for activity in splits.split_of(config, index, "train")}
     actions = splits.class_names(config)
-    with loader.pretraining_batches(config) as batches:
-        clips = next(batches)["clips"][:: config.data.repeats]
+    clips = first_clips(config, samples)
     activities = [training[name] for name in loader.batch_ids(config, 0)]
     return [
         Clip(
