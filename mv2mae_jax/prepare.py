@@ -111,9 +111,8 @@ def _downloaded(name: str, args: argparse.Namespace) -> "MultiViewBuilder":
 def _mannequin(args: argparse.Namespace) -> "MultiViewBuilder":
     from tfds_builders.mannequin.mannequin_dataset_builder import Builder
 
-    return Builder(
-        subjects=args.subjects, replications=args.replications, seed=args.seed, **_common(args)
-    )
+    options = {n: getattr(args, n) for n in ("subjects", "replications", "seed", "staging")}
+    return Builder(**options, **_common(args))
 
 
 def _manifest(args: argparse.Namespace) -> "MultiViewBuilder":
@@ -181,6 +180,12 @@ def _parser() -> Parser:
     mannequin.add_argument("--subjects", type=_number(int, 1, 999), default=20)
     mannequin.add_argument("--replications", type=_number(int, 1, 999), default=2)
     mannequin.add_argument("--seed", type=_number(int, 0, 2**32 - 1), default=0)
+    mannequin.add_argument(
+        "--staging",
+        choices=("centred", "roaming"),
+        default="centred",
+        help="roaming: people stand and act anywhere, while balls bounce (default centred)",
+    )
     mannequin.set_defaults(builder=_mannequin)
 
     manifest = add(

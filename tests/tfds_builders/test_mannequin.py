@@ -11,14 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.evaluation.probes import motion_map, ridge_accuracy
 from tfds_builders.mannequin import generate as generator
 from tfds_builders.mannequin.actions import CLASSES, Style, keys, perform
 from tfds_builders.mannequin.background import make_background
+from tfds_builders.mannequin.balls import FLOOR, draw_balls
 from tfds_builders.mannequin.body import BONES, INDEX, Proportions, euler, forward_kinematics
 from tfds_builders.mannequin.figure import make_figure
 from tfds_builders.mannequin.generate import generate, plan, render_activity
 from tfds_builders.mannequin.render import draw_subject
 from tfds_builders.mannequin.scene import AZIMUTHS, MARGIN, Camera, make_setup
+from tfds_builders.mannequin.staging import CENTRED, ROAMING
 
 SEEDS = st.integers(0, 2**31)
 
@@ -26,7 +29,7 @@ SEEDS = st.integers(0, 2**31)
 def motion_of(action: str, seed: int, body: Proportions | None = None):
     rng = np.random.default_rng(seed)
     body = body or Proportions(float(rng.uniform(1.5, 1.95)), girth=float(rng.uniform(0.9, 1.3)))
-    style = Style.draw(rng, float(rng.uniform(0.9, 1.1)))
+    style = Style.draw(rng, float(rng.uniform(0.9, 1.1)), CENTRED)
     return body, forward_kinematics(body, perform(action, style))
 
 
@@ -220,8 +223,73 @@ def test_files_are_deterministic_complete_and_decodable(tmp_path: Path, monkeypa
     generate(tmp_path / "one", subjects=1, replications=1, seed=5, jobs=1)
     assert one[0].read_bytes() == two[0].read_bytes()
     assert stamps == [p.stat().st_mtime_ns for p in one[1:]]
-    with pytest.raises(InputError, match="seed 5"):
-        generate(tmp_path / "one", subjects=1, seed=6)
+    for other in ({"seed": 6}, {"seed": 5, "staging": "roaming"}):
+        with pytest.raises(InputError, match="holds videos of seed 5, centred, not of seed"):
+            generate(tmp_path / "one", subjects=1, **other)
+
+
+def test_balls_stay_in_the_room_and_are_seen_from_outside():
+    counts = set()
+    for number in range(20):
+        balls = draw_balls(ROAMING, 50, [number])
+        counts.add(len(balls))
+        for ball in balls:
+            low = ball.middle.min(axis=0)
+            assert (low >= (FLOOR[0][0], ball.radius - 1e-9, FLOOR[1][0])).all()
+            assert (ball.middle.max(axis=0)[[0, 2]] <= (FLOOR[0][1], FLOOR[1][1])).all()
+            steps = np.linalg.norm(np.diff(ball.middle[:, [0, 2]], axis=0), axis=-1)
+            assert 0 < steps.max() < 0.11  # at most 1.5 m/s, 15 frames a second
+            surface = ball.surface()
+            corners = surface.vertices[:, surface.facets]
+            normal = np.cross(
+                corners[:, :, 2] - corners[:, :, 0], corners[:, :, 3] - corners[:, :, 1]
+            )
+            outward = corners.mean(axis=2) - ball.middle[:, None]
+            assert ((normal * outward).sum(axis=-1) > 0).all()
+            reach = np.linalg.norm(surface.vertices - ball.middle[:, None], axis=-1)
+            np.testing.assert_allclose(reach, ball.radius, rtol=1e-3)
+    assert counts == {1, 2, 3}
+    assert draw_balls(CENTRED, 50, [0]) == []
+
+
+def test_a_ball_that_bounces_falls_as_things_fall():
+    """Between bounces its height is a parabola, by a share of gravity that is drawn."""
+    ball = draw_balls(ROAMING, 50, [3])[0]
+    bend = np.diff(ball.middle[:, 1], n=2) * 15**2
+    usual = np.median(bend)
+    assert -9.81 < usual < 0
+    assert (np.abs(bend - usual) < 1e-6).mean() > 0.6 and (bend >= usual - 1e-6).all()
+
+
+def linear_controls(activities, staging) -> tuple[float, float]:
+    """xview accuracy of ridge classifiers on pixels, and on the motion map over time."""
+    labels = np.array([activity[3] for activity in activities])
+    pixels, motion = {}, {}
+    for camera in AZIMUTHS:
+        pixels[camera], motion[camera] = [], []
+    for activity in activities:
+        for camera, view in render_activity(*activity, 0, staging).items():
+            first = max(0, len(view) - 29) // 2
+            times = np.minimum(first + 4 * np.arange(8), len(view) - 1)
+            small = np.stack([cv2.resize(view[t], (75, 56))[:, 9:65] for t in times])
+            pixels[camera].append(small[:, ::2, ::2].ravel().astype(np.float32))
+            motion[camera].append(motion_map(small[None], (2, 14, 14)).ravel())
+
+    def accuracy(features: dict[int, list]) -> float:
+        train = np.stack(features[2] + features[3])
+        return ridge_accuracy(train, np.tile(labels, 2), np.stack(features[1]), labels)
+
+    return accuracy(pixels), accuracy(motion)
+
+
+@pytest.mark.slow
+def test_roaming_leaves_little_to_linear_classifiers():
+    """Centred, pixels and the motion map tell the action; roaming, they hardly do (chance 8 %)."""
+    activities = plan(12, 2, 0)
+    pixels, motion = linear_controls(activities, ROAMING)
+    easy_pixels, easy_motion = linear_controls(activities, CENTRED)
+    assert pixels < 0.15 < 0.3 < easy_pixels
+    assert motion < 0.45 and easy_motion > motion + 0.2
 
 
 def test_plan_says_nothing_about_the_action():

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tfds_builders.mannequin.body import SIDES, Arm, Leg, Pose, Track
+from tfds_builders.mannequin.staging import Staging
 
 FRAME_RATE = 15
 SEATED = (0.0, -0.43, -0.51)  # the hips on the stool, from where they stand, in leg lengths
@@ -38,11 +39,13 @@ class Style:
     rng: np.random.Generator
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, speed: float) -> "Style":
-        """A style of 30 to 40 frames for a subject of this speed (1 = average)."""
-        frames = int(np.clip(round(35 / speed + rng.uniform(-4, 4)), 30, 40))
+    def draw(cls, rng: np.random.Generator, speed: float, staging: Staging) -> "Style":
+        """A style for a subject of this speed (1 = average)."""
+        mean, most = staging.frames
+        drawn = round(mean / speed + rng.uniform(1 - most, most - 1))
+        frames = int(np.clip(drawn, mean - most, mean + most))
         position = np.arange(frames) / (frames - 1)
-        onset, end = rng.uniform(0.02, 0.2), rng.uniform(0.82, 0.98)
+        onset, end = rng.uniform(*staging.onset), rng.uniform(*staging.end)
         return cls(
             time=np.arange(frames) / FRAME_RATE,
             progress=np.clip((position - onset) / (end - onset), 0.0, 1.0),

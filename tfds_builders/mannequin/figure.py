@@ -6,6 +6,7 @@ Colours are BGR in 0 to 1 (OpenCV's order).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -141,6 +142,36 @@ class Subject:
         )
 
 
+class Surface(NamedTuple):
+    """What is drawn: facets between moving vertices (metres), and their colours (BGR, 0 to 1).
+
+    Seen from outside, the corners of a facet go round counterclockwise.
+    """
+
+    vertices: Float[np.ndarray, "T V 3"]
+    facets: Int[np.ndarray, "F 4"]
+    colours: Float[np.ndarray, "F 3"]
+
+
+def merge(surfaces: Sequence[Surface]) -> Surface:
+    """Several surfaces as one."""
+    return Surface(
+        np.concatenate([surface.vertices for surface in surfaces], axis=1),
+        _numbered_on(
+            [surface.facets for surface in surfaces], [s.vertices.shape[1] for s in surfaces]
+        ),
+        np.concatenate([surface.colours for surface in surfaces]),
+    )
+
+
+def _numbered_on(
+    facets: Sequence[Int[np.ndarray, "_ 4"]], counts: Sequence[int]
+) -> Int[np.ndarray, "F 4"]:
+    """The facets of parts that have so many vertices, when these come one part after the other."""
+    starts = np.cumsum([0, *counts[:-1]])
+    return np.concatenate([part + start for part, start in zip(facets, starts, strict=True)])
+
+
 @dataclass(frozen=True)
 class Mesh:
     """Facets on bones.
@@ -177,16 +208,19 @@ class Mesh:
         out[:, shared] += weight * (other - out[:, shared])
         return out
 
+    def surface(self, motion: Motion) -> Surface:
+        """The mesh as it moves."""
+        return Surface(self.vertices(motion), self.facets, self.colours)
+
 
 def join(parts: Sequence[Mesh]) -> Mesh:
     """Several meshes as one, the facets in the order of the parts."""
-    starts = np.cumsum([0] + [len(part.first) for part in parts[:-1]])
     return Mesh(
         np.concatenate([part.first for part in parts]),
         np.concatenate([part.second for part in parts]),
         np.concatenate([part.bones for part in parts]),
         np.concatenate([part.share for part in parts]),
-        np.concatenate([part.facets + start for part, start in zip(parts, starts, strict=True)]),
+        _numbered_on([part.facets for part in parts], [len(part.first) for part in parts]),
         np.concatenate([part.colours for part in parts]),
     )
 

@@ -1,6 +1,6 @@
 """Writes mannequin's videos.
 
-python -m tfds_builders.mannequin.generate --raw-dir DIR [--subjects 20] [--replications 2]
+python -m tfds_builders.mannequin.generate --raw-dir DIR [--subjects 20] [--staging roaming]
 
 The files bear NTU's names, S001C001P001R001A001_rgb.avi, in the folder nturgb+d_rgb. Each activity
 is a function of the seed and its own numbers, so neither the number of processes nor of subjects
@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import av
@@ -22,6 +23,7 @@ from mv2mae_jax.command_line import Parser
 from mv2mae_jax.errors import InputError
 from tfds_builders.mannequin.actions import CLASSES, FRAME_RATE
 from tfds_builders.mannequin.render import Frames, render_activity
+from tfds_builders.mannequin.staging import STAGINGS
 
 __all__ = ["CLASSES", "SETUPS", "generate", "render_activity"]
 
@@ -71,13 +73,13 @@ def paths_of(folder: Path, activity: Activity) -> dict[int, Path]:
     }
 
 
-def write_activity(folder: Path, activity: Activity, seed: int) -> None:
+def write_activity(folder: Path, activity: Activity, seed: int, staging: str) -> None:
     """Renders and writes the files of an activity that are not there yet."""
     missing = {
         camera: path for camera, path in paths_of(folder, activity).items() if not path.exists()
     }
     if missing:
-        views = render_activity(*activity, seed)
+        views = render_activity(*activity, seed, STAGINGS[staging])
         for camera, path in missing.items():
             write_video(path, views[camera])
 
@@ -88,6 +90,7 @@ def generate(
     subjects: int = 20,
     replications: int = 2,
     seed: int = 0,
+    staging: str = "centred",
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
@@ -98,6 +101,7 @@ def generate(
         subjects: number of subjects.
         replications: 1, or 2: performances of each action by each subject.
         seed: of everything random.
+        staging: how much is left to chance: a name of `STAGINGS`.
         jobs: processes; None for one a core, 1 for none beside this one.
         progress: called with the number of activities done and their total.
 
@@ -105,20 +109,21 @@ def generate(
         Every file of the data set, sorted.
 
     Raises:
-        InputError: a number is out of range, or the folder holds videos of another seed.
+        InputError: a number is out of range, there is no such staging, or the folder holds videos
+            of another seed or staging.
     """
     if not 1 <= subjects <= 999:
         raise InputError(f"subjects is {subjects}; it must lie between 1 and 999")
     if replications not in (1, 2):
         raise InputError(f"replications is {replications}; it must be 1 or 2")
+    if staging not in STAGINGS:
+        raise InputError(f"staging is {staging}; it must be one of {', '.join(STAGINGS)}")
     folder = Path(raw_dir) / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    stamp = Path(raw_dir) / "mannequin_seed.txt"
-    if stamp.exists() and stamp.read_text() != f"{seed}\n":
-        raise InputError(
-            f"{raw_dir} holds videos of seed {stamp.read_text().strip()}; take another folder"
-        )
-    stamp.write_text(f"{seed}\n")
+    stamp, ours = Path(raw_dir) / "mannequin.txt", f"seed {seed}, {staging}"
+    if stamp.exists() and (theirs := stamp.read_text().strip()) != ours:
+        raise InputError(f"{raw_dir} holds videos of {theirs}, not of {ours}; take another folder")
+    stamp.write_text(f"{ours}\n")
 
     activities = plan(subjects, replications, seed)
     todo = [a for a in activities if not all(p.exists() for p in paths_of(folder, a).values())]
@@ -126,7 +131,7 @@ def generate(
     jobs = min(jobs or os.cpu_count() or 1, max(len(todo), 1))
     if jobs == 1:
         for done, activity in enumerate(todo, first):
-            write_activity(folder, activity, seed)
+            write_activity(folder, activity, seed, staging)
             if progress:
                 progress(done, len(activities))
     else:
@@ -135,7 +140,7 @@ def generate(
             jobs, context, initializer=cv2.setNumThreads, initargs=(1,)
         ) as pool:
             work = pool.map(
-                write_activity, [folder] * len(todo), todo, [seed] * len(todo), chunksize=4
+                partial(write_activity, folder, seed=seed, staging=staging), todo, chunksize=4
             )
             for done, _ in enumerate(work, first):
                 if progress:
@@ -150,6 +155,7 @@ def main() -> None:
     parser.add_argument("--subjects", type=int, default=20)
     parser.add_argument("--replications", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--staging", choices=STAGINGS, default="centred")
     parser.add_argument("--jobs", type=int, default=None)
     flags = parser.parse_args()
 

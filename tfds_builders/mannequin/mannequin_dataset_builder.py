@@ -15,7 +15,13 @@ class Builder(MultiViewBuilder):
     """Builder of the data set `mannequin`."""
 
     def __init__(
-        self, *, subjects: int = 20, replications: int = 2, seed: int = 0, **kwargs: Any
+        self,
+        *,
+        subjects: int = 20,
+        replications: int = 2,
+        seed: int = 0,
+        staging: str = "centred",
+        **kwargs: Any,
     ) -> None:
         """Makes a builder, which renders the videos first if the raw directory lacks them.
 
@@ -23,9 +29,15 @@ class Builder(MultiViewBuilder):
             subjects: Different figures.
             replications: Of every action by every subject.
             seed: Of everything random in the videos.
+            staging: How much is left to chance: a name of `staging.STAGINGS`.
             **kwargs: As for `MultiViewBuilder`.
         """
-        self._options = {"subjects": subjects, "replications": replications, "seed": seed}
+        self._options: dict[str, Any] = {
+            "subjects": subjects,
+            "replications": replications,
+            "seed": seed,
+            "staging": staging,
+        }
         super().__init__(**kwargs)
 
     @property

@@ -11,8 +11,9 @@ from jaxtyping import Float, Int, UInt8
 
 from tfds_builders.mannequin.actions import CLASSES, Style, perform
 from tfds_builders.mannequin.background import Background, make_background
+from tfds_builders.mannequin.balls import draw_balls
 from tfds_builders.mannequin.body import INDEX, SIDES, Motion, forward_kinematics
-from tfds_builders.mannequin.figure import Mesh, Subject, join, make_figure, make_stool
+from tfds_builders.mannequin.figure import Subject, Surface, join, make_figure, make_stool, merge
 from tfds_builders.mannequin.scene import (
     AZIMUTHS,
     HEIGHT,
@@ -23,6 +24,7 @@ from tfds_builders.mannequin.scene import (
     Light,
     make_setup,
 )
+from tfds_builders.mannequin.staging import CENTRED, Staging
 
 SHIFT = 4  # fractional bits of drawn corners
 PLACE = INDEX["place"]
@@ -36,8 +38,6 @@ SHADOWS = (  # from joint, to joint, radius in metres
     *((f"{side}_upper_arm", f"{side}_forearm", 0.05) for side in SIDES),
 )
 STOOL_SHADOW = 0.2
-AREA = 0.5  # radius of the area in which an actor stands, in metres
-TURN = np.deg2rad(15)  # how far an actor may face away from the camera meant
 
 Frames = UInt8[np.ndarray, "T 120 160 3"]
 Shapes = list[Int[np.ndarray, "N 4 2"]]
@@ -53,22 +53,29 @@ def act(
     who: Subject,
     action: str,
     facing: float,
+    staging: Staging,
     rng: np.random.Generator,
 ) -> tuple[Motion, str]:
     """One trial in the world, facing about `facing` (radians): the motion and its main side."""
-    motion = forward_kinematics(who.body, perform(action, Style.draw(rng, who.speed)))
+    motion = forward_kinematics(who.body, perform(action, Style.draw(rng, who.speed, staging)))
     side = "right"
     if rng.uniform() < 0.5:
         motion, side = motion.mirrored(), "left"
-    radius, angle = AREA * np.sqrt(rng.uniform()), rng.uniform(0, 2 * np.pi)
-    facing += rng.uniform(-TURN, TURN)
-    return motion.placed(radius * np.sin(angle), radius * np.cos(angle), facing), side
+    radius, angle = np.sqrt(rng.uniform()), rng.uniform(0, 2 * np.pi)
+    wide, deep = staging.area
+    facing += rng.uniform(-staging.turn, staging.turn)
+    x, z = wide * radius * np.sin(angle), deep * radius * np.cos(angle) - staging.back
+    return motion.placed(x, z, facing), side
 
 
 def choose_frame(
-    camera: Camera, feet: Float[np.ndarray, "3"], height: float, rng: np.random.Generator
+    camera: Camera,
+    feet: Float[np.ndarray, "3"],
+    height: float,
+    staging: Staging,
+    rng: np.random.Generator,
 ) -> tuple[int, int]:
-    """Where the frame begins, in pixels from the middle one: the actor in view, near the middle."""
+    """Where the frame begins, in pixels from the middle one: the actor in view."""
     column, low, _ = camera.project(feet)
     _, high, _ = camera.project(feet + np.array([0.0, 1.06 * height, 0.0]))
 
@@ -76,14 +83,20 @@ def choose_frame(
         first, last = (np.clip(end, -margin, margin) for end in (first, last))
         return round(rng.uniform(first, last) if first < last else (first + last) / 2)
 
-    left = draw_from(column - 0.54 * WIDTH, column - 0.46 * WIDTH, MARGIN[0])
+    middle, aside = column - 0.5 * WIDTH, staging.aside * WIDTH
+    left = draw_from(middle - aside, middle + aside, MARGIN[0])
     highest, lowest = low + 4 - HEIGHT, high - 2  # feet and raised head just in view
-    slack = 0.3 * (lowest - highest)
+    slack = staging.slack * (lowest - highest)
     return left, draw_from(highest + slack, lowest - slack, MARGIN[1])
 
 
 def render_activity(
-    setup: int, subject: int, replication: int, action: int, seed: int
+    setup: int,
+    subject: int,
+    replication: int,
+    action: int,
+    seed: int,
+    staging: Staging = CENTRED,
 ) -> dict[int, Frames]:
     """One activity as the three cameras see it, synchronised.
 
@@ -93,25 +106,29 @@ def render_activity(
         replication: 1 faces about camera 3, 2 about camera 2.
         action: number of the action, from 1, as in the file names.
         seed: of the whole data set.
+        staging: how much of it is left to chance.
 
     Returns:
-        Camera number to BGR frames, uint8 [T 120 160 3], T from 30 to 40, the same in all views.
+        Camera number to BGR frames, uint8 [T 120 160 3], the same T in all views.
     """
     rng = np.random.default_rng([seed, 3, setup, subject, replication, action])
     room = make_setup(seed, setup)
     who = draw_subject(seed, subject, pale=room.dark)
     facing = AZIMUTHS[3 if replication == 1 else 2]
-    motion, side = act(who, CLASSES[action - 1], facing, rng)
+    motion, side = act(who, CLASSES[action - 1], facing, staging, rng)
     cup = tuple(rng.uniform(0.2, 0.95, 3)) if rng.uniform() < 0.5 else None
     stool = make_stool(who.body, room.stool)
-    mesh = join([make_figure(who, cup, side), stool])
-    vertices = mesh.vertices(motion)
-    colours = shade(mesh, vertices, room.light)
+    figure = join([make_figure(who, cup, side), stool]).surface(motion)
+    balls = draw_balls(
+        staging, len(figure.vertices), [seed, 4, setup, subject, replication, action]
+    )
+    surface = merge([figure, *(ball.surface() for ball in balls)])
+    colours = shade(surface, room.light)
     seat = stool.vertices(motion)[0, -16:].mean(0)
     grain = rng.normal(0, room.noise, (2 * HEIGHT, 3 * WIDTH, 3)).round().astype(np.int16)
     views = {}
     for number, camera in room.cameras.items():
-        frame = choose_frame(camera, motion.origin[0, PLACE], who.body.height, rng)
+        frame = choose_frame(camera, motion.origin[0, PLACE], who.body.height, staging, rng)
         camera = camera.framed(*frame)
         background = make_background(seed, setup, number).framed(*frame)
         lines, widths = cast_shadow(motion, seat, room.light, camera)
@@ -119,36 +136,31 @@ def render_activity(
             background,
             find_cover(background, camera, motion.origin[0, PLACE]),
             draw_shadows(background, lines, widths),
-            *project(mesh, vertices, colours, camera),
+            *project(surface, colours, camera),
             grain,
             rng,
         )
     return views
 
 
-def shade(
-    mesh: Mesh, vertices: Float[np.ndarray, "T V 3"], light: Light
-) -> Float[np.ndarray, "T F 3"]:
+def shade(surface: Surface, light: Light) -> Float[np.ndarray, "T F 3"]:
     """The colour of every facet under the light, 0 to 255."""
-    corners = vertices[:, mesh.facets]
+    corners = surface.vertices[:, surface.facets]
     normal = np.cross(corners[:, :, 2] - corners[:, :, 0], corners[:, :, 3] - corners[:, :, 1])
     normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
-    return np.clip(255 * mesh.colours * light.shade(normal, WRAP), 0, 255)
+    return np.clip(255 * surface.colours * light.shade(normal, WRAP), 0, 255)
 
 
 def project(
-    mesh: Mesh,
-    vertices: Float[np.ndarray, "T V 3"],
-    colours: Float[np.ndarray, "T F 3"],
-    camera: Camera,
+    surface: Surface, colours: Float[np.ndarray, "T F 3"], camera: Camera
 ) -> tuple[Shapes, Paints]:
     """What to draw in every frame: corners (fixed point) and colours of facets, far to near."""
-    seen = camera.project(vertices)
+    seen = camera.project(surface.vertices)
     fixed = np.round((seen[..., :2] * SUPERSAMPLING - 0.5) * (1 << SHIFT)).astype(np.int32)
-    corners = fixed[:, mesh.facets]
+    corners = fixed[:, surface.facets]
     a, b = corners[:, :, 2] - corners[:, :, 0], corners[:, :, 3] - corners[:, :, 1]
     in_view = a[..., 0] * b[..., 1] < a[..., 1] * b[..., 0]
-    depth = seen[..., 2][:, mesh.facets].mean(-1)
+    depth = seen[..., 2][:, surface.facets].mean(-1)
     shapes, paints = [], []
     for t, visible in enumerate(in_view):
         near = np.flatnonzero(visible)
