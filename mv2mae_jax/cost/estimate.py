@@ -160,7 +160,7 @@ def _estimated(config: ConfigDict, classes: int, topology: Topology) -> Cost:
     samples = config.batch_size * config.data.repeats / chips
     kept = samples * sizes.kept
     batch = samples * program.tree_bytes(program.batch_shapes(config, classes, 1))
-    gradients = sizes.training / fsdp
+    gradients = (1 if parts == 1 else 2) * sizes.training / fsdp  # and their sum, accumulated
     memory = Memory(round(state + batch), round(gradients + kept / parts), code=0)
     if memory.total > USABLE * device.memory:
         raise DoesNotFit(
