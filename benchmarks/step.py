@@ -16,10 +16,10 @@ Fine-tuning is Table 16's, of single clips, without drop path.
 
 import argparse
 import importlib.util
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +47,10 @@ LOSSES_AGREE = {"float32": 1e-4, "bfloat16": 2e-2}  # relatively
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures and prints; returns the exit code."""
     arguments = _arguments(argv)
-    try:
-        report = measure(config_of(arguments), arguments)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(table(report))
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    if message := wrong(report):
-        print(f"error: {message}", file=sys.stderr)
-        return 1
-    return 0
+    config = config_of(arguments)
+    return common.run(
+        arguments, None, partial(measure, config), lambda report: print(table(report)), wrong
+    )
 
 
 def config_of(arguments: argparse.Namespace) -> ConfigDict:
