@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import importlib.metadata
 import io
 import json
 import os
@@ -27,10 +28,15 @@ from mv2mae_jax.training.parameters import Parameters
 
 Report = dict[str, Any]
 
+LIBRARIES = (
+    *("jax", "jaxlib", "libtpu", "flax", "torch", "numpy"),
+    *("grain", "array-record", "simplejpeg", "opencv-python-headless"),
+)
+
 
 def run(
     arguments: argparse.Namespace,
-    make_data_set: Callable[[Path, argparse.Namespace], None],
+    make_data_set: Callable[[Path, argparse.Namespace], None] | None,
     measure: Callable[[argparse.Namespace], Report],
     show: Callable[[Report], None],
     wrong: Callable[[Report], str] = lambda report: "",
@@ -39,14 +45,14 @@ def run(
 
     Args:
       arguments: `data_dir` and `json`, each maybe None, and what the functions read.
-      make_data_set: makes one in a folder and points the arguments to it.
+      make_data_set: makes one in a folder and points the arguments to it; None: none is needed.
       measure: what goes into the JSON file.
       show: prints it for people.
       wrong: says why it is not as it must be; empty if it is.
     """
     try:
         with tempfile.TemporaryDirectory() as folder:
-            if arguments.data_dir is None:
+            if make_data_set and arguments.data_dir is None:
                 make_data_set(Path(folder), arguments)
             report = measure(arguments)
     except InputError as error:
@@ -122,15 +128,18 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
+        "versions": _versions(),
         "load_before": os.getloadavg()[0],
     }
 
 
 def machine_line(machine: Mapping[str, Any]) -> str:
     """The same for people."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return (
-        f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}; "
-        f"load before the start {machine['load_before']:.1f}"
+        f"{machine['processor']}, {machine['cores']} cores; "
+        f"load before the start {machine['load_before']:.1f}\n"
+        f"Python {machine['python']}, {versions}"
     )
 
 
@@ -153,6 +162,15 @@ def print_times(spreads: Mapping[str, Mapping[str, float]], heads: Sequence[str]
         for name, row in spreads.items()
     ]
     print(tabulate(rows, heads, floatfmt=".2f"))
+
+
+def _versions() -> dict[str, str]:
+    """Of what is installed of the libraries that do the work."""
+    found = {}
+    for name in LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def _processor() -> str:

@@ -4,21 +4,22 @@ python -m benchmarks.evaluation [--variant tiny] [--dtype float32] [--json FILE]
 python -m benchmarks.evaluation --data-dir DIR --dataset ntu --protocol ntu60_xsub
 
 A view is one crop of one clip. The loader decodes the frames of all clips of a video once and
-leaves the crops to the device. In the other way, which is usual, the views of a video are samples
-of their own: each decodes its clip, scales it, and cuts its crop, in as many threads. The whole is
-`predict`: the loader, and the classifier on all views; what its first call compiles, later ones
-find in a cache. Without a data set one is made: moving textures of 100 frames, 144 pixels high in
-the records.
+leaves the crops to the device, which cuts them here, without a model. In the other way, which is
+usual, the views of a video are samples of their own: each decodes its clip, scales it, and cuts its
+crop, in as many threads, and a batch of them goes to the device. Both are open and warm before the
+clock starts. The whole is `predict`: the loader, and the classifier on all views; what its first
+call compiles, later ones find in a cache. The data set is that of `benchmarks.loader`.
 """
 
 import argparse
-import csv
+import math
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -29,18 +30,18 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from benchmarks import common
-from benchmarks.videos import write_video
+from benchmarks.loader import make_data_set
 from mv2mae_jax.command_line import Parser
 from mv2mae_jax.data import augment, loader, sampling, splits
 from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.records import RecordSource, load_index
 from mv2mae_jax.data.samples import Video
-from mv2mae_jax.evaluation.crops import crop_places
+from mv2mae_jax.errors import InputError
+from mv2mae_jax.evaluation.crops import crop_places, over_crops
 from mv2mae_jax.evaluation.predictions import predict
 from mv2mae_jax.model import build
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.training.parameters import split
-from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
 
 VIEWS = ((1, 1), (5, 1), (5, 10))  # clips and crops
 SPLIT = "train"  # protocol `all` has no other, and others are as large
@@ -48,7 +49,7 @@ SPLIT = "train"  # protocol `all` has no other, and others are as large
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures and prints; returns the exit code."""
-    return common.run(_arguments(argv), _make_data_set, measure, _print)
+    return common.run(_arguments(argv), make_data_set, measure, _print)
 
 
 def measure(arguments: argparse.Namespace) -> common.Report:
@@ -62,11 +63,16 @@ def measure(arguments: argparse.Namespace) -> common.Report:
     config.evaluation.batch_size = arguments.batch_size
     config.model.variant, config.model.dtype = arguments.variant, arguments.dtype
     config.data.num_frames, config.data.image_size = arguments.frames, arguments.image_size
+    index = load_index(config.data.data_dir, config.data.dataset)
+    there = len(splits.split_videos(config, SPLIT))
+    needed = arguments.videos + 3 * arguments.batch_size  # batches that warm up, and one made ahead
+    if there < needed:
+        raise InputError(f"{there} videos are for training, {needed} are needed; lower --videos")
     seconds: dict[str, list[float]] = {}
     for _ in range(arguments.rounds):
         for clips, crops in VIEWS:
             views = f"{clips} x {crops}"
-            whole = _loader(config, clips, crops, arguments.videos)
+            whole = _ours(config, clips, crops, arguments.videos)
             seconds.setdefault(views, []).append(whole)
             alone = _views_alone(config, clips, crops, arguments.videos)
             seconds.setdefault(f"{views}, each view alone", []).append(alone)
@@ -79,9 +85,9 @@ def measure(arguments: argparse.Namespace) -> common.Report:
             _whole(config, clips, crops, arguments.videos) for _ in range(arguments.rounds)
         ]
         jax.config.update("jax_compilation_cache_dir", None)
-    index = load_index(config.data.data_dir, config.data.dataset)
     return {
         "machine": machine,
+        "device": jax.devices()[0].device_kind,
         "data": f"{arguments.videos} videos of {arguments.dataset}, short side of the records "
         f"{index.short_side}; clips of {config.data.num_frames} frames, crops of "
         f"{config.data.image_size} pixels, {arguments.threads} threads; ViT {arguments.variant}, "
@@ -111,27 +117,45 @@ def view_alone(
     return np.stack([cv2.flip(frame, 1) for frame in cut]) if mirrored else cut
 
 
-def _loader(config: ConfigDict, clips: int, crops: int, at_least: int) -> float:
-    """Seconds for a video of the loader, its start included, over whole batches."""
-    start, videos = time.perf_counter(), 0
+def _ours(config: ConfigDict, clips: int, crops: int, count: int) -> float:
+    """Seconds for all views of a video, by the loader and the device, over whole batches."""
+    cut = jax.jit(partial(over_crops, lambda crop: crop, size=config.data.image_size, crops=crops))
     with loader.evaluation_batches(config, SPLIT, clips, crops) as batches:
-        for batch in batches:
-            videos += batch["valid"].sum()
-            if videos >= at_least:
-                break
-        return (time.perf_counter() - start) / videos
+        ready = (jax.block_until_ready(cut(batch["clips"])) for batch in batches)
+        return _seconds_per_video(config, ready, count)
 
 
 def _views_alone(config: ConfigDict, clips: int, crops: int, count: int) -> float:
-    """Seconds for all views of a video, each made by itself."""
+    """Seconds for all views of a video, each made by itself, over whole batches."""
     records = RecordSource(load_index(config.data.data_dir, config.data.dataset))
-    videos = splits.split_videos(config, SPLIT)[:count]
-    start = time.perf_counter()
+    videos = splits.split_videos(config, SPLIT)
+
+    def make(place: tuple[Video, int]) -> UInt8[np.ndarray, "T size size 3"]:
+        return view_alone(config, records, *place, clips, crops)
+
     with ThreadPoolExecutor(config.data.threads) as threads:
-        for video in videos:
-            make = partial(view_alone, config, records, video, clips=clips, crops=crops)
-            np.stack(list(threads.map(make, range(clips * crops))))
-    return (time.perf_counter() - start) / len(videos)
+        ready = (
+            jax.block_until_ready(jax.device_put(np.stack(list(threads.map(make, places)))))
+            for places in _batches(videos, clips * crops, config.evaluation.batch_size)
+        )
+        return _seconds_per_video(config, ready, count)
+
+
+def _batches(videos: Sequence[Video], views: int, size: int) -> Iterator[list[tuple[Video, int]]]:
+    """The numbers of all views of so many videos at a time."""
+    for start in range(0, len(videos), size):
+        yield list(product(videos[start : start + size], range(views)))
+
+
+def _seconds_per_video(config: ConfigDict, ready: Iterator[jax.Array], count: int) -> float:
+    """Of the batches after the first two: these compile, and use up what was made meanwhile."""
+    batches = math.ceil(count / config.evaluation.batch_size)
+    for _ in range(2):
+        next(ready)
+    start = time.perf_counter()
+    for _ in range(batches):
+        next(ready)
+    return (time.perf_counter() - start) / (batches * config.evaluation.batch_size)
 
 
 def _whole(config: ConfigDict, clips: int, crops: int, about: int) -> float:
@@ -143,23 +167,6 @@ def _whole(config: ConfigDict, clips: int, crops: int, about: int) -> float:
     start = time.perf_counter()
     predictions = predict(config, parameters, clips=clips, crops=crops)
     return (time.perf_counter() - start) / len(predictions.videos)
-
-
-def _make_data_set(folder: Path, arguments: argparse.Namespace) -> None:
-    """Writes videos of moving textures, builds their records, and points the arguments there."""
-    arguments.data_dir = folder / "data"
-    rng = np.random.default_rng(0)
-    with (folder / "videos.csv").open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["activity", "view", "path", "label"])
-        for video in range(arguments.videos):
-            path = folder / f"{video}.avi"
-            options = {"b": "4000000"}
-            write_video(path, rng, height=288, frames=100, codec="mpeg4", options=options)
-            rows.writerow([f"activity {video}", "1", path.name, "moving"])
-    Builder(
-        manifest_csv=folder / "videos.csv", name=arguments.dataset, data_dir=arguments.data_dir
-    ).build()
 
 
 def _print(report: common.Report) -> None:
@@ -176,7 +183,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--data-dir", type=Path, help="of a built data set; default: make one")
-    parser.add_argument("--dataset", default="textures", help="its name")
+    parser.add_argument("--dataset", default="natural", help="its name")
     parser.add_argument("--protocol", default="all", help="whose training split is measured")
     parser.add_argument("--videos", type=int, default=16, help="in each measurement")
     parser.add_argument("--batch-size", type=int, default=8)

@@ -17,7 +17,6 @@ activity gives: two views of 16 frames. What is measured takes turns, round afte
 
 import argparse
 import csv
-import importlib.metadata
 import os
 import statistics
 import sys
@@ -54,7 +53,6 @@ Videos = dict[tuple[str, str], tuple[Path, Row]]  # of each activity and view
 Seconds = dict[str, list[float]]  # for one pair: every measurement of each stage
 
 WHOLE = ((0, 2), (0, 4), (1, 2), (2, 2))  # workers and threads
-VERSIONS = ("array-record", "grain", "numpy", "opencv-python-headless", "simplejpeg")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -105,7 +103,6 @@ def measure(arguments: argparse.Namespace) -> common.Report:
             seconds[f"PyAV from the source, {arguments.threads} threads"].append(plain)
     return {
         "machine": machine,
-        "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
         "data": f"{len(activities)} activities of {arguments.dataset}, short side of the records "
         f"{index.short_side}; pairs of {config.data.num_frames} frames of "
         f"{config.data.image_size} pixels, {config.batch_size} a batch",
@@ -309,7 +306,6 @@ def make_data_set(folder: Path, arguments: argparse.Namespace) -> None:
 
 def _print(report: common.Report) -> None:
     print(common.machine_line(report["machine"]))
-    print(", ".join(f"{name} {version}" for name, version in report["versions"].items()))
     print(report["data"])
     sizes = report["bytes"]
     print(

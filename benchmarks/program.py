@@ -55,12 +55,14 @@ def measure(arguments: argparse.Namespace) -> common.Report:
             )
             whole.append(metrics["pairs_per_second"])
             waiting.append(metrics["waiting_for_data"])
-            alone.append(_step_alone(arguments, folder).samples_per_second)
+            step = _step_alone(arguments, folder)
+            alone.append(step.samples_per_second)
     return {
         "machine": machine,
+        "device": step.device,
         "model": f"ViT {arguments.variant}, {arguments.dtype}, {arguments.pairs} pairs of "
         f"{arguments.frames} frames of {arguments.image_size} pixels of {arguments.dataset}, "
-        f"{arguments.threads} threads, {arguments.steps} steps a round",
+        f"{arguments.threads} threads, {arguments.steps} steps a round, on {step.device}",
         "seconds_to_first_step": {name: common.spread(each) for name, each in first.items()},
         "pairs_per_second": {"program": common.spread(whole), "step alone": common.spread(alone)},
         "waiting_for_data": common.spread(waiting),

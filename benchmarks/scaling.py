@@ -5,67 +5,80 @@ python -m benchmarks.scaling [--slices v5e:1x1 v5e:2x2 ...] [--per-chip 64] [--b
 Weak: as many pairs for every chip. Strong: one batch, shared by all; a chip that has more of it
 than it has in the weak case takes it in micro-batches. Times are a roofline, as
 mv2mae_jax/cost/estimate.py has it.
-Each program takes one to two minutes to compile on two cores.
+Each program takes two to four minutes to compile on two cores.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ml_collections import ConfigDict
 from tabulate import tabulate
 
+from benchmarks import common
 from configs.ntu60 import get_config
 from mv2mae_jax.command_line import Parser
 from mv2mae_jax.cost.devices import GIB
 from mv2mae_jax.cost.estimate import Cost, cost
 from mv2mae_jax.cost.topology import parse_topology
-from mv2mae_jax.errors import InputError
 
-HEADS = (
-    *("slice", "pairs a chip", "micro-batches", "GiB a chip", "operations, ms", "traffic, ms"),
-    *("exchange, MB", "exchange, ms", "step, ms", "pairs/s"),
-)
+FORMATS = ("", "", "", ".1f", ".1f", ".1f", ".1f", ".2f", ".1f", ",.0f")  # of the columns
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints both tables; returns the exit code."""
+    """Compiles and prints; returns the exit code."""
+    return common.run(_arguments(argv), None, measure, _print)
+
+
+def measure(arguments: argparse.Namespace) -> common.Report:
+    """Everything, as the JSON file has it: the rows of both tables.
+
+    Raises:
+      InputError: there is no such slice, or no compiler for it.
+    """
+    report: common.Report = {"machine": common.machine()}
+    for title, batch in (("weak", 0), ("strong", arguments.batch)):
+        report[title] = [row(name, batch, arguments.per_chip) for name in arguments.slices]
+    return report
+
+
+def _print(report: common.Report) -> None:
+    print(common.machine_line(report["machine"]))
+    for title in ("weak", "strong"):
+        rows = tabulate(report[title], "keys", tablefmt="github", floatfmt=FORMATS)
+        print(title, rows, sep="\n\n", end="\n\n")
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     slices = ("v5e:1x1", "v5e:2x2", "v5e:4x4", "v5e:8x8", "v5e:16x16")
     parser.add_argument("--slices", nargs="+", default=slices)
     parser.add_argument("--per-chip", type=int, default=64, help="pairs, of weak scaling")
     parser.add_argument("--batch", type=int, default=1024, help="pairs, of strong scaling")
-    arguments = parser.parse_args(argv)
-    try:
-        for title, batch in (("weak", 0), ("strong", arguments.batch)):
-            rows = [row(name, batch, arguments.per_chip) for name in arguments.slices]
-            print(
-                title, tabulate(rows, HEADS, tablefmt="github"), sep="\n\n", end="\n\n", flush=True
-            )
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    parser.add_argument("--json", type=Path, help="write the tables there too")
+    return parser.parse_args(argv)
 
 
-def row(name: str, batch: int, per_chip: int) -> list[str]:
+def row(name: str, batch: int, per_chip: int) -> dict[str, str | float]:
     """Of the table; `batch` 0: as many as the chips have together."""
     topology = parse_topology(name)
     config = get_config()
     config.batch_size = batch or per_chip * topology.chips
     config.accumulation = max(1, config.batch_size // (per_chip * topology.chips))
     found = compiled(config, name)
-    return [
-        name,
-        f"{config.batch_size // topology.chips}",
-        f"{config.accumulation}",
-        f"{found.memory.total / GIB:.1f}",
-        f"{1e3 * found.computing:.1f}",
-        f"{1e3 * found.reading:.1f}",
-        f"{sum(x.bytes * x.times for x in found.exchanges) / 1e6:.1f}",
-        f"{1e3 * found.exchanging:.2f}",
-        f"{1e3 * found.seconds:.1f}",
-        f"{config.batch_size / found.seconds:,.0f}",
-    ]
+    return {
+        "slice": name,
+        "pairs a chip": config.batch_size // topology.chips,
+        "micro-batches": config.accumulation,
+        "GiB a chip": found.memory.total / GIB,
+        "operations, ms": 1e3 * found.computing,
+        "traffic, ms": 1e3 * found.reading,
+        "exchange, MB": sum(x.bytes * x.times for x in found.exchanges) / 1e6,
+        "exchange, ms": 1e3 * found.exchanging,
+        "step, ms": 1e3 * found.seconds,
+        "pairs/s": config.batch_size / found.seconds,
+    }
 
 
 def compiled(config: ConfigDict, name: str) -> Cost:

@@ -3,9 +3,11 @@
 python -m benchmarks.step [--variant small] [--pairs 4 8 16] [--dtype float32] [--json FILE]
 python -m benchmarks.step --task finetune [--clips 4 8 16] ...
 
-Three programs of the same architecture run the same step, from uint8 clips to the updated
-parameters: the package's; a plain one in PyTorch, as one would extend VideoMAE; and a strong one
-(`torch_strong`: both views stacked, visible tubelets gathered, compiled). They start from the same
+Four programs of the same architecture run the same step, from uint8 clips to the updated
+parameters: the package's; a plain one in PyTorch, as one would extend VideoMAE (attention written
+out, one view after the other, AdamW as it comes); a fused one (PyTorch's fused attention and AdamW,
+both views stacked); and a strong one (`torch_strong`: visible tubelets gathered besides, compiled).
+They start from the same
 weights, and the losses of the first batch, under the same masks, must agree. Rounds of some steps
 take turns, each in a process of its own that has the machine for itself; a program's first round
 compiles, its later ones find that in a cache. A pair is one activity: two views of 16 frames.
@@ -14,10 +16,10 @@ Fine-tuning is Table 16's, of single clips, without drop path.
 
 import argparse
 import importlib.util
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ MIB = 2**20
 PROGRAMS = {  # module of a round, and its options
     "JAX": ("jax_step",),
     "plain PyTorch": ("torch_step", "plain"),
+    "fused PyTorch": ("torch_step", "fused"),
     "strong PyTorch": ("torch_step", "strong"),
 }
 LOSSES_AGREE = {"float32": 1e-4, "bfloat16": 2e-2}  # relatively
@@ -44,18 +47,10 @@ LOSSES_AGREE = {"float32": 1e-4, "bfloat16": 2e-2}  # relatively
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures and prints; returns the exit code."""
     arguments = _arguments(argv)
-    try:
-        report = measure(config_of(arguments), arguments)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(table(report))
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    if message := wrong(report):
-        print(f"error: {message}", file=sys.stderr)
-        return 1
-    return 0
+    config = config_of(arguments)
+    return common.run(
+        arguments, None, partial(measure, config), lambda report: print(table(report)), wrong
+    )
 
 
 def config_of(arguments: argparse.Namespace) -> ConfigDict:

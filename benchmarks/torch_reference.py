@@ -3,13 +3,19 @@
 Every clip is embedded whole by a strided convolution and its visible tokens are picked by a
 boolean mask; every decoder block runs on all tokens, norm and head on the masked ones only. The
 numbers are those of `mv2mae_jax` for the same weights and masks.
+
+The modules take all views as one batch, and attention from PyTorch's fused operation;
+`view_by_view` and `written_out` do what VideoMAE's own code does.
 """
+
+from collections.abc import Callable
 
 import torch
 from ml_collections import ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mv2mae_jax.interop.pytorch import MV2MAE, Reconstruction
 from mv2mae_jax.model.positions import Grid, num_masked
 
 
@@ -47,7 +53,33 @@ def pixels_of(config: ConfigDict, clips: Tensor) -> tuple[Tensor, Tensor]:
     return pixels, (pixels - mean) / std
 
 
-def pretraining_loss(config: ConfigDict, model: nn.Module, clips: Tensor, hidden: Tensor) -> Tensor:
+def written_out(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention from queries [B h Q d] to keys and values [B h K d]: two products, a softmax."""
+    return (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(dim=-1) @ v
+
+
+def view_by_view(model: MV2MAE, clips: Tensor, hidden: Tensor) -> Reconstruction:
+    """What `model` makes of two views [B 2 C T H W] under masks [B 2 N], one after the other."""
+    masked = int(hidden[0, 0].sum())
+    to_decoder = model.encoder_to_decoder, model.mask_token
+    tokens = [
+        model._decoder_tokens(model.encoder(clip, mask), mask, *to_decoder)
+        for clip, mask in zip(clips.unbind(1), hidden.unbind(1), strict=True)
+    ]
+    alone = [model.decoder(x, masked) for x in tokens]
+    across = [
+        model.cross_view_decoder(x, masked, other[:, :-masked])
+        for x, other in zip(tokens, reversed(tokens), strict=True)
+    ]
+    return Reconstruction(torch.stack(alone, dim=1), torch.stack(across, dim=1))
+
+
+def pretraining_loss(
+    config: ConfigDict,
+    model: Callable[[Tensor, Tensor], Reconstruction],
+    clips: Tensor,
+    hidden: Tensor,
+) -> Tensor:
     """Eq. 3 of uint8 clips [B V T H W C] under boolean masks [B V N]."""
     patch_size = tuple(config.model.patch_size)
     pixels, normalized = pixels_of(config, clips)
@@ -61,6 +93,7 @@ def pretraining_loss(config: ConfigDict, model: nn.Module, clips: Tensor, hidden
         error = (prediction.flatten(0, 1).float() - target).square().mean(2)
         return clips.shape[1] * (weights * error).mean()  # summed over the views
 
+    assert prediction.cross_view is not None
     across = config.objective.cross_view * loss_of(prediction.cross_view)
     return loss_of(prediction.self_view) + across
 

@@ -1,6 +1,6 @@
-"""A round of PyTorch's step, plain or strong; `step` runs it:
+"""A round of PyTorch's step, plain, fused or strong; `step` runs it:
 
-python -m benchmarks.torch_step FOLDER STEPS {plain,strong} [--compile MODE]
+python -m benchmarks.torch_step FOLDER STEPS {plain,fused,strong} [--compile MODE]
 """
 
 import itertools
@@ -33,18 +33,19 @@ def measure(folder: Path, steps: int, kind: str, mode: str) -> rounds.Round:
     Args:
       folder: of the rounds.
       steps: to measure.
-      kind: `plain` or `strong`.
+      kind: `plain`, `fused` or `strong`.
       mode: of `torch.compile`, for the strong loss; `none`: without it.
     """
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "inductor")
     config = rounds.read_config(folder)
-    make_loss: MakeLoss = plain_loss
+    make_loss: MakeLoss = plain_loss if kind == "plain" else fused_loss
+    fused = kind != "plain"
     if kind == "strong":
         mode = mode if has_compiler() else "none"
         kind += ", not compiled" if mode == "none" else f", compiled ({mode})"
         make_loss = partial(strong_loss, mode=mode)
     with np.load(folder / rounds.WEIGHTS) as tensors:
-        training = TorchTraining(config, dict(tensors), make_loss)
+        training = TorchTraining(config, dict(tensors), make_loss, fused=fused)
     on_gpu = training.device.type == "cuda"
     batch = rounds.random_batch(config)
     clips = torch.from_numpy(batch["clips"]).to(training.device)
@@ -86,7 +87,18 @@ def _others(
 
 
 def plain_loss(config: ConfigDict, model: nn.Module) -> Loss:
-    """The loss as one would write it."""
+    """The loss as in VideoMAE's code: attention written out, one view after the other."""
+    for module in model.modules():
+        if isinstance(module, pytorch.Attention):
+            module.attend = torch_reference.written_out  # type: ignore[method-assign]
+    if isinstance(model, pytorch.MV2MAE):
+        forward = partial(torch_reference.view_by_view, model)
+        return partial(torch_reference.pretraining_loss, config, forward)
+    return partial(torch_reference.classification_loss, config, model)
+
+
+def fused_loss(config: ConfigDict, model: nn.Module) -> Loss:
+    """The loss by the modules as they are: views in one batch, PyTorch's fused attention."""
     if isinstance(model, pytorch.MV2MAE):
         return partial(torch_reference.pretraining_loss, config, model)
     return partial(torch_reference.classification_loss, config, model)
@@ -112,18 +124,21 @@ def has_compiler() -> bool:
 class TorchTraining:
     """A model and its AdamW, on the GPU if there is one."""
 
-    def __init__(self, config: ConfigDict, tensors: Tensors, make_loss: MakeLoss) -> None:
+    def __init__(
+        self, config: ConfigDict, tensors: Tensors, make_loss: MakeLoss, *, fused: bool
+    ) -> None:
         """Args:
         config: as of `Training`.
         tensors: initial values, as `pytorch.build` takes them.
-        make_loss: `plain_loss` or `strong_loss`.
+        make_loss: `plain_loss`, `fused_loss` or `strong_loss`.
+        fused: whether AdamW is one operation.
         """
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         torch.set_float32_matmul_precision("high")  # TF32, as in JAX
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = pytorch.build(config, tensors).to(self.device).train()
         self._loss = make_loss(config, model)
-        self._optimizer = adamw(config, model)
+        self._optimizer = adamw(config, model, fused)
         dtype = getattr(torch, config.model.dtype)
         self._autocast = partial(
             torch.autocast, self.device.type, dtype, enabled=dtype != torch.float32
@@ -144,8 +159,8 @@ class TorchTraining:
         return loss.detach()
 
 
-def adamw(config: ConfigDict, model: nn.Module) -> torch.optim.AdamW:
-    """Fused; layer-wise rates and what decays as in `mv2mae_jax.training.optimizer`."""
+def adamw(config: ConfigDict, model: nn.Module, fused: bool) -> torch.optim.AdamW:
+    """Layer-wise rates and what decays as in `mv2mae_jax.training.optimizer`."""
     options = config.optimizer
     groups = defaultdict(list)
     top = VARIANTS[config.model.variant].depth + 1
@@ -165,13 +180,13 @@ def adamw(config: ConfigDict, model: nn.Module) -> torch.optim.AdamW:
             for (scale, decays), parameters in groups.items()
         ],
         betas=(options.b1, options.b2),
-        fused=True,
+        fused=fused or None,  # None: PyTorch's default, which is not fused
     )
 
 
 if __name__ == "__main__":
     parser = rounds.arguments(__doc__)
-    parser.add_argument("kind", choices=("plain", "strong"))
+    parser.add_argument("kind", choices=("plain", "fused", "strong"))
     parser.add_argument("--compile", default="default", help="mode of torch.compile; or none")
     given = parser.parse_args()
     rounds.report(measure(given.folder, given.steps, given.kind, given.compile))

@@ -15,7 +15,7 @@ def get_config(variant: str = "pretrain") -> ConfigDict:
     """A small encoder on 8 frames of 56 pixels; test camera 1, train cameras 2 and 3."""
     task, options = base.parse_variant(variant, protocol=("xview", "xsub"))
     config = base.get_config()
-    if task != "pretrain":
+    if task not in base.PRETRAINING:
         base.set_finetuning(config)
     config.task = task
     config.data.dataset = "mannequin"

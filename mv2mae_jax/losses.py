@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from einops import rearrange
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, UInt8
 from ml_collections import ConfigDict
 
 from mv2mae_jax import mixing
@@ -150,13 +150,24 @@ def classification_loss(
       The loss, and `accuracy` against `label`, the larger or smaller part of a mixed clip.
     """
     options = config.finetune
-    clips = build.normalized(config, batch["clips"])
     labels = jax.nn.one_hot(batch["label"], model.head.out_features)
-    if options.random_erasing:
-        clips = mixing.erase(clips, keys, options.random_erasing)
+
+    def prepared(
+        clips: UInt8[Array, "B T H W C"], keys: Key[Array, " B"]
+    ) -> Float[Array, "B T H W C"]:
+        pixels = build.normalized(config, clips)
+        erasing = options.random_erasing
+        return mixing.erase(pixels, keys, erasing) if erasing else pixels
+
+    clips = prepared(batch["clips"], keys)
     if options.mixup or options.cutmix:
+        partner = mixing.partners(batch["index"])
+        # Prepared once more: a partner may be on another device, which sends bytes, not floats.
+        others = prepared(batch["clips"][partner], keys[partner])
         clips, labels = mixing.mix(
-            clips, labels, batch["index"], keys, mixup=options.mixup, cutmix=options.cutmix
+            *(clips, labels, others, labels[partner], keys),
+            mixup=options.mixup,
+            cutmix=options.cutmix,
         )
     logits = model(build.patches(config, clips), keys=keys)
     smoothed = optax.smooth_labels(labels, options.label_smoothing)

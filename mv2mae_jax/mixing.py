@@ -43,7 +43,8 @@ def erase(
 def mix(
     clips: Float[Array, "B T H W C"],
     labels: Float[Array, "B classes"],
-    index: Int[Array, " B"],
+    others: Float[Array, "B T H W C"],
+    other_labels: Float[Array, "B classes"],
     keys: Key[Array, " B"],
     *,
     mixup: float,
@@ -57,7 +58,8 @@ def mix(
     Args:
       clips: normalised pixels.
       labels: probabilities of the classes.
-      index: running numbers of the samples, which decide who is whose partner.
+      others: the clips of their `partners`.
+      other_labels: the labels of these.
       keys: one a sample.
       mixup: alpha: the own share is drawn from Beta(alpha, alpha); 0: no mixup.
       cutmix: the same for cutmix, before the box is cut at the frame's border; if both are on,
@@ -65,13 +67,9 @@ def mix(
     """
     height, width = clips.shape[2:4]
     own = jax.vmap(lambda key: _own_share(key, height, width, mixup, cutmix))(keys)
-    partner = partners(index)
     weight = own[:, None, :, :, None]
     share = own.mean(axis=(1, 2))[:, None]
-    return (
-        weight * clips + (1 - weight) * clips[partner],
-        share * labels + (1 - share) * labels[partner],
-    )
+    return weight * clips + (1 - weight) * others, share * labels + (1 - share) * other_labels
 
 
 def partners(index: Int[Array, " B"]) -> Int[Array, " B"]:

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from steps import random_batch
 
 from benchmarks.training import Training
-from configs.base import get_config, parse_variant
+from configs.base import PLANS, get_config, parse_variant
 from mv2mae_jax.check import check
 from mv2mae_jax.errors import InputError
 
@@ -210,7 +210,10 @@ def test_every_config_is_among_the_variants():
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_config_builds_in_all_its_variants(name: str):
-    """All tasks with all combinations of the options' values, as the parser names them."""
+    """All tasks with all combinations of the options' values, as the parser names them.
+
+    A plan has the settings of what it plans.
+    """
     check(load(name))
     with pytest.raises(InputError) as caught:
         load(f"{name}:unknown")
@@ -220,9 +223,13 @@ def test_every_config_builds_in_all_its_variants(name: str):
     for variant in itertools.product(tasks.split(", "), *values):
         if "..." in "".join(variant):  # an option that takes any value
             continue
+        task, *chosen = variant
         config = load(f"{name}:{','.join(variant)}")
-        assert config.task == variant[0]
+        assert config.task == task
         check(config)
+        planned = load(f"{name}:{','.join([PLANS.get(task, task), *chosen])}")
+        planned.task = task
+        assert config == planned
 
 
 @pytest.mark.parametrize("name", [*PRETRAINING, *FINETUNING])

@@ -1,5 +1,7 @@
 """Mixed and erased clips: what is in them, and what their labels say."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,10 +25,14 @@ def batch_of(samples, frames=2, height=24, width=32, index=None):
     return jnp.float32(clips), labels, jnp.int32(index), sample_keys(0, jnp.int32(index))
 
 
+@partial(jax.jit, static_argnames=("mixup", "cutmix"))
+def mix(clips, labels, index, keys, **alphas):
+    partner = mixing.partners(index)
+    return mixing.mix(clips, labels, clips[partner], labels[partner], keys, **alphas)
+
+
 def mixed(samples, **alphas):
-    clips, labels = jax.jit(mixing.mix, static_argnames=("mixup", "cutmix"))(
-        *batch_of(samples), **({"mixup": 0.0, "cutmix": 0.0} | alphas)
-    )
+    clips, labels = mix(*batch_of(samples), **({"mixup": 0.0, "cutmix": 0.0} | alphas))
     return np.asarray(clips), np.asarray(labels)
 
 
@@ -99,7 +105,6 @@ def test_with_both_each_sample_takes_one_or_the_other():
 
 def test_mixing_does_not_depend_on_the_layout_of_the_batch():
     order = np.random.default_rng(0).permutation(16)
-    mix = jax.jit(mixing.mix, static_argnames=("mixup", "cutmix"))
     clips, labels = mix(*batch_of(16), mixup=0.8, cutmix=1.0)
     other_clips, other_labels = mix(*batch_of(16, index=order), mixup=0.8, cutmix=1.0)
     np.testing.assert_array_equal(clips[order], other_clips)
@@ -161,20 +166,23 @@ def finetuning():
     return config, model, batch, sample_keys(0, batch["index"])
 
 
-@pytest.mark.parametrize("option", ["mixup", "cutmix", "random_erasing"])
-def test_the_loss_is_that_of_the_mixed_clips_and_smoothed_labels(finetuning, option):
+@pytest.mark.parametrize(
+    "options", [["mixup"], ["cutmix"], ["random_erasing"], ["mixup", "random_erasing"]]
+)
+def test_the_loss_is_that_of_the_mixed_clips_and_smoothed_labels(finetuning, options):
     config, model, batch, keys = finetuning
     config = config.copy_and_resolve_references()
-    config.finetune[option] = 0.9
+    for option in options:
+        config.finetune[option] = 0.9
     loss, metrics = classification_loss(config, model, batch, keys)
 
     clips = build.normalized(config, batch["clips"])
     labels = np.eye(5)[batch["label"]]
-    if option == "random_erasing":
+    if "random_erasing" in options:
         clips = mixing.erase(clips, keys, 0.9)
-    else:
-        alphas = {"mixup": 0.0, "cutmix": 0.0} | {option: 0.9}
-        clips, labels = mixing.mix(clips, jnp.array(labels), batch["index"], keys, **alphas)
+    if options != ["random_erasing"]:
+        alphas = {"mixup": 0.0, "cutmix": 0.0} | {options[0]: 0.9}
+        clips, labels = mix(clips, jnp.array(labels), batch["index"], keys, **alphas)
     logits = np.asarray(model(build.patches(config, clips), keys=keys), np.float64)
     log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     smoothed = 0.9 * np.asarray(labels) + 0.1 / 5
@@ -182,7 +190,8 @@ def test_the_loss_is_that_of_the_mixed_clips_and_smoothed_labels(finetuning, opt
     hits = logits.argmax(axis=1) == np.asarray(batch["label"])
     np.testing.assert_allclose(metrics["accuracy"], hits.mean())
 
-    config.finetune[option] = 0.0
+    for option in options:
+        config.finetune[option] = 0.0
     plain, _ = classification_loss(config, model, batch, keys)
     assert abs(loss - plain) > 1e-4
 

@@ -9,18 +9,26 @@ as fast as its peak: operations alone are what no program for them can go below.
 
 import functools
 import json
+import math
 import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
+from jax.sharding import AbstractMesh
 from ml_collections import ConfigDict
 
 from mv2mae_jax.cost import program
 from mv2mae_jax.cost.compiled import Collective, Memory, collectives, memory_of
 from mv2mae_jax.cost.devices import GIB
 from mv2mae_jax.cost.topology import Topology, tpu_devices
-from mv2mae_jax.training.sharding import make_mesh, require_even_batches
+from mv2mae_jax.training.sharding import (
+    make_mesh,
+    require_even_batches,
+    slice_size,
+    state_sharding,
+)
+from mv2mae_jax.training.step import TrainState
 
 USABLE = 0.9  # of a GPU's memory; the rest is the driver's, the libraries' and lost between arrays
 
@@ -118,9 +126,9 @@ def _compiled(config: ConfigDict, classes: int, topology: Topology) -> Cost:
 
 
 class _Sizes(NamedTuple):
-    """What an estimate is made of: bytes, and operations of one sample."""
+    """What an estimate is made of: shapes, bytes, and operations of one sample."""
 
-    state: int
+    state: TrainState
     parameters: int
     training: int  # of the parameters, those that train
     kept: int  # activations of one sample
@@ -132,7 +140,7 @@ def _sizes(config_json: str, classes: int) -> _Sizes:
     config = ConfigDict(json.loads(config_json))
     traced, state = program.trace_step(config, classes, make_mesh(1, jax.devices()[:1]))
     return _Sizes(
-        state=program.tree_bytes(state),
+        state=state,
         parameters=program.tree_bytes(state.parameters),
         training=program.tree_bytes(state.optimizer) // 2,  # it has two moments of each
         kept=program.kept_bytes(config, classes),
@@ -142,30 +150,42 @@ def _sizes(config_json: str, classes: int) -> _Sizes:
 
 def _estimated(config: ConfigDict, classes: int, topology: Topology) -> Cost:
     """Activations: all that differentiation keeps, written once and read once."""
-    one = ConfigDict(config)
+    chips, slices, fsdp = topology.chips, topology.slices, config.mesh.fsdp
+    slice_size(fsdp, chips, slices)
+    one = config.copy_and_resolve_references()
     one.batch_size = one.accumulation = one.mesh.fsdp = 1
     sizes = _sizes(one.to_json(), classes)
-    device, fsdp, parts = topology.device, config.mesh.fsdp, config.accumulation
-    samples = config.batch_size * config.data.repeats / topology.chips
+    state = _held_bytes(sizes.state, AbstractMesh((chips // fsdp, fsdp), ("data", "fsdp")))
+    device, parts = topology.device, config.accumulation
+    samples = config.batch_size * config.data.repeats / chips
     kept = samples * sizes.kept
     batch = samples * program.tree_bytes(program.batch_shapes(config, classes, 1))
-    gradients = sizes.training / fsdp
-    memory = Memory(round(sizes.state / fsdp + batch), round(gradients + kept / parts), code=0)
+    gradients = (1 if parts == 1 else 2) * sizes.training / fsdp  # and their sum, accumulated
+    memory = Memory(round(state + batch), round(gradients + kept / parts), code=0)
     if memory.total > USABLE * device.memory:
         raise DoesNotFit(
             f"it needs about {memory.total / GIB:.1f} GiB a chip, of which {device.name} has "
             f"{USABLE * device.memory / GIB:.1f} to use"
         )
     narrow = jax.numpy.dtype(config.model.dtype).itemsize / 4
-    exchanges = [Collective("all-reduce", round(narrow * sizes.training), topology.chips, parts)]
+    exchanges = [Collective("all-reduce", round(narrow * sizes.training), chips, parts)]
     if fsdp > 1:  # forward and backward
         gathered = round(narrow * sizes.parameters)
         exchanges.append(Collective("all-gather", gathered, fsdp, 2 * parts))
     return Cost(
         topology,
         flops=samples * sizes.flops,
-        traffic=2 * kept + 2 * sizes.state / fsdp,
+        traffic=2 * kept + 2 * state,
         memory=memory,
-        exchanges=exchanges if topology.chips > 1 else [],
+        exchanges=exchanges if chips > 1 else [],
         peak=device.peak(config.model.dtype),
+    )
+
+
+def _held_bytes(state: TrainState, mesh: AbstractMesh) -> int:
+    """Of the state, on one chip: a run refuses to split what this refuses."""
+    places = jax.tree.leaves(state_sharding(mesh, state))
+    return sum(
+        math.prod(place.shard_shape(x.shape)) * x.dtype.itemsize
+        for x, place in zip(jax.tree.leaves(state), places, strict=True)
     )

@@ -116,20 +116,22 @@ def kept_bytes(config: ConfigDict, classes: int) -> int:
 
     A compiler keeps less: it computes again what is cheap.
     """
-    loss, make_model, _ = parts_of(config, classes)
+    loss, make_model, trainable = parts_of(config, classes)
 
     def backward(key: jax.Array, batch: DeviceBatch) -> Any:
         definition, parameters = split(make_model(nnx.Rngs(key)))
         keys = jax.random.split(key, len(batch["index"]))
 
-        def loss_of(parameters: Any) -> jax.Array:
-            return loss(definition.bind(parameters), batch, keys)[0]
+        def loss_of(training: Parameters) -> jax.Array:
+            return loss(definition.bind(parameters | training), batch, keys)[0]
 
-        return jax.vjp(loss_of, parameters)[1]
+        return jax.vjp(loss_of, trainable(parameters))[1]
 
-    samples = 8  # so that what is kept of the parameters hardly counts
-    batch = batch_shapes(config, classes, samples)
-    return tree_bytes(jax.eval_shape(backward, jax.random.key(0), batch)) // samples
+    few, many = (
+        tree_bytes(jax.eval_shape(backward, jax.random.key(0), batch_shapes(config, classes, n)))
+        for n in (8, 16)
+    )
+    return (many - few) // 8  # so that what is kept of the parameters does not count
 
 
 def tree_bytes(tree: Any) -> int:

@@ -41,6 +41,11 @@ class Topology:
     def hosts(self) -> int:
         return math.ceil(self.chips / self.device.per_host)
 
+    @property
+    def slices(self) -> int:
+        """What a fast network connects: TPUs are one slice, GPUs one a host."""
+        return 1 if self.tpu else self.hosts
+
 
 def parse_topology(name: str) -> Topology:
     """The machine that `--topology` names.

@@ -131,7 +131,7 @@ def _refuse(config: ConfigDict, form: str, checkpoint: epath.PathLike) -> None:
 
 def _without_folders(config: ConfigDict) -> ConfigDict:
     """The config without the places of its machine, which are nobody's business elsewhere."""
-    config = ConfigDict(config)
+    config = config.copy_and_resolve_references()
     config.data.data_dir = get_config().data.data_dir
     for task in (config.pretrain, config.finetune):
         task.init_from = Path(task.init_from).name

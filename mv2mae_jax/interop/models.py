@@ -234,7 +234,7 @@ def _foreign(unknown: list[str]) -> dict[str, str]:
 
 def _shapes(parameters: Tensors, config: ConfigDict) -> dict[str, Shape]:
     """Of all that a pre-training model and a classifier of this config have, decoders included."""
-    config = ConfigDict(config)
+    config = config.copy_and_resolve_references()
     config.data.num_views = 2
     config.objective.cross_view = 1.0
     separate = any(name.startswith("cross_view_projector.") for name in parameters)

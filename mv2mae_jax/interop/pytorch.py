@@ -65,7 +65,13 @@ class Attention(nn.Module):
             q = F.linear(x, q_weight, self.q_bias)
             k, v = F.linear(memory, kv_weight, torch.cat([k_bias, self.v_bias])).chunk(2, dim=-1)
         heads = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
-        return self.proj(F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
+        return self.proj(self.attend(*heads).transpose(1, 2).flatten(2))
+
+    def attend(
+        self, q: Float[Tensor, "B h Q d"], k: Float[Tensor, "B h K d"], v: Float[Tensor, "B h K d"]
+    ) -> Float[Tensor, "B h Q d"]:
+        """Of every head."""
+        return F.scaled_dot_product_attention(q, k, v)
 
 
 class Mlp(nn.Module):

@@ -117,7 +117,7 @@ def table(scores: dict[str, Score]) -> str:
 
 def as_trained(config: ConfigDict, trained: ConfigDict) -> ConfigDict:
     """The config of a trained model, with this command's data directory and way of testing."""
-    merged = ConfigDict(trained)
+    merged = trained.copy_and_resolve_references()
     merged.evaluation = config.evaluation
     for field in ("data_dir", "evaluate_on", "workers", "threads"):
         merged.data[field] = config.data[field]

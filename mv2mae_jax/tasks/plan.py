@@ -48,7 +48,7 @@ def plan(config: ConfigDict, topology: Topology) -> None:
       InputError: it does not fit there, and what would; the machine cannot share the batch.
     """
     jax.config.update("jax_platforms", "cpu")  # where it is planned, not where it will run
-    config = ConfigDict(config)
+    config = config.copy_and_resolve_references()
     config.task = PLANS[config.task]
     samples, classes = training_set(config)
     print(_headline(config, topology), flush=True)
@@ -119,7 +119,7 @@ def largest_batch(config: ConfigDict, classes: int, found: Cost) -> int:
     room = found.topology.device.memory - memory.state - memory.code
     candidate = _rounded(int(units * room / memory.temporary))
     while candidate > units:
-        larger = ConfigDict(config)
+        larger = config.copy_and_resolve_references()
         larger.batch_size = candidate * unit
         try:
             cost(larger, classes, found.topology)
@@ -138,11 +138,11 @@ def _rounded(number: int) -> int:
 def _remedy(config: ConfigDict, classes: int, topology: Topology) -> str:
     """The least change of those that usually help with which it fits, tried."""
     for changes in _remedies(config, topology):
-        changed = ConfigDict(config)
+        changed = config.copy_and_resolve_references()
         changed.update_from_flattened_dict(changes)
         try:
             cost(changed, classes, topology)
-        except DoesNotFit:
+        except (DoesNotFit, InputError):  # or the chips cannot share the parameters like that
             continue
         flags = " ".join(f"--config.{name}={value}" for name, value in changes.items())
         return f"it fits with {flags}"
@@ -160,7 +160,7 @@ def _remedies(config: ConfigDict, topology: Topology) -> Iterator[dict[str, int 
     if not config.model.remat:
         changes = changes | {"model.remat": True}
         yield changes
-    together = topology.chips if topology.tpu else min(topology.chips, topology.device.per_host)
+    together = topology.chips // topology.slices
     if config.mesh.fsdp < together:
         yield changes | {"mesh.fsdp": together}
 

@@ -142,13 +142,13 @@ def train(
             while step < total_steps and not stopping:
                 started = time.perf_counter()
                 batch = to_devices(next(loader), mesh)
-                progress.waited(time.perf_counter() - started)
+                progress.waited(started)
                 state, metrics = train_step(state, batch)
                 if recent:  # one step runs while the next batch is fetched, never more
                     jax.block_until_ready(recent[-1])
                 recent.append(metrics)
                 step += 1
-                progress.step()
+                progress.step(metrics)
                 stopping = stop.received()
                 is_last = step == total_steps
                 saves = stopping or is_last or step % config.checkpoint_every == 0

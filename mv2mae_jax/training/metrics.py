@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
@@ -134,14 +135,23 @@ class Progress:
         self._samples = samples_per_step
         self._since = (start_step, time.perf_counter())
         self._waited = 0.0
+        self._watch = ThreadPoolExecutor(1)  # sees when a step ends while the loop waits for data
+        self._idle_since = self._watch.submit(time.perf_counter)
 
-    def waited(self, seconds: float) -> None:
-        """Counts time that the devices had nothing to do because the next batch was not ready."""
-        self._waited += seconds
+    def waited(self, since: float) -> None:
+        """Counts how long the devices had nothing to do because the next batch was not there.
 
-    def step(self) -> None:
-        """One step is done."""
+        Args:
+          since: when the wait for the batch that is there now began, by `time.perf_counter`.
+        """
+        now = time.perf_counter()
+        if self._idle_since.done():
+            self._waited += now - max(since, self._idle_since.result())
+
+    def step(self, metrics: dict[str, jax.Array]) -> None:
+        """The next step is on the devices, and done when its metrics are there."""
         self._bar.update()
+        self._idle_since = self._watch.submit(_when_ready, metrics)
 
     def report(self, step: int, loss: float, unit: str) -> dict[str, float]:
         """Shows how it goes since the last report; returns the rate and the share of waiting."""
@@ -167,3 +177,9 @@ class Progress:
     def close(self) -> None:
         """Leaves the bar as it stands."""
         self._bar.close()
+        self._watch.shutdown(wait=False)
+
+
+def _when_ready(metrics: dict[str, jax.Array]) -> float:
+    jax.block_until_ready(metrics)
+    return time.perf_counter()

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental.mesh_utils import create_device_mesh, create_hybrid_device_mesh
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
@@ -28,22 +28,31 @@ def make_mesh(fsdp: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
       InputError: `fsdp` does not divide the number of devices, or those of a slice.
     """
     devices = jax.devices() if devices is None else devices
-    if len(devices) % fsdp:
-        raise InputError(f"mesh.fsdp={fsdp} does not divide the {len(devices)} devices of this run")
     slices = len({getattr(device, "slice_index", 0) for device in devices})
-    in_slice = len(devices) // slices
-    if in_slice % fsdp:
-        raise InputError(
-            f"mesh.fsdp={fsdp} does not divide the {in_slice} devices of a host or TPU slice, of "
-            f"which this run has {slices}; parameters are not split over a slow network"
-        )
-    shape = (in_slice // fsdp, fsdp)
+    shape = (slice_size(fsdp, len(devices), slices) // fsdp, fsdp)
     grid = (
         create_device_mesh(shape, devices, allow_split_physical_axes=True)
         if slices == 1
         else create_hybrid_device_mesh(shape, (slices, 1), devices, allow_split_physical_axes=True)
     )
     return Mesh(grid, ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+
+
+def slice_size(fsdp: int, devices: int, slices: int) -> int:
+    """Devices of each of the slices, over whose groups of `fsdp` parameters are split.
+
+    Raises:
+      InputError: `fsdp` does not divide the number of devices, or those of a slice.
+    """
+    if devices % fsdp:
+        raise InputError(f"mesh.fsdp={fsdp} does not divide the {devices} devices of this run")
+    in_slice = devices // slices
+    if in_slice % fsdp:
+        raise InputError(
+            f"mesh.fsdp={fsdp} does not divide the {in_slice} devices of a host or TPU slice, of "
+            f"which this run has {slices}; parameters are not split over a slow network"
+        )
+    return in_slice
 
 
 def local_mesh() -> Mesh:
@@ -77,7 +86,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P(("data", "fsdp")))
 
 
-def state_sharding(mesh: Mesh, state: Any) -> Any:
+def state_sharding(mesh: Mesh | AbstractMesh, state: Any) -> Any:
     """For every array of a tree: its longest axis that `fsdp` divides is split, if it is large.
 
     Raises:

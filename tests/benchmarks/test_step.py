@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from ml_collections import ConfigDict
 
 from benchmarks import rounds, torch_reference
 from benchmarks import step as benchmark
-from benchmarks.torch_step import plain_loss, strong_loss
+from benchmarks.torch_step import fused_loss, plain_loss, strong_loss
 from configs.base import get_config
 from mv2mae_jax.interop.names import to_tensors
 from mv2mae_jax.interop.pytorch import build
@@ -107,23 +108,24 @@ def torch_inputs(config, model, batch, task) -> tuple:
 
 @pytest.mark.parametrize("task", ["pretrain", "finetune"])
 @pytest.mark.parametrize("mode", ["none", pytest.param("default", marks=pytest.mark.slow)])
-def test_strong_step_has_the_numbers_of_the_plain_one(config, torch_inputs, mode):
+def test_all_steps_of_pytorch_have_the_same_numbers(config, torch_inputs, mode):
     module, *inputs = torch_inputs
     losses, grads = [], []
-    for loss_of in (plain_loss(config, module), strong_loss(config, module, mode)):
+    for make_loss in (fused_loss, partial(strong_loss, mode=mode), plain_loss):
         module.zero_grad()
-        loss = loss_of(*inputs)
+        loss = make_loss(config, module)(*inputs)
         loss.backward()
         losses.append(loss.item())
         grads.append({name: x.grad.clone() for name, x in module.named_parameters()})
-    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert losses == pytest.approx(3 * losses[:1], rel=1e-5)
     for name, expected in grads[0].items():
-        assert (grads[1][name] - expected).abs().max() <= 1e-5 * expected.abs().max(), name
+        for other in grads[1:]:
+            assert (other[name] - expected).abs().max() <= 1e-5 * expected.abs().max(), name
 
 
 @pytest.mark.parametrize("task", ["pretrain", pytest.param("finetune", marks=pytest.mark.slow)])
 def test_measures_all_from_the_same_start(config, task):
-    """Three programs in processes of their own; a fourth one would not fit into memory."""
+    """Four programs in processes of their own; a fifth one would not fit into memory."""
     asked = ["--task", task, "--clips", "2", "--rounds", "1", "--steps", "1", "--compile", "none"]
     arguments = benchmark._arguments([*asked, "--variant", "mini"])
     sizes = benchmark.config_of(arguments)
@@ -133,7 +135,8 @@ def test_measures_all_from_the_same_start(config, task):
     report["rows"].append({"samples": 2, "program": "larger"} | benchmark.summary([None], 1, ""))
     printed = benchmark.table(report)
     *rows, larger = report["rows"]
-    assert [row["program"] for row in rows] == ["JAX", "plain PyTorch", "strong PyTorch"]
+    programs = ["JAX", "plain PyTorch", "fused PyTorch", "strong PyTorch"]
+    assert [row["program"] for row in rows] == programs
     for row in rows:
         assert row["samples_per_second"]["min"] > 0 and row["peak_mib"]["min"] > 100
         assert row["framework"] in printed

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 from processes import environment
 
-from mv2mae_jax.cost.compiled import Collective, collectives, memory_of
+from mv2mae_jax.cost.compiled import KINDS, Collective, collectives, memory_of
 from mv2mae_jax.cost.program import products
 
 PROGRAM = """\
@@ -123,3 +123,13 @@ def test_devices_exchange_the_gradients(changes: dict[str, object], classes: int
     parts = changes.get("accumulation", 1)
     exchanged = sum(x.bytes * x.times for x in found)
     assert parts * parameters <= exchanged <= parts * (parameters + 64)
+
+
+def test_mixing_gathers_the_bytes_of_the_batch():
+    """A clip's partner may be on any device. Of a sample besides: its number, label and key."""
+    found, parameters = exchanges({"finetune.mixup": 0.8, "finetune.random_erasing": 0.25}, 5)
+    assert {x.kind for x in found} == {"all-reduce", "all-gather"}
+    exchanged = {kind: sum(x.bytes for x in found if x.kind == kind) for kind in KINDS}
+    samples, values = 16, 4 * 32 * 32 * 3
+    assert samples * values < exchanged["all-gather"] <= samples * (values + 4 + 4 * 5 + 8)
+    assert parameters <= exchanged["all-reduce"] <= parameters + 64

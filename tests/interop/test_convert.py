@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from flax import nnx
 from PIL import Image
 from safetensors.torch import load_file
 from transformers import VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
@@ -19,11 +20,14 @@ from videomae_models import CLIPS, as_mcg_nju, huggingface, pixel_values
 import mv2mae_jax
 from configs.mannequin import get_config
 from mv2mae_jax import convert
+from mv2mae_jax.check import stored_config
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop import pytorch
 from mv2mae_jax.interop.models import load_model
+from mv2mae_jax.model import build
 from mv2mae_jax.tasks.evaluate import evaluate
 from mv2mae_jax.training.checkpoints import Checkpoints
+from mv2mae_jax.training.parameters import split
 
 FORMATS = ("huggingface", "videomae", "pytorch")
 ACTIONS = "bow clap drink jump kick pull sit down squat stand up throw walk in place wave"
@@ -214,6 +218,17 @@ def test_the_round_trip_changes_nothing(runs, run, tmp_path, task, form):
     tensors = json.loads((tmp_path / "back" / "import.json").read_text())["tensors"]
     assert not any(row["left"] for row in tensors)
     assert all(row["tensor"] in printed for row in tensors)
+
+
+def test_the_config_comes_back_where_it_is_not_the_default(run, tmp_path):
+    """Three views without a cross-view decoder."""
+    config = stored_config({"data": {"num_views": 3}, "objective": {"cross_view": 0.0}})
+    config.model.variant, config.model.projector = "mini", "separate"
+    _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
+    with Checkpoints(tmp_path / "run") as checkpoints:
+        checkpoints.save(1, {"parameters": parameters}, config)
+    assert run("export", tmp_path / "run", tmp_path / "out", "--format=pytorch")[0] == 0
+    assert load_model(tmp_path / "out").config.to_json() == config.to_json()
 
 
 def test_load_encoder_reads_them_all(runs, run, tmp_path):

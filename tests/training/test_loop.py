@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,11 @@ class Probe:
         return {"probe": self.seen[-1]}
 
 
-def run(workdir: Path, probe: Probe | None, **options: Any) -> None:
+def run(
+    workdir: Path, probe: Probe | None, epochs: int = 11, log_every: int = 4, **options: Any
+) -> None:
     config = get_config()
-    config.batch_size, config.epochs, config.log_every = 4, 11, 4
+    config.batch_size, config.epochs, config.log_every = 4, epochs, log_every
     config.optimizer.warmup_epochs, config.optimizer.base_learning_rate = 0.0, 0.1
     workdir.mkdir(exist_ok=True)
     train(
@@ -67,13 +70,12 @@ def run(workdir: Path, probe: Probe | None, **options: Any) -> None:
         workdir,
         make_model=Model,
         loss=loss,
-        batches=endless,
         steps_per_epoch=1,
         unit="samples",
         mesh=make_mesh(1),
         probe=probe,
         probe_every=3,
-        **options,
+        **({"batches": endless} | options),
     )
 
 
@@ -158,3 +160,54 @@ def test_a_damaged_line_of_metrics_is_named(tmp_path: Path, line: str):
     with pytest.raises(InputError, match=r"line 1 of .*metrics\.jsonl is damaged"):
         run(tmp_path, None)
     assert (tmp_path / "metrics.jsonl").read_text() == line + "\n"
+
+
+class Device:
+    """Takes a tenth of a second for each step that it is given, one after another.
+
+    JAX on a CPU would run a step that sleeps at once, and one that computes as fast as others let.
+    """
+
+    def __init__(self):
+        self.busy_until = 0.0
+
+    def step(self, state, batch):
+        self.busy_until = max(self.busy_until, time.perf_counter()) + 0.1
+        return state, {"loss": Loss(self.busy_until)}
+
+
+class Loss:
+    """An array that is there later."""
+
+    def __init__(self, ready_at: float):
+        self.ready_at = ready_at
+
+    def block_until_ready(self) -> None:
+        time.sleep(max(0, self.ready_at - time.perf_counter()))
+
+    def __array__(self) -> np.ndarray:
+        self.block_until_ready()
+        return np.zeros((), np.float32)
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.1, 2])
+def test_waiting_for_data_is_the_time_in_which_devices_have_nothing_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ratio: float
+):
+    """A loader that takes `ratio` times as long for a batch as the device for a step."""
+    monkeypatch.setattr("mv2mae_jax.training.loop.make_train_step", lambda *_, **__: Device().step)
+
+    def slowly(samples):
+        for batch in samples:
+            time.sleep(0.1 * ratio)
+            yield batch
+
+    def batches(*arguments) -> Batches:
+        return Batches(endless(*arguments)._samples, slowly)
+
+    run(tmp_path, None, batches=batches, epochs=20, log_every=10)
+    _, line = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert 4 / line["samples_per_second"] == pytest.approx(0.1 * max(1, ratio), rel=0.3)
+    # The first of the ten batches is waited for all the time: the line before it ended a step.
+    waiting = (0.1 + 0.9 * (1 - 1 / ratio)) if ratio > 1 else 0.1 * ratio
+    assert line["waiting_for_data"] == pytest.approx(waiting, abs=0.08)
