@@ -24,6 +24,7 @@ CONFIGS = sorted(
     for path in Path("configs").rglob("*.py")
     if path.stem not in ("__init__", "base")
 )
+OWN = ("custom", "mannequin", "pose2sim", "reproduction")  # no experiment of the paper's
 CLASSES = 5
 SINGLE_VIEW = {
     "data.num_views": 1,
@@ -205,7 +206,7 @@ def trained(config_json: str, classes: int) -> set[str]:
 
 def test_every_config_is_among_the_variants():
     named = {name.partition(":")[0] for name in (*PRETRAINING, *FINETUNING)}
-    assert {*named, "custom", "mannequin", "pose2sim"} == set(CONFIGS)
+    assert {*named, *OWN} == set(CONFIGS)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -239,7 +240,7 @@ def test_a_variant_changes_what_it_says(name: str):
     assert changed == (PRETRAINING | FINETUNING)[name]
 
 
-@pytest.mark.parametrize("name", [*PRETRAINING, "custom", "mannequin", "pose2sim"])
+@pytest.mark.parametrize("name", [*PRETRAINING, *OWN, "reproduction:method=random_mask"])
 def test_pretraining_takes_steps(name: str):
     assert take_steps(load(name)) == set()
 
@@ -249,6 +250,22 @@ def test_finetuning_takes_steps(name: str):
     config = load(name)
     config.data.repeats = min(config.data.repeats, 2)
     assert take_steps(config, CLASSES) == set()
+
+
+def test_rows_of_the_reproduction_differ_in_one_thing_each():
+    rows = [
+        flat(load(f"reproduction:protocol=xsub,method={method}"))
+        for method in ("videomae", "random_mask", "single_view", "mv2mae")
+    ]
+    changes = [
+        {key: (before[key], after[key]) for key in before if before[key] != after[key]}
+        for before, after in itertools.pairwise(rows)
+    ]
+    assert changes == [
+        {"masking.kind": ("tube", "random"), "masking.ratio": (0.9, 0.7)},
+        {"objective.temperature": (math.inf, 8.0)},
+        {"data.num_views": (1, 2), "data.repeats": (2, 1)},
+    ]
 
 
 @pytest.mark.parametrize("choice", PRETRAINING_CHOICES, ids=lambda x: "-".join(x))

@@ -170,7 +170,7 @@ def test_finetune_evaluate_and_probe(pretrained: Path, small: tuple[str, ...], t
     probe = json.loads((pretrained / "probe.json").read_text())
     assert probe["chance"] == pytest.approx(1 / 12)
     assert probe["num_train_videos"] == 48
-    accuracies = ("motion_map", "motion_map_over_time", "tokens_before", "tokens_after")
+    accuracies = ("pixels", "motion_map", "motion_map_over_time", "tokens_before", "tokens_after")
     assert all(0 <= probe[key] <= 1 for key in accuracies)
 
 

@@ -18,6 +18,7 @@ from mv2mae_jax.evaluation.probes import (
     motion_map,
     probe_accuracies,
     ridge_accuracy,
+    sparse_pixels,
 )
 from mv2mae_jax.evaluation.scheduled_probe import extract
 from mv2mae_jax.storage import to_path, write_whole
@@ -28,10 +29,10 @@ from mv2mae_jax.training.checkpoints import load_parameters
 def probe(config: ConfigDict, workdir: epath.PathLike) -> None:
     """Fits simple classifiers to the training split, tests them, and writes `probe.json`.
 
-    On the motion map (where something moves: the shortcut to watch; and where at which time), on
-    the features of an untrained encoder, and on those of the pre-trained one in `workdir`. Of the
-    training split and of `data.evaluate_on`, as many videos as `config.probe` says. Of several
-    processes the first does it.
+    On the pixels, on the motion map (where something moves: the shortcut to watch; and where at
+    which time), on the features of an untrained encoder, and on those of the pre-trained one in
+    `workdir`. Of the training split and of `data.evaluate_on`, as many videos as `config.probe`
+    says. Of several processes the first does it.
     """
     sizes = config.probe
     parameters, trained = load_parameters(workdir)
@@ -40,6 +41,7 @@ def probe(config: ConfigDict, workdir: epath.PathLike) -> None:
     config = as_trained(config, trained)
     before, after = random_encoder(config), FrozenEncoder(config, parameters)
     features = (
+        sparse_pixels,
         partial(motion_map, patch_size=tuple(config.model.patch_size)),
         before.tokens,
         after.tokens,
@@ -52,8 +54,11 @@ def probe(config: ConfigDict, workdir: epath.PathLike) -> None:
     test = measure(config.data.evaluate_on, sizes.test_videos)
     labels = train[0], test[0]
 
-    def on_motion(reduce: Callable[[np.ndarray], np.ndarray]) -> float:
-        return ridge_accuracy(reduce(train[1]), labels[0], reduce(test[1]), labels[1])
+    def linear(number: int, reduce: Callable[[np.ndarray], np.ndarray]) -> float:
+        return ridge_accuracy(reduce(train[number]), labels[0], reduce(test[number]), labels[1])
+
+    def flat(values: np.ndarray) -> np.ndarray:
+        return values.reshape(len(values), -1)
 
     results = {
         "split": config.data.evaluate_on,
@@ -61,10 +66,11 @@ def probe(config: ConfigDict, workdir: epath.PathLike) -> None:
         "num_train_videos": len(labels[0]),
         "num_videos": len(labels[1]),
         "chance": 1 / len(np.unique(labels[0])),
-        "motion_map": on_motion(lambda motion: motion.mean(axis=1)),
-        "motion_map_over_time": on_motion(lambda motion: motion.reshape(len(motion), -1)),
+        "pixels": linear(1, flat),
+        "motion_map": linear(2, lambda motion: motion.mean(axis=1)),
+        "motion_map_over_time": linear(2, flat),
     }
-    for when, number in (("before", 2), ("after", 3)):
+    for when, number in (("before", 3), ("after", 4)):
         accuracies = probe_accuracies(*(TokenFeatures(x[number], x[0]) for x in (train, test)))
         results[f"tokens_{when}"] = accuracies.pop("ridge")
         results |= {f"{name}_{when}": value for name, value in accuracies.items()}

@@ -49,6 +49,7 @@ LABELS = {
     "probe_logistic": "logistic regression",
     "probe_knn": "nearest neighbours",
     "probe_chance": "chance",
+    "pixels": "linear classifier on the pixels",
     "motion_map": "linear classifier on the motion map",
     "motion_map_over_time": "linear classifier on the motion map over time",
     "tokens_before": "token probe before pre-training",
