@@ -375,6 +375,22 @@ def test_a_fine_tuning_run(open_page, config, tmp_path: Path) -> None:
     assert opened.locator(".matrix thead").inner_text().count(HOSTILE) == 1
 
 
+def test_names_of_classes_are_words_on_a_phone(open_page, tmp_path: Path) -> None:
+    shown = dict.fromkeys(("name", "task", "probe", "results"), "")
+    shown |= {key: [] for key in ("facts", "headlines", "panels", "config")}
+    classes = [f"stretching {number}" for number in range(12)]
+    shown["confusion"] = {"classes": classes, "counts": np.ones((12, 12), int).tolist()}
+    out = tmp_path / "report.html"
+    out.write_text(page.html({"run": shown, "explorer": {"reason": "none"}}))
+    opened = open_page(out, viewport={"width": 390, "height": 844})
+    assert opened.evaluate("document.documentElement.scrollWidth") == 390
+    for name in opened.locator(".matrix tbody th").all():
+        box = name.bounding_box()
+        assert box and box["width"] > 60 and box["height"] < 60  # two lines at most
+    caption = opened.get_by_text("Which class is taken for which").bounding_box()
+    assert caption and caption["x"] + caption["width"] <= 390
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
