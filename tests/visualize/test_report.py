@@ -445,6 +445,14 @@ def test_a_page_that_is_too_large_is_not_written(workdir, tmp_path, capsys, monk
     assert "0 fit in a page" in capsys.readouterr().err
 
 
+def test_pictures_of_more_activities_than_there_are(workdir, tmp_path, capsys) -> None:
+    for samples in (0, 5):
+        words = ["motion", f"--workdir={workdir[0]}", f"--samples={samples}"]
+        assert visualize([*words, f"--out={tmp_path / 'out.png'}"]) == 1
+        message = f"--samples={samples}; the run is trained on 4: name 1 to so many"
+        assert message in capsys.readouterr().err
+
+
 def test_json_cannot_end_its_element() -> None:
     data = {HOSTILE: ["<!--<script>", "\ud800", "\u2028", 1.5]}
     text = page.embedded_json(data)

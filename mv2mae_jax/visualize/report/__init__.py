@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import Any
 
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.storage import to_path, write_out
+from mv2mae_jax.storage import out_path, write_out
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.visualize.report.clips import explorer
 from mv2mae_jax.visualize.report.page import embedded_json, html
@@ -41,6 +41,7 @@ def draw(args: argparse.Namespace) -> None:
     """
     if not str(args.out).endswith(".html"):
         raise InputError(f"--out={args.out}; it is an .html file")
+    out = out_path(args.out)
     parameters, config = load_parameters(args.workdir)
     config.data.data_dir = args.data_dir or config.data.data_dir
     run = summary(args.workdir, config, parameters)
@@ -52,7 +53,7 @@ def draw(args: argparse.Namespace) -> None:
                 f"--samples={asked}; of this run {fitting} fit in a page of {PAGE_BYTES / 1e6:g} MB"
             )
         shown["samples"] = shown["samples"][:fitting]
-    write_out(to_path(args.out), html({"run": run, "explorer": shown}))
+    write_out(out, html({"run": run, "explorer": shown}))
 
 
 def samples_that_fit(run: dict[str, Any], shown: dict[str, Any]) -> int:

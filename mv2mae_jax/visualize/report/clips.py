@@ -24,7 +24,7 @@ from mv2mae_jax.model.positions import num_masked
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.objective import patchify
 from mv2mae_jax.training.parameters import Parameters
-from mv2mae_jax.visualize.pretrained import definition_of, first_clips
+from mv2mae_jax.visualize.pretrained import definition_of, first_clips, require_samples
 from mv2mae_jax.visualize.reconstruct import masked_inputs, reconstruct
 from mv2mae_jax.visualize.report.page import columns_of, packed, sheet
 
@@ -182,11 +182,9 @@ def _samples_that_fit(
     config: ConfigDict, ratios: list[float], detail: tuple[int, int], samples: int | None
 ) -> int:
     fitting = int(ATTENTION_BYTES // _attention_bytes(config, ratios, detail))
-    there = loader.num_samples(config)
     if samples is None:
-        return min(SAMPLES, fitting, there)
-    if not 1 <= samples <= there:
-        raise InputError(f"--samples={samples}; the run is trained on {there:,}: name 1 to so many")
+        return min(SAMPLES, fitting, loader.num_samples(config))
+    require_samples(config, samples)
     if samples > fitting:
         raise InputError(f"--samples={samples}; of this run at most {fitting:,} fit in a page")
     return samples
