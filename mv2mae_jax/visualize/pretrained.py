@@ -87,6 +87,11 @@ def definition_of(config: ConfigDict) -> Definition[MV2MAE]:
     return definitions[0]
 
 
+def masked_share(config: ConfigDict) -> str:
+    """Of the tubelets, in words."""
+    return f"{100 * config.masking.ratio:g}%"
+
+
 def view_names(views: int) -> list[str]:
     """Of a sample's views: the target comes first."""
     numbers = [""] if views == 2 else [f" {number}" for number in range(1, views)]
