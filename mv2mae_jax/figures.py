@@ -11,7 +11,7 @@ from etils import epath
 from matplotlib.figure import Figure
 
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.storage import to_path, write_out
+from mv2mae_jax.storage import out_path, write_out
 
 SUFFIXES = (".png", ".pdf", ".svg")
 DOTS_PER_INCH = 110
@@ -21,9 +21,9 @@ def picture_path(out: epath.PathLike) -> epath.Path:
     """Where a picture is to be written; asked for before anything is computed for it.
 
     Raises:
-      InputError: its suffix is of no picture, or its bucket cannot be reached.
+      InputError: its suffix is of no picture, or it cannot be written.
     """
-    path = to_path(out)
+    path = out_path(out)
     if path.suffix not in SUFFIXES:
         raise InputError(f"--out={out}; its suffix is one of {', '.join(SUFFIXES)}")
     return path

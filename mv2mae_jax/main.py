@@ -42,6 +42,14 @@ _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of the first 
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "processes that run this together")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "which of them this is, from 0")
 
+TAKES = {  # what is written behind a field, by the type of its value
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    tuple: 'several values, in brackets and quotes: "(2,16,16)" or "(\'left\',)"',
+}
+
 
 def main(argv: list[str]) -> int:
     """Parses the flags and runs the config's task."""
@@ -82,6 +90,8 @@ def parse(argv: list[str]) -> tuple[ConfigDict, str | Topology]:
     try:
         rest = flags.FLAGS(argv)[1:]
         config = ConfigDict(_CONFIG.value)
+    except flags.IllegalFlagValueError as error:
+        raise flags.Error(_illegal_value(str(error))) from error
     except flags.Error as error:  # a config that failed itself brings its traceback along
         raise flags.Error(str(error).rsplit("Error: ", maxsplit=1)[-1]) from error
     except (AttributeError, KeyError) as error:
@@ -103,6 +113,17 @@ def parse(argv: list[str]) -> tuple[ConfigDict, str | Topology]:
         raise flags.Error("--workdir must be given: the directory of this run")
     where = parse_topology(_TOPOLOGY.value or "") if plans else str(_WORKDIR.value)
     return config.lock(), where
+
+
+def _illegal_value(said: str) -> str:
+    """Names the field, what it was given and what it takes, where that is known."""
+    given = re.match(r"flag --config\.([\w.]+)=(.*?): ", said, re.DOTALL)
+    if not given:
+        return said.rsplit("Error: ", maxsplit=1)[-1]
+    name, value = given.groups()
+    kind = type(dict(fields(get_config())).get(name))
+    takes = TAKES.get(kind, f"a section: set its fields, as --config.{name}.FIELD=VALUE")
+    return f"--config.{name}={value}: invalid value; it is {takes}"
 
 
 def _no_such_field(argv: list[str], error: Exception) -> str:

@@ -19,6 +19,10 @@ from etils import epath
 from mv2mae_jax.errors import InputError, one_line
 
 SCHEME = "gs://"
+CONTINUES = (
+    "make room there or give the right to write: what is complete there is kept, and the same "
+    "command continues"
+)
 
 
 def to_path(path: epath.PathLike) -> epath.Path:
@@ -62,14 +66,23 @@ def write_whole(file: Path | epath.Path, content: str | bytes) -> None:
     Raises:
       InputError: it cannot be written.
     """
-    data = content.encode() if isinstance(content, str) else content
     with written(file):
-        if not is_local(file):  # an object is replaced as a whole
-            file.write_bytes(data)
-            return
-        partial = file.with_name(f"{file.name}.partial")
-        partial.write_bytes(data)
-        partial.replace(file)
+        _replace(file, content)
+
+
+def out_path(path: epath.PathLike) -> epath.Path:
+    """Where a file that the user names is to be written; asked for before anything is computed.
+
+    Raises:
+      InputError: as far as can be told, it cannot be written.
+    """
+    file = to_path(path)
+    if is_local(file):
+        above = next(folder for folder in file.absolute().parents if folder.exists())
+        if file.is_dir() or not (above.is_dir() and os.access(above, os.W_OK)):
+            reason = "it is a folder" if file.is_dir() else f"{above} takes no files"
+            raise InputError(f"{path} cannot be written ({reason}); name another file")
+    return file
 
 
 def write_out(file: epath.Path, content: str | bytes) -> None:
@@ -78,14 +91,24 @@ def write_out(file: epath.Path, content: str | bytes) -> None:
     Raises:
       InputError: it cannot be written.
     """
-    with written(file):
+    with written(file, remedy="make room there or give the right to write"):
         file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, content)
+        _replace(file, content)
+
+
+def _replace(file: Path | epath.Path, content: str | bytes) -> None:
+    data = content.encode() if isinstance(content, str) else content
+    if not is_local(file):  # an object is replaced as a whole
+        file.write_bytes(data)
+        return
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_bytes(data)
+    partial.replace(file)
 
 
 @contextmanager
-def written(path: Path | epath.Path) -> Iterator[None]:
-    """Says in one line that `path` could not be written.
+def written(path: Path | epath.Path, remedy: str = CONTINUES) -> Iterator[None]:
+    """Says in one line that `path` could not be written, and what to do.
 
     Raises:
       InputError: instead of an OSError; on object storage also of gcsfs's, aiohttp's and Google's
@@ -97,10 +120,7 @@ def written(path: Path | epath.Path) -> Iterator[None]:
         if is_local(path) and not isinstance(error, OSError):
             raise
         reason = getattr(error, "strerror", None) or one_line(error)
-        raise InputError(
-            f"{path} cannot be written ({reason}); make room there or give the right to write: "
-            "what is complete there is kept, and the same command continues"
-        ) from error
+        raise InputError(f"{path} cannot be written ({reason}); {remedy}") from error
 
 
 class GrowingFiles:

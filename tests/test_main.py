@@ -214,7 +214,20 @@ def test_finetuning_another_encoder_is_refused(pretrained: Path, small: tuple[st
             "--config.batchsize; did you mean batch_size?",
             2,
         ),
-        (["--config=configs/ntu60.py", "--workdir=x", "--config.batch_size=many"], "many", 2),
+        *(
+            (
+                ["--config=configs/ntu60.py", "--workdir=x", f"--config.{given}"],
+                f"--config.{given}: invalid value; it is {takes}",
+                2,
+            )
+            for given, takes in (
+                ("batch_size=many", "a whole number"),
+                ("masking.ratio=a", "a number"),
+                ("data.flip=maybe", "true or false"),
+                ("objective=4", "a section: set its fields"),
+                ("model.patch_size=(2,3", "several values, in brackets"),
+            )
+        ),
         (["--config=configs/ntu60.py", "--workdir=x", "stray"], "not understood: stray", 2),
         (["--config=configs/ntu60.py", "--workdir=x", "--config.data.image_size=100"], "16", 2),
         (["--config=configs/ntu60.py", "--workdir=x"], "mv2mae_jax.prepare ntu", 1),

@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from tabulate import tabulate
 
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.errors import InputError, did_you_mean
 from mv2mae_jax.figures import picture_path, save_figure
 from mv2mae_jax.storage import to_path
 from mv2mae_jax.training.workdir import FREE_FIELDS, IMPORT_REPORT
@@ -194,7 +194,10 @@ def levels_of(
     by_value: dict[Value, list[Run]] = {}
     for name, found in results.items():
         if field not in configs[name]:
-            raise InputError(f"--field config.{field}: no such field; see configs/base.py")
+            near = did_you_mean(field, configs[name])
+            raise InputError(
+                f"--field config.{field}: no such field{near} (all fields: configs/base.py)"
+            )
         low, high = found["interval_95"][metric]
         run = Run(name, found[metric], (low, high), found["count"][metric])
         by_value.setdefault(_value(configs[name][field]), []).append(run)

@@ -18,7 +18,7 @@ from mv2mae_jax.model import build
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.visualize import pretrained
 from mv2mae_jax.visualize.cross_attention import cross_attention_maps, mark_tubelet
-from mv2mae_jax.visualize.pretrained import open_pretrained, view_names
+from mv2mae_jax.visualize.pretrained import masked_share, open_pretrained, view_names
 from mv2mae_jax.visualize.reconstruct import reconstruct
 from mv2mae_jax.visualize.rows import Rows, overlay, save
 
@@ -84,7 +84,7 @@ def attention_rows(
         marked = mark_tubelet(pictures.masked[b, 0], token, patch_size, grid)
         rows = {
             target: pictures.input[b, 0],
-            f"masked,\ntubelet\n{place}": marked,
+            f"{masked_share(config)} masked,\ntubelet\n{place}": marked,
             "cross-view\ndecoder": pictures.cross_view[b, 0],
         }
         for s, source in enumerate(sources):

@@ -27,7 +27,7 @@ from mv2mae_jax.errors import InputError, is_name
 from mv2mae_jax.evaluation.confusion import draw_confusion
 from mv2mae_jax.evaluation.scores import bootstrap_interval
 from mv2mae_jax.figures import picture_path, save_figure
-from mv2mae_jax.visualize.runs import named, read_text, shortened
+from mv2mae_jax.visualize.runs import TEST_IT, named, read_text, shortened
 
 CLASS_HEIGHT = 0.2  # inches, of a class in the comparison
 FONT = 8
@@ -97,8 +97,7 @@ def read_predictions(workdir: epath.Path) -> Tested:
       InputError: there is none, or it is damaged.
     """
     file = workdir / "predictions.csv"
-    remedy = "fine-tune there, or test what is there again by the variant evaluate of its config"
-    text = read_text(file, remedy)
+    text = read_text(file, TEST_IT)
     table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         columns = table.fieldnames or ()
@@ -114,7 +113,7 @@ def read_predictions(workdir: epath.Path) -> Tested:
             raise ValueError("no videos")
     except (csv.Error, KeyError, TypeError, ValueError) as error:
         where = f"line {table.line_num} of {file}"
-        raise InputError(f"{where} is damaged ({error}); {remedy}") from error
+        raise InputError(f"{where} is damaged ({error}); {TEST_IT}") from error
     videos, labels, predicted = zip(*rows, strict=True)
     return Tested(list(videos), names, np.array(labels), np.array(predicted))
 

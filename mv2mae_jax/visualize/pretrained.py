@@ -13,6 +13,7 @@ from mv2mae_jax.data import loader
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.model import build
 from mv2mae_jax.model.mv2mae import MV2MAE
+from mv2mae_jax.storage import out_path
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.parameters import Definition, Parameters, split
 from mv2mae_jax.visualize.rows import SUFFIXES
@@ -42,14 +43,26 @@ def open_pretrained(args: argparse.Namespace) -> Pretrained:
     Raises:
       InputError: there is no such run, it has no decoders, or the options are wrong.
     """
-    if args.samples < 1 or not str(args.out).endswith(SUFFIXES):
-        given = f"--samples={args.samples} --out={args.out}"
-        raise InputError(f"{given}; they are 1 or more, and a {', '.join(SUFFIXES)} file")
+    if not str(args.out).endswith(SUFFIXES):
+        raise InputError(f"--out={args.out}; its suffix is one of {', '.join(SUFFIXES)}")
+    out_path(args.out)
     parameters, config = load_parameters(args.workdir)
     if "mask_token" not in parameters:
         raise InputError(f"{args.workdir} has no decoders; name the --workdir of a pre-training")
     config.data.data_dir = args.data_dir or config.data.data_dir
+    require_samples(config, args.samples)
     return Pretrained(config, parameters, first_clips(config, args.samples))
+
+
+def require_samples(config: ConfigDict, samples: int) -> None:
+    """The run is trained on so many activities.
+
+    Raises:
+      InputError: it is not, or its data cannot be used.
+    """
+    there = loader.num_samples(config)
+    if not 1 <= samples <= there:
+        raise InputError(f"--samples={samples}; the run is trained on {there:,}: name 1 to so many")
 
 
 def first_clips(config: ConfigDict, activities: int) -> UInt8[np.ndarray, "B V T H W C"]:
@@ -72,6 +85,11 @@ def definition_of(config: ConfigDict) -> Definition[MV2MAE]:
         lambda: definitions.append(split(build.pretraining_model(config, nnx.Rngs(0)))[0])
     )
     return definitions[0]
+
+
+def masked_share(config: ConfigDict) -> str:
+    """Of the tubelets, in words."""
+    return f"{100 * config.masking.ratio:g}%"
 
 
 def view_names(views: int) -> list[str]:

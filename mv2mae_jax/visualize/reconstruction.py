@@ -20,7 +20,7 @@ from mv2mae_jax.check import check
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.visualize import pretrained
-from mv2mae_jax.visualize.pretrained import open_pretrained, view_names
+from mv2mae_jax.visualize.pretrained import masked_share, open_pretrained, view_names
 from mv2mae_jax.visualize.reconstruct import STATISTICS, reconstruct, reconstruct_unseen
 from mv2mae_jax.visualize.rows import Rows, save
 
@@ -135,7 +135,7 @@ def _masked_rows(
     def rows(b: int, v: int, name: str) -> Rows:
         return {
             name: pictures.input[b, v],
-            f"{_percent(config)} masked": pictures.masked[b, v],
+            f"{masked_share(config)} masked": pictures.masked[b, v],
             **{f"{by}\ndecoder{GIVEN[statistics]}": clips[b, v] for by, clips in decoders.items()},
             f"error of\n{last}": _error(prediction[b, v], pictures.input[b, v]),
         }
@@ -159,7 +159,7 @@ def _unseen_rows(
         rows: Rows = {}
         for v, name in enumerate(sources, start=1):
             rows[name] = clip[v]
-            rows[f"{name},\n{_percent(config)} masked"] = pictures.masked[b, v]
+            rows[f"{name},\n{masked_share(config)} masked"] = pictures.masked[b, v]
         rows[f"{target},\nall hidden"] = clip[0]
         rows[f"from source\nalone{given}"] = pictures.cross_view[b]
         rows["error of it"] = _error(pictures.cross_view[b], clip[0])
@@ -171,10 +171,6 @@ def _error(
     prediction: Float[np.ndarray, "T H W C"], truth: Float[np.ndarray, "T H W C"]
 ) -> Float[np.ndarray, "T H W C"]:
     return np.abs(prediction - truth)
-
-
-def _percent(config: ConfigDict) -> str:
-    return f"{100 * config.masking.ratio:g}%"
 
 
 def _ratio(text: str) -> float:

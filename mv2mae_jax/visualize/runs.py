@@ -16,6 +16,10 @@ from mv2mae_jax.storage import to_path
 
 LETTERS = 48  # of a run's name in a picture, at most
 TESTED_ON = ("dataset", "protocol", "split", "clips", "crops")  # in results.json
+TEST_IT = (
+    "name the work directory of a fine-tuned run, or test it again by the variant evaluate of its "
+    "config"
+)
 PALETTE = "tab10", 10  # colours that are told apart, and how many there are
 
 
@@ -90,8 +94,7 @@ def read_results(workdir: epath.Path) -> dict[str, Any]:
     Raises:
       InputError: there are no results, or they are damaged.
     """
-    remedy = "fine-tune there, or test what is there again by the variant evaluate of its config"
-    return _parsed(workdir / "results.json", remedy, _scores)
+    return _parsed(workdir / "results.json", TEST_IT, _scores)
 
 
 def has_results(workdir: epath.Path) -> bool:

@@ -177,3 +177,5 @@ def test_a_field_that_is_none_is_one_line(runs, tmp_path, capsys):
     words = ["ablation", "--workdirs", *map(str, runs), f"--out={tmp_path / 'out.png'}"]
     assert main([*words, "--field=config.objective"]) == 1
     assert "--field config.objective: no such field" in capsys.readouterr().err
+    assert main([*words, "--field=config.masking.ratoi"]) == 1
+    assert "did you mean masking.ratio?" in capsys.readouterr().err

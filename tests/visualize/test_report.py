@@ -26,6 +26,7 @@ from mv2mae_jax.model.variants import VARIANTS, Variant
 from mv2mae_jax.prepare import main as prepare
 from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.parameters import split
+from mv2mae_jax.visualize import report
 from mv2mae_jax.visualize.__main__ import main as visualize
 from mv2mae_jax.visualize.reconstruct import masked_inputs, reconstruct
 from mv2mae_jax.visualize.report import clips, page, run
@@ -374,6 +375,22 @@ def test_a_fine_tuning_run(open_page, config, tmp_path: Path) -> None:
     assert opened.locator(".matrix thead").inner_text().count(HOSTILE) == 1
 
 
+def test_names_of_classes_are_words_on_a_phone(open_page, tmp_path: Path) -> None:
+    shown = dict.fromkeys(("name", "task", "probe", "results"), "")
+    shown |= {key: [] for key in ("facts", "headlines", "panels", "config")}
+    classes = [f"stretching {number}" for number in range(12)]
+    shown["confusion"] = {"classes": classes, "counts": np.ones((12, 12), int).tolist()}
+    out = tmp_path / "report.html"
+    out.write_text(page.html({"run": shown, "explorer": {"reason": "none"}}))
+    opened = open_page(out, viewport={"width": 390, "height": 844})
+    assert opened.evaluate("document.documentElement.scrollWidth") == 390
+    for name in opened.locator(".matrix tbody th").all():
+        box = name.bounding_box()
+        assert box and box["width"] > 60 and box["height"] < 60  # two lines at most
+    caption = opened.get_by_text("Which class is taken for which").bounding_box()
+    assert caption and caption["x"] + caption["width"] <= 390
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
@@ -396,12 +413,44 @@ def test_damaged_files_are_named(config, tmp_path, capsys, name, content, said) 
 
 @pytest.mark.parametrize(
     ("option", "said"),
-    [("--samples=0", "1 to"), ("--samples=9999999", "fit in a page"), ("--out=x.png", ".html")],
+    [
+        ("--samples=0", "trained on 4: name 1 to so many"),
+        ("--samples=5", "trained on 4"),
+        ("--out=x.png", ".html"),
+    ],
 )
 def test_wrong_options_are_named(workdir, tmp_path, capsys, option, said) -> None:
     words = ["report", f"--workdir={workdir[0]}", f"--out={tmp_path / 'report.html'}", option]
     assert visualize(words) == 1
     assert said in capsys.readouterr().err
+
+
+def test_a_page_that_is_too_large_is_not_written(workdir, tmp_path, capsys, monkeypatch) -> None:
+    """Pictures count, not only attention; if no number is asked for, as many as fit are shown."""
+    out = tmp_path / "report.html"
+    words = ["report", f"--workdir={workdir[0]}", f"--out={out}"]
+    assert visualize([*words, "--samples=3"]) == 0
+    size = out.stat().st_size
+    monkeypatch.setattr(report, "PAGE_BYTES", size)
+    assert visualize([*words, "--samples=3"]) == 0  # exactly fits
+    out.unlink()
+    monkeypatch.setattr(report, "PAGE_BYTES", size - 1)
+    assert visualize([*words, "--samples=3"]) == 1
+    assert "--samples=3; of this run 2 fit in a page" in capsys.readouterr().err
+    assert not out.exists()
+    assert visualize(words) == 0
+    assert out.stat().st_size < size
+    monkeypatch.setattr(report, "PAGE_BYTES", 1000)
+    assert visualize(words) == 1
+    assert "0 fit in a page" in capsys.readouterr().err
+
+
+def test_pictures_of_more_activities_than_there_are(workdir, tmp_path, capsys) -> None:
+    for samples in (0, 5):
+        words = ["motion", f"--workdir={workdir[0]}", f"--samples={samples}"]
+        assert visualize([*words, f"--out={tmp_path / 'out.png'}"]) == 1
+        message = f"--samples={samples}; the run is trained on 4: name 1 to so many"
+        assert message in capsys.readouterr().err
 
 
 def test_json_cannot_end_its_element() -> None:

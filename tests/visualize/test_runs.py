@@ -7,6 +7,7 @@ import pytest
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.figures import picture_path
 from mv2mae_jax.visualize.__main__ import main
+from mv2mae_jax.visualize.confusion import read_predictions
 from mv2mae_jax.visualize.runs import named, read_metrics, read_results
 
 LINES = '{"step": 1, "loss": 4.0}\n{"step": 3, "loss": 2.0}\n'
@@ -55,6 +56,16 @@ def test_a_picture_has_a_suffix_of_pictures():
         picture_path("out.jpg")
 
 
+def test_where_nothing_can_be_written_is_said_before_anything_is_computed(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.png").mkdir()
+    for out, why in (("file/out.png", "file takes no files"), ("folder.png", "it is a folder")):
+        with pytest.raises(InputError, match=rf"{out} cannot be written \(.*{why}\); name another"):
+            picture_path(tmp_path / out)
+    assert picture_path(tmp_path / "new" / "deep" / "out.png").parent.name == "deep"
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -71,6 +82,13 @@ def test_without_a_run_there_is_one_line(tmp_path, capsys, words):
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and "none" in error
     assert not out.exists()
+
+
+def test_a_run_without_a_test_is_no_advice_to_train_it_anew(tmp_path):
+    """What was pre-trained there cannot be fine-tuned in the same directory."""
+    for read in (read_results, read_predictions):
+        with pytest.raises(InputError, match="is not there; name the work directory of a fine-tun"):
+            read(tmp_path)
 
 
 def test_results_are_read_as_they_are_written(tmp_path):

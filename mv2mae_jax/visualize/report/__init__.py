@@ -8,15 +8,19 @@ view, for every block and head.
 """
 
 import argparse
+from itertools import accumulate
+from typing import Any
 
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.storage import to_path, write_out
+from mv2mae_jax.storage import out_path, write_out
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.visualize.report.clips import explorer
-from mv2mae_jax.visualize.report.page import html
+from mv2mae_jax.visualize.report.page import embedded_json, html
 from mv2mae_jax.visualize.report.run import summary
 
 __all__ = ["add_options", "draw"]
+
+PAGE_BYTES = 15_000_000  # can be mailed, and a browser opens it at once
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -37,12 +41,23 @@ def draw(args: argparse.Namespace) -> None:
     """
     if not str(args.out).endswith(".html"):
         raise InputError(f"--out={args.out}; it is an .html file")
+    out = out_path(args.out)
     parameters, config = load_parameters(args.workdir)
     config.data.data_dir = args.data_dir or config.data.data_dir
-    page = html(
-        {
-            "run": summary(args.workdir, config, parameters),
-            "explorer": explorer(config, parameters, args.samples),
-        }
-    )
-    write_out(to_path(args.out), page)
+    run = summary(args.workdir, config, parameters)
+    shown = explorer(config, parameters, args.samples)
+    if "samples" in shown:
+        asked, fitting = args.samples or 1, samples_that_fit(run, shown)
+        if fitting < asked:
+            raise InputError(
+                f"--samples={asked}; of this run {fitting} fit in a page of {PAGE_BYTES / 1e6:g} MB"
+            )
+        shown["samples"] = shown["samples"][:fitting]
+    write_out(out, html({"run": run, "explorer": shown}))
+
+
+def samples_that_fit(run: dict[str, Any], shown: dict[str, Any]) -> int:
+    """How many of the samples there is room for in a page, from the first on."""
+    rest = len(html({"run": run, "explorer": {**shown, "samples": []}}).encode())
+    sizes = [len(embedded_json(sample)) + 1 for sample in shown["samples"]]  # and a comma
+    return sum(rest + size - 1 <= PAGE_BYTES for size in accumulate(sizes))  # none after the last

@@ -24,13 +24,13 @@ from mv2mae_jax.model.positions import num_masked
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.objective import patchify
 from mv2mae_jax.training.parameters import Parameters
-from mv2mae_jax.visualize.pretrained import definition_of, first_clips
+from mv2mae_jax.visualize.pretrained import definition_of, first_clips, require_samples
 from mv2mae_jax.visualize.reconstruct import masked_inputs, reconstruct
 from mv2mae_jax.visualize.report.page import columns_of, packed, sheet
 
 RATIOS = (0.5, 0.7, 0.9)  # masked shares to choose from, besides the run's
 SAMPLES = 6  # activities, at most, unless more are asked for
-ATTENTION_BYTES = 11e6  # of all samples, as text; pictures take a fifth of that
+ATTENTION_BYTES = 11e6  # of all samples, as text: the rest of a page is for pictures
 ERROR_RANGE = 0.25  # mean absolute difference, of pixels in [0, 1], that is shown as the largest
 
 
@@ -52,7 +52,8 @@ def explorer(config: ConfigDict, parameters: Parameters, samples: int | None) ->
       samples: activities; None: up to `SAMPLES`, as many as there are and fit.
 
     Raises:
-      InputError: the data cannot be read, or so many activities do not fit.
+      InputError: the data cannot be read, or there are not so many activities, or not even
+        their attention fits.
     """
     if "mask_token" not in parameters:
         reason = "This run has no decoders, so there is nothing to reconstruct: explore the "
@@ -183,8 +184,9 @@ def _samples_that_fit(
     fitting = int(ATTENTION_BYTES // _attention_bytes(config, ratios, detail))
     if samples is None:
         return min(SAMPLES, fitting, loader.num_samples(config))
-    if not 1 <= samples <= fitting:
-        raise InputError(f"--samples={samples}; of this run 1 to {fitting:,} fit in a page")
+    require_samples(config, samples)
+    if samples > fitting:
+        raise InputError(f"--samples={samples}; of this run at most {fitting:,} fit in a page")
     return samples
 
 

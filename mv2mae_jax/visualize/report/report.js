@@ -113,10 +113,11 @@ function confusionMatrix({ classes, counts }) {
         style: count ? { background: `color-mix(in srgb, var(--accent) ${70 * count / total}%, var(--card))` } : {},
       })));
   });
-  const table = element("table", { className: "matrix" },
-    element("caption", { textContent: "Which class is taken for which: counts of test videos" }),
-    element("thead", {}, head), element("tbody", {}, ...rows));
-  return element("div", { className: "scroll", tabIndex: 0, ariaLabel: "Confusion matrix", role: "region" }, table);
+  const table = element("table", { className: "matrix" }, element("thead", {}, head), element("tbody", {}, ...rows));
+  const caption = "Which class is taken for which: counts of test videos";
+  return element("figure", {},
+    element("figcaption", { className: "caption", textContent: caption }),
+    element("div", { className: "scroll", tabIndex: 0, ariaLabel: caption, role: "region" }, table));
 }
 
 // ---- curves -----------------------------------------------------------------------------------
