@@ -85,6 +85,10 @@ def train_and_test(out: Path, seed: int) -> dict[str, float]:
         "fine-tuned from pre-training": results[finetuned],
         "token probe before pre-training": probes["tokens_before"],
         "token probe after pre-training": probes["tokens_after"],
+        "logistic regression before": probes["logistic_before"],
+        "logistic regression after": probes["logistic_after"],
+        "nearest neighbours before": probes["knn_before"],
+        "nearest neighbours after": probes["knn_after"],
     }
 
 

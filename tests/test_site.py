@@ -1,6 +1,8 @@
 """The site of the documents: it builds, loads nothing from elsewhere, and leaves nothing out."""
 
 import ast
+import html
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -87,6 +89,15 @@ def test_nothing_is_loaded_from_elsewhere(site: Path, pages: dict[Path, Page]):
 def test_files_of_the_repository_are_pages(site: Path):
     text = re.sub(r"<[^>]+>", "", (site / "files/configs/custom.py.html").read_text())
     assert "ViT-S with the paper's recipe" in text.replace("&#39;", "'")
+
+
+def test_a_notebook_is_shown_as_text_and_programs(site: Path):
+    page = (site / "files/examples/tour.ipynb.html").read_text()
+    assert "cell_type" not in page and "outputs" not in page
+    text = re.sub(r"<[^>]+>", "", page)
+    cells = json.loads(Path("examples/tour.ipynb").read_text())["cells"]
+    lines = [x["source"][0].strip() for x in cells if x["cell_type"] == "code"]
+    assert lines and all(line in html.unescape(text) for line in lines)
 
 
 def test_links_to_nothing_fail(tmp_path: Path):

@@ -5,6 +5,7 @@ are pages of the site, and any other file outside docs/ that is linked to is sho
 own. A link to what does not exist stays as it is, for MkDocs to complain about.
 """
 
+import json
 import re
 from pathlib import Path
 from posixpath import dirname, join, normpath, relpath
@@ -37,9 +38,20 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
     for path in sorted(linked):
         if (page := _page(path)).startswith(f"{SOURCES}/") and (root / path).is_file():
             text = (root / path).read_text(encoding="utf-8")
-            content = f"# {path}\n\n````{Path(path).suffix[1:]}\n{text}````\n"
+            shown = _notebook(text) if path.endswith(".ipynb") else _fenced(text, Path(path).suffix)
+            content = f"# {path}\n\n{shown}"
             inclusion = InclusionLevel.NOT_IN_NAV
             files.append(File.generated(config, page, content=content, inclusion=inclusion))
+
+
+def _notebook(text: str) -> str:
+    """Its cells: text as it is, programs as programs."""
+    cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(text)["cells"]]
+    return "\n\n".join(x if kind == "markdown" else _fenced(f"{x}\n", ".py") for kind, x in cells)
+
+
+def _fenced(text: str, suffix: str) -> str:
+    return f"````{suffix[1:]}\n{text}````\n"
 
 
 def on_page_markdown(markdown: str, page: Page, files: Files, **_: Any) -> str:

@@ -105,16 +105,20 @@ def read_predictions(workdir: epath.Path) -> Tested:
         if not all(map(is_name, names)):
             raise ValueError("a class has no name in one line")
         classes = {name: number for number, name in enumerate(names)}
-        rows = sorted(
-            ((row["activity"], row["view"]), classes[row["label"]], classes[row["predicted"]])
-            for row in table
-        )
+        rows = []
+        for row in table:
+            if None in row.values():
+                raise ValueError("it ends within a row")
+            video = row["activity"], row["view"]
+            rows.append((video, classes[row["label"]], classes[row["predicted"]]))
         if not rows:
             raise ValueError("no videos")
+        if not text.endswith("\n"):
+            raise ValueError("it ends within a row")
     except (csv.Error, KeyError, TypeError, ValueError) as error:
         where = f"line {table.line_num} of {file}"
         raise InputError(f"{where} is damaged ({error}); {TEST_IT}") from error
-    videos, labels, predicted = zip(*rows, strict=True)
+    videos, labels, predicted = zip(*sorted(rows), strict=True)
     return Tested(list(videos), names, np.array(labels), np.array(predicted))
 
 

@@ -88,3 +88,11 @@ def test_a_damaged_table_is_one_line(tmp_path, old, new, line):
     file.write_text("")
     with pytest.raises(InputError, match="no videos"):
         read_predictions(file.parent)
+
+
+@pytest.mark.parametrize("missing", [1, 4, 20])
+def test_a_cut_table_is_one_line(tmp_path, missing):
+    file = write_run(tmp_path / "run", np.array([0, 0, 2, 0, 1, 1])) / "predictions.csv"
+    file.write_bytes(file.read_bytes().rstrip()[:-missing])
+    with pytest.raises(InputError, match=r"predictions.csv is damaged \(it ends within a row\)"):
+        read_predictions(file.parent)

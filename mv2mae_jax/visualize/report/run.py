@@ -131,7 +131,8 @@ def headlines(
     for line in metrics:
         last |= line  # a probe is not in every line
     logged = [("steps", "step", "number"), ("loss, last logged", "loss", "number")]
-    logged += [("token probe while training, last", "probe_ridge", "percent")]
+    # Of fewer videos than the probe of a finished run, and none of the test split.
+    logged += [("token probe while training, training split", "probe_ridge", "percent")]
     found = [(name, last[key], unit) for name, key, unit in logged if key in last]
     if probed:
         shown = {x: value for x, value in probed["rows"] if x in (LABELS["tokens_after"], "chance")}
