@@ -120,7 +120,7 @@ def generate(
         raise InputError(f"staging is {staging}; it must be one of {', '.join(STAGINGS)}")
     folder = Path(raw_dir) / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    stamp, ours = Path(raw_dir) / "mannequin.txt", f"seed {seed}, {staging}"
+    stamp, ours = Path(raw_dir) / "mannequin_seed.txt", f"seed {seed}, {staging}"
     if stamp.exists() and (theirs := stamp.read_text().strip()) != ours:
         raise InputError(f"{raw_dir} holds videos of {theirs}, not of {ours}; take another folder")
     stamp.write_text(f"{ours}\n")
