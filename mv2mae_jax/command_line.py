@@ -1,7 +1,10 @@
-"""The parser of every command's arguments but `main`'s, whose flags are absl's."""
+"""The parser of every command's arguments but `main`'s, whose flags are absl's; commands run."""
 
 import argparse
 import re
+import shlex
+import subprocess
+import sys
 from typing import Any, NoReturn
 
 from mv2mae_jax.errors import did_you_mean
@@ -19,3 +22,14 @@ class Parser(argparse.ArgumentParser):
         if choice:  # Python's versions quote what can be chosen differently
             message += did_you_mean(choice[1], re.findall(r"[\w-]+", choice[2]))
         super().error(message)
+
+
+def run(what: str, module: str, *args: str) -> None:
+    """Shows and runs one command of the package.
+
+    Raises:
+      subprocess.CalledProcessError: it failed, and has said why.
+    """
+    command = ["-m", f"mv2mae_jax.{module}", *args]
+    print(f"\n# {what}\n$ python {shlex.join(command)}", flush=True)
+    subprocess.run([sys.executable, *command], check=True)

@@ -7,7 +7,6 @@ Started again, it continues where it stopped.
 """
 
 import json
-import shlex
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from mv2mae_jax.command_line import Parser
+from mv2mae_jax.command_line import Parser, run
 
 CONFIG = "configs/mannequin.py"
 PICTURES = ("motion", "reconstruction", "attention")
@@ -90,17 +89,6 @@ def train_and_test(out: Path, seed: int) -> dict[str, float]:
         "nearest neighbours before": probes["knn_before"],
         "nearest neighbours after": probes["knn_after"],
     }
-
-
-def run(what: str, module: str, *args: str) -> None:
-    """Shows and runs one command of the package.
-
-    Raises:
-      CalledProcessError: it failed, and has said why.
-    """
-    command = ["-m", f"mv2mae_jax.{module}", *args]
-    print(f"\n# {what}\n$ python {shlex.join(command)}", flush=True)
-    subprocess.run([sys.executable, *command], check=True)
 
 
 def table(results: list[dict[str, float]]) -> str:

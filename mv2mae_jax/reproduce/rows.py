@@ -1,0 +1,171 @@
+"""What is run, what is compared, and what the paper says about it (docs/reproduction.md).
+
+A row is a pre-training, or none, and a fine-tuning. All rows of a protocol take as many steps of
+each. `GROUPS` has them in the order in which they are run: what the paper claims first, first.
+"""
+
+import itertools
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Overrides = Mapping[str, Any]  # of fields of configs/reproduction.py
+Metric = Literal["single_clip", "single_view", "multi_view"]  # as `results.json` names top-1
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """A pre-training of configs/reproduction.py.
+
+    Attributes:
+      name: of its work directories.
+      method: the config's.
+      overrides: of its fields.
+    """
+
+    name: str
+    method: str = "mv2mae"
+    overrides: Overrides = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A classifier: what it starts from, and how it is fine-tuned.
+
+    Attributes:
+      name: in tables and files; each occurs once in a protocol.
+      protocol: xview or xsub.
+      pretraining: None starts from random values.
+      finetuning: overrides of the config's fields.
+    """
+
+    name: str
+    protocol: str
+    pretraining: Pretraining | None
+    finetuning: Overrides = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A difference of accuracies: of `row` by `metric`, less that of `other` by `other_metric`.
+
+    Attributes:
+      protocol: both rows'.
+      row: name of the one row.
+      other: of the other.
+      paper: what the paper says, with its source.
+      predicted: the difference's sign by the paper; `=` is about the same, empty: it says nothing.
+      metric: of the one.
+      other_metric: of the other.
+    """
+
+    protocol: str
+    row: str
+    other: str
+    paper: str
+    predicted: Literal["+", "=", ""]
+    metric: Metric = "single_view"
+    other_metric: Metric = "single_view"
+
+
+METHODS = {
+    "VideoMAE": "videomae",
+    "random masks": "random_mask",
+    "motion weights": "single_view",
+    "MV2MAE": "mv2mae",
+}
+FRACTION = "data.train_fraction"
+SCRATCH, VIDEOMAE, RANDOM, MOTION, MV2MAE = "from scratch", *METHODS
+DEFAULT = Pretraining("mv2mae")
+
+
+def main_rows(protocol: str) -> list[Row]:
+    """From scratch, and the methods from VideoMAE to the paper's, each with one thing more."""
+    pretrained = [
+        Row(name, protocol, Pretraining(method, method)) for name, method in METHODS.items()
+    ]
+    return [Row(SCRATCH, protocol, None), *pretrained]
+
+
+def variant(name: str, protocol: str, overrides: Overrides) -> Row:
+    """A row whose pre-training differs from the default's in some fields."""
+    folder = re.sub(r"\W+", "-", name)
+    return Row(name, protocol, Pretraining(folder, overrides=overrides))
+
+
+def of_labels(share: float) -> list[Row]:
+    """Fine-tuning on a share of the labels, from scratch and pre-trained."""
+    return [
+        Row(f"{name}, {share:.0%} of labels", "xview", pretraining, {FRACTION: share})
+        for name, pretraining in ((SCRATCH, None), (MV2MAE, DEFAULT))
+    ]
+
+
+def of_data(share: float) -> Row:
+    """Pre-training on a share of the activities."""
+    return variant(f"{share:.0%} of pre-training data", "xview", {FRACTION: share})
+
+
+GROUPS = {
+    "methods, unseen camera": main_rows("xview"),
+    "methods, unseen subjects": main_rows("xsub"),
+    "temperature": [
+        variant(f"temperature {value:g}", "xview", {"objective.temperature": value})
+        for value in (2.0, 32.0, math.inf)
+    ],
+    "mask ratio": [
+        variant(f"mask ratio {value}", "xview", {"masking.ratio": value})
+        for value in (0.6, 0.8, 0.9)
+    ],
+    "labels": [*of_labels(0.25), *of_labels(0.1)],
+    "pre-training data": [of_data(0.25), of_data(0.5)],
+    "source views": [
+        variant("two source views", "xsub", {"data.num_views": 3}),
+        *(
+            variant(
+                f"source at {degrees} degrees",
+                "xsub",
+                {"data.target_view": "2", "data.source_views": (camera,)},
+            )
+            for degrees, camera in ((45, "1"), (90, "3"))
+        ),
+    ],
+}
+ROWS = tuple(itertools.chain.from_iterable(GROUPS.values()))
+
+COMPARISONS = (
+    Comparison("xview", MV2MAE, SCRATCH, "above: every pre-training is", "+"),
+    Comparison("xview", VIDEOMAE, SCRATCH, "above: every pre-training is", "+"),
+    Comparison("xview", MV2MAE, VIDEOMAE, "+3.2 (Table 1, NTU-60)", "+"),
+    Comparison("xview", RANDOM, VIDEOMAE, "no number", ""),
+    Comparison("xview", MOTION, RANDOM, "+, no number for one view (Figure 4)", "+"),
+    Comparison("xview", MV2MAE, MOTION, "+2.9 where the view is new (Table 9)", "+"),
+    Comparison("xsub", MV2MAE, SCRATCH, "above: every pre-training is", "+"),
+    Comparison("xsub", VIDEOMAE, SCRATCH, "above: every pre-training is", "+"),
+    Comparison("xsub", MV2MAE, VIDEOMAE, "+4.8 (Table 1, NTU-60)", "+"),
+    Comparison("xsub", RANDOM, VIDEOMAE, "no number", ""),
+    Comparison("xsub", MOTION, RANDOM, "+, no number for one view (Figure 4)", "+"),
+    Comparison("xsub", MV2MAE, MOTION, "+2.2 (Table 9)", "+"),
+    Comparison("xview", MV2MAE, "temperature inf", "+: weights help (Figure 4)", "+"),
+    Comparison("xview", MV2MAE, "temperature 2", "+: a middle one is best (Figure 4)", "+"),
+    Comparison("xview", MV2MAE, "temperature 32", "+: a middle one is best (Figure 4)", "+"),
+    Comparison("xview", MV2MAE, "mask ratio 0.6", "+1.7 (Table 7)", "+"),
+    Comparison("xview", MV2MAE, "mask ratio 0.8", "+1.0 (Table 7)", "+"),
+    Comparison("xview", MV2MAE, "mask ratio 0.9", "+1.9 (Table 7)", "+"),
+    Comparison(
+        "xview", "MV2MAE, 25% of labels", "from scratch, 25% of labels", "above, no number", "+"
+    ),
+    Comparison(
+        "xview", "MV2MAE, 10% of labels", "from scratch, 10% of labels", "above, no number", "+"
+    ),
+    Comparison("xview", MV2MAE, "25% of pre-training data", "+: more are better (Figure 3)", "+"),
+    Comparison("xview", MV2MAE, "50% of pre-training data", "+: more are better (Figure 3)", "+"),
+    Comparison("xsub", "two source views", MV2MAE, "-0.1 (Table 10)", "="),
+    Comparison(
+        "xsub", "source at 45 degrees", "source at 90 degrees", "+0.3 to 0.4 (Table 11)", "+"
+    ),
+    Comparison("xview", MV2MAE, MV2MAE, "+7.9 (Table 17)", "+", "single_view", "single_clip"),
+    Comparison("xsub", MV2MAE, MV2MAE, "+1.9 (Table 17)", "+", "multi_view", "single_view"),
+)

@@ -1,0 +1,232 @@
+"""Runs rows, one at a time, by the commands that a user would give, and keeps what they found."""
+
+import csv
+import hashlib
+import itertools
+import json
+import platform
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Bool
+from ml_collections import ConfigDict
+
+from configs import base, reproduction
+from mv2mae_jax.check import fields
+from mv2mae_jax.command_line import run
+from mv2mae_jax.data.records import fingerprint
+from mv2mae_jax.errors import InputError
+from mv2mae_jax.reproduce.rows import FRACTION, Metric, Overrides, Row
+from mv2mae_jax.storage import write_whole
+from mv2mae_jax.training.workdir import FREE_FIELDS
+
+CONFIG = "configs/reproduction.py"
+SUBJECTS, SHORT_SIDE = 40, 64  # crops of 56 pixels are 56 to 64 high
+UNHASHED = (*FREE_FIELDS, "finetune.init_from")  # where a run is, not what it computes
+
+
+class Finding(NamedTuple):
+    """What one row with one seed found; a line of `results.jsonl`.
+
+    Attributes:
+      row: its name.
+      protocol: of the row.
+      scale: of the config.
+      seed: of everything random.
+      configs: hash of the config of each task.
+      data: fingerprint of the data set.
+      machine: versions and kind of device.
+      minutes: that each task took here.
+      top1: accuracies of the classifier on the test split, by metric.
+      correct: by metric, which of the predictions are right, as `packed`: of videos in the order
+        of activities and views, or of activities.
+      predictions: by metric, how many they are.
+      probes: of the frozen encoder, as `tasks/probe.py` writes them; empty from scratch.
+    """
+
+    row: str
+    protocol: str
+    scale: str
+    seed: int
+    configs: dict[str, str]
+    data: str
+    machine: dict[str, str]
+    minutes: dict[str, float]
+    top1: dict[Metric, float]
+    correct: dict[Metric, str]
+    predictions: dict[Metric, int]
+    probes: dict[str, Any]
+
+    def right(self, metric: Metric) -> Bool[np.ndarray, " n"]:
+        """Which predictions are right."""
+        bits = np.frombuffer(bytes.fromhex(self.correct[metric]), np.uint8)
+        return np.unpackbits(bits)[: self.predictions[metric]].astype(bool)
+
+
+def prepare(out: Path) -> None:
+    """Renders the videos and builds the records, as far as they are not there.
+
+    Raises:
+      subprocess.CalledProcessError: it failed, and has said why.
+    """
+    run(
+        "render three cameras, build records",
+        *("prepare", "mannequin", f"--raw-dir={out / 'raw'}", f"--data-dir={out / 'data'}"),
+        *("--staging=roaming", f"--subjects={SUBJECTS}", f"--short-side={SHORT_SIDE}"),
+    )
+
+
+def run_missing(row: Row, scale: str, seed: int, out: Path) -> None:
+    """Runs a row with a seed, unless `results.jsonl` has it; adds what it found.
+
+    Raises:
+      InputError: what is there was found with another config or on other data.
+      subprocess.CalledProcessError: a command failed, and has said why.
+    """
+    results, data = out / "results.jsonl", fingerprint(out / "data", "mannequin")
+    found = read_findings(results)
+    known = {(x.protocol, x.row, x.seed): x for x in found}.get((row.protocol, row.name, seed))
+    if known is None:
+        new = run_row(row, scale, seed, data, out)
+        lines = [json.dumps(x._asdict()) for x in (*found, new)]
+        write_whole(results, "\n".join(lines) + "\n")
+    elif (known.configs, known.data) != (hashes(row, scale, seed), data):
+        raise InputError(
+            f"{results} has {row.name}, {row.protocol}, seed {seed} with another config or of "
+            "other data; delete its line to run it again, or choose another --out"
+        )
+
+
+def read_findings(results: Path) -> list[Finding]:
+    """All findings, in the order in which they were made; none where there is no file.
+
+    Raises:
+      InputError: a line is damaged.
+    """
+    findings = []
+    for number, line in enumerate(_lines(results), start=1):
+        try:
+            finding = Finding(**json.loads(line))
+            for metric, accuracy in finding.top1.items():
+                if abs(finding.right(metric).mean() - accuracy) > 1e-6:
+                    raise ValueError(f"{metric} is not the mean of its predictions")
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"line {number} of {results} is damaged ({error}); delete it, and its row is run "
+                "again"
+            ) from error
+        findings.append(finding)
+    return findings
+
+
+def _lines(file: Path) -> Iterator[str]:
+    if file.exists():
+        yield from file.read_text(encoding="utf-8").splitlines()
+
+
+def run_row(row: Row, scale: str, seed: int, data: str, out: Path) -> Finding:
+    """Pre-trains, probes and fine-tunes, as far as that was not done before."""
+    workdirs = out / "runs" / row.protocol
+    pretrained = workdirs / f"{row.pretraining.name}-{seed}" if row.pretraining else None
+    finetuned = workdirs / f"{row.name.replace(' ', '-').replace('%', '')}-{seed}-finetune"
+    minutes = {}
+    for task, (variant, overrides) in commands(row, scale).items():
+        workdir = finetuned if task == "finetune" else pretrained
+        start = [f"--config.finetune.init_from={pretrained}"] * bool(
+            pretrained and task == "finetune"
+        )
+        started = time.perf_counter()
+        run(
+            f"{task}: {row.name}, {row.protocol}, seed {seed}",
+            *("main", f"--config={CONFIG}:{variant}", f"--workdir={workdir}", *start),
+            *(f"--config.{name}={value}" for name, value in overrides.items()),
+            *(f"--config.data.data_dir={out / 'data'}", f"--config.seed={seed}"),
+        )
+        minutes[task] = round((time.perf_counter() - started) / 60, 2)
+    correct = read_correct(finetuned)
+    return Finding(
+        row=row.name,
+        protocol=row.protocol,
+        scale=scale,
+        seed=seed,
+        configs=hashes(row, scale, seed),
+        data=data,
+        machine={
+            "device": jax.devices()[0].device_kind,
+            "jax": jax.__version__,
+            "python": platform.python_version(),
+        },
+        minutes=minutes,
+        top1={metric: round(float(right.mean()), 6) for metric, right in correct.items()},
+        correct={metric: packed(right) for metric, right in correct.items()},
+        predictions={metric: len(right) for metric, right in correct.items()},
+        probes=json.loads((pretrained / "probe.json").read_text()) if pretrained else {},
+    )
+
+
+def commands(row: Row, scale: str) -> dict[str, tuple[str, Overrides]]:
+    """Of each task of a row the config's variant and what it overrides."""
+    options = f"scale={scale},protocol={row.protocol}"
+    finetune = f"finetune,{options}"
+    tasks = {"finetune": (finetune, with_length(finetune, row.finetuning))}
+    if row.pretraining is None:
+        return tasks
+    pretrain = f"pretrain,{options},method={row.pretraining.method}"
+    overrides = with_length(pretrain, row.pretraining.overrides)
+    return {"pretrain": (pretrain, overrides), "probe": (f"probe,{options}", {}), **tasks}
+
+
+def with_length(variant: str, overrides: Overrides) -> Overrides:
+    """The same overrides, and of a share of the data as many more epochs: as many steps."""
+    if FRACTION not in overrides:
+        return overrides
+    config = reproduction.get_config(variant)
+    base.shorten(config, round(config.epochs / overrides[FRACTION]))
+    longer = {"epochs": config.epochs, "optimizer.warmup_epochs": config.optimizer.warmup_epochs}
+    return {**overrides, **longer}
+
+
+def hashes(row: Row, scale: str, seed: int) -> dict[str, str]:
+    """Of each task of a row a hash of its config."""
+    found = {}
+    for task, (variant, overrides) in commands(row, scale).items():
+        config = reproduction.get_config(variant)
+        config.update_from_flattened_dict({**overrides, "seed": seed})
+        found[task] = config_hash(config)
+    return found
+
+
+def config_hash(config: ConfigDict) -> str:
+    """Twelve digits that tell configs apart by what they compute."""
+    text = json.dumps(
+        sorted(
+            (name, repr(value)) for name, value in fields(config) if not name.startswith(UNHASHED)
+        )
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def read_correct(workdir: Path) -> dict[Metric, Bool[np.ndarray, " n"]]:
+    """Which predictions of a tested run are right, in the order of activities and views."""
+    with open(workdir / "predictions.csv", encoding="utf-8", newline="") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: (row["activity"], row["view"]))
+    classes = [column for column in rows[0] if column.startswith("p(")]
+    activities = []
+    for _, views in itertools.groupby(rows, key=lambda row: row["activity"]):
+        seen = list(views)
+        fused = np.sum([[float(view[name]) for name in classes] for view in seen], axis=0)
+        activities.append(classes[fused.argmax()] == f"p({seen[0]['label']})")
+    return {
+        "single_clip": np.array([row["predicted_single_clip"] == row["label"] for row in rows]),
+        "single_view": np.array([row["predicted"] == row["label"] for row in rows]),
+        "multi_view": np.array(activities),
+    }
+
+
+def packed(right: Bool[np.ndarray, " n"]) -> str:
+    """Eight predictions a byte, in hexadecimal digits."""
+    return np.packbits(right).tobytes().hex()

@@ -1,0 +1,106 @@
+"""A row runs by real commands, is kept, and is not run again."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mv2mae_jax.errors import InputError
+from mv2mae_jax.reproduce.document import write
+from mv2mae_jax.reproduce.rows import MV2MAE, SCRATCH, Pretraining, Row
+from mv2mae_jax.reproduce.runs import packed, read_correct, read_findings, run_missing
+
+TINY = {
+    "data.num_frames": 4,
+    "data.image_size": 16,
+    "model.patch_size": (2, 8, 8),
+    "epochs": 1,
+    "optimizer.warmup_epochs": 0.5,
+}
+ROWS = (
+    Row(SCRATCH, "xview", None, TINY),
+    Row(MV2MAE, "xview", Pretraining("t", overrides=TINY), TINY),
+)
+
+
+@pytest.fixture(scope="module")
+def out(mannequin_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where both rows were run with one seed."""
+    folder = tmp_path_factory.mktemp("reproduction")
+    (folder / "data").symlink_to(mannequin_dir)
+    for row in ROWS:
+        run_missing(row, "cpu", 0, folder)
+    return folder
+
+
+def test_findings_are_what_the_runs_found(out: Path):
+    scratch, pretrained = read_findings(out / "results.jsonl")
+    assert (scratch.row, pretrained.row) == (SCRATCH, MV2MAE)
+    assert set(scratch.configs) == set(scratch.minutes) == {"finetune"}
+    assert set(pretrained.configs) == {"pretrain", "probe", "finetune"}
+    assert scratch.configs["finetune"] == pretrained.configs["finetune"]
+    assert not scratch.probes and pretrained.probes["protocol"] == "xview"
+    results = json.loads((out / "runs/xview/MV2MAE-0-finetune/results.json").read_text())
+    for metric, accuracy in pretrained.top1.items():
+        assert accuracy == pytest.approx(results[f"top1_{metric}"], abs=1e-6)
+    config = json.loads((out / "runs/xview/MV2MAE-0-finetune/config.json").read_text())
+    assert config["finetune"]["init_from"] == str(out / "runs/xview/t-0")
+
+
+def test_a_row_is_not_run_again(out: Path):
+    before = (out / "results.jsonl").read_bytes()
+    run_missing(ROWS[1], "cpu", 0, out)
+    assert (out / "results.jsonl").read_bytes() == before
+    changed = Row(MV2MAE, "xview", Pretraining("t", overrides=TINY | {"epochs": 2}), TINY)
+    with pytest.raises(InputError, match="MV2MAE, xview, seed 0 with another config"):
+        run_missing(changed, "cpu", 0, out)
+
+
+def test_tables_and_pictures_are_written(out: Path):
+    findings = read_findings(out / "results.jsonl")
+    write(findings, out)
+    tables = (out / "results.md").read_text()
+    (line,) = [x for x in tables.splitlines() if x.startswith("| MV2MAE less from scratch")]
+    difference = 100 * (findings[1].top1["single_view"] - findings[0].top1["single_view"])
+    assert f"| {difference:+.1f} (" in line and "**not resolved**" in line
+    assert (out / "rows.png").stat().st_size > 5000
+    assert (out / "differences.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda line: line[:-2],
+        lambda line: line.replace('"seed": 0, ', ""),
+        lambda line: line.replace('"single_view": 0.', '"single_view": 1.', 1),
+    ],
+)
+def test_a_damaged_line_is_named(out: Path, tmp_path: Path, damage):
+    good, _ = (out / "results.jsonl").read_text().splitlines()
+    file = tmp_path / "results.jsonl"
+    file.write_text(f"{good}\n{damage(good)}\n")
+    with pytest.raises(InputError, match=f"line 2 of {file} is damaged"):
+        read_findings(file)
+
+
+def test_right_predictions_by_hand(tmp_path: Path):
+    """Views are ordered by name, and fused by the mean of their probabilities."""
+    (tmp_path / "predictions.csv").write_text(
+        "activity,view,label,predicted,probability,correct,predicted_single_clip,p(bow),p(sit)\n"
+        "b,1,sit,sit,0.6,1,bow,0.4,0.6\n"
+        "a,2,bow,sit,0.6,0,bow,0.4,0.6\n"
+        "a,1,bow,bow,0.9,1,sit,0.9,0.1\n"
+        "b,2,sit,bow,0.7,0,sit,0.7,0.3\n"
+    )
+    correct = read_correct(tmp_path)
+    assert correct["single_view"].tolist() == [True, False, True, False]
+    assert correct["single_clip"].tolist() == [False, True, False, True]
+    assert correct["multi_view"].tolist() == [True, False]
+    assert packed(correct["single_view"]) == "a0"  # 1010 0000
+
+
+def test_packing_keeps_every_prediction():
+    right = np.random.default_rng(0).uniform(size=101) < 0.5
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(packed(right)), np.uint8))
+    np.testing.assert_array_equal(bits[:101], right)
