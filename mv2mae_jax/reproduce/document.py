@@ -20,6 +20,13 @@ from mv2mae_jax.reproduce.judge import Difference, Verdict, measured, verdict
 from mv2mae_jax.reproduce.rows import COMPARISONS, ROWS, Comparison, Metric
 from mv2mae_jax.reproduce.runs import Finding
 
+ABOUT = (
+    "Made by `python -m mv2mae_jax.reproduce` of `results.jsonl` beside it; "
+    "[what it means](../reproduction.md). Accuracies are means over seeds, ± their standard "
+    "deviation; of differences the 95 % interval over seeds and activities is given."
+)
+DIFFERENCES = "![Every comparison with its interval](differences.png)"
+ROWS_PICTURE = "![Every row, fine-tuned and by its token probe](rows.png)"
 PROTOCOLS = {"xview": "unseen camera (xview)", "xsub": "unseen subjects (xsub)"}
 CONTROLS = {
     "pixels": "pixels, every second row and column",
@@ -49,13 +56,13 @@ def write(findings: Sequence[Finding], out: epath.Path) -> None:
 
 
 def text(findings: Sequence[Finding]) -> str:
-    """The tables: controls, rows, comparisons."""
-    parts = []
+    """The page: comparisons, and of each protocol its controls and rows."""
+    parts = ["## Comparisons", DIFFERENCES, comparisons_table(findings), ROWS_PICTURE]
     for protocol, title in PROTOCOLS.items():
         if of_protocol := [x for x in findings if x.protocol == protocol]:
-            parts += [f"### {title[0].upper()}{title[1:]}", controls_table(of_protocol)]
+            parts += [f"## {title[0].upper()}{title[1:]}", controls_table(of_protocol)]
             parts += [rows_table(of_protocol)]
-    return "\n\n".join([*parts, "### Comparisons", comparisons_table(findings)]) + "\n"
+    return "\n\n".join(["# Results", ABOUT, *parts]) + "\n"
 
 
 def controls_table(findings: Sequence[Finding]) -> str:

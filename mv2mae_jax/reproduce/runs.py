@@ -40,7 +40,7 @@ class Finding(NamedTuple):
       configs: hash of the config of each task.
       data: fingerprint of the data set.
       machine: versions and kind of device.
-      minutes: that each task took here.
+      minutes: that each task took; of one that was continued, its last part.
       top1: accuracies of the classifier on the test split, by metric.
       correct: by metric, which of the predictions are right, as `packed`: of videos in the order
         of activities and views, or of activities.
