@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Overrides = Mapping[str, Any]  # of fields of configs/reproduction.py
-Metric = Literal["single_clip", "single_view", "multi_view"]  # as `results.json` names top-1
+# Top-1 of the classifier by one clip, all clips, or all views together; of the ridge classifier on
+# frozen tokens.
+Metric = Literal["single_clip", "single_view", "multi_view", "token_probe"]
 
 
 @dataclass(frozen=True)

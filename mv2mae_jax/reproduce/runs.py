@@ -41,7 +41,7 @@ class Finding(NamedTuple):
       data: fingerprint of the data set.
       machine: versions and kind of device.
       minutes: that each task took; of one that was continued, its last part.
-      top1: accuracies of the classifier on the test split, by metric.
+      top1: accuracies on the test split, by metric; from scratch there is no probe.
       correct: by metric, which of the predictions are right, as `packed`: of videos in the order
         of activities and views, or of activities.
       predictions: by metric, how many they are.
@@ -147,7 +147,7 @@ def run_row(row: Row, scale: str, seed: int, data: str, out: Path) -> Finding:
             *(f"--config.data.data_dir={out / 'data'}", f"--config.seed={seed}"),
         )
         minutes[task] = round((time.perf_counter() - started) / 60, 2)
-    correct = read_correct(finetuned)
+    correct = read_correct(finetuned) | (read_probed(pretrained) if pretrained else {})
     return Finding(
         row=row.name,
         protocol=row.protocol,
@@ -225,6 +225,13 @@ def read_correct(workdir: Path) -> dict[Metric, Bool[np.ndarray, " n"]]:
         "single_view": np.array([row["predicted"] == row["label"] for row in rows]),
         "multi_view": np.array(activities),
     }
+
+
+def read_probed(workdir: Path) -> dict[Metric, Bool[np.ndarray, " n"]]:
+    """Which predictions of the token probe are right, in the same order."""
+    with open(workdir / "probe_predictions.csv", encoding="utf-8", newline="") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: (row["activity"], row["view"]))
+    return {"token_probe": np.array([row["tokens_after"] == row["label"] for row in rows])}
 
 
 def packed(right: Bool[np.ndarray, " n"]) -> str:

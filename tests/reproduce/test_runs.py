@@ -42,8 +42,11 @@ def test_findings_are_what_the_runs_found(out: Path):
     assert scratch.configs["finetune"] == pretrained.configs["finetune"]
     assert not scratch.probes and pretrained.probes["protocol"] == "xview"
     results = json.loads((out / "runs/xview/MV2MAE-0-finetune/results.json").read_text())
+    probes = json.loads((out / "runs/xview/t-0/probe.json").read_text())
     for metric, accuracy in pretrained.top1.items():
-        assert accuracy == pytest.approx(results[f"top1_{metric}"], abs=1e-6)
+        written = probes["tokens_after"] if metric == "token_probe" else results[f"top1_{metric}"]
+        assert accuracy == pytest.approx(written, abs=1e-6)
+    assert set(pretrained.top1) - set(scratch.top1) == {"token_probe"}
     config = json.loads((out / "runs/xview/MV2MAE-0-finetune/config.json").read_text())
     assert config["finetune"]["init_from"] == str(out / "runs/xview/t-0")
 
@@ -61,7 +64,7 @@ def test_tables_and_pictures_are_written(out: Path):
     findings = read_findings(out / "results.jsonl")
     write(findings, out)
     tables = (out / "results.md").read_text()
-    (line,) = [x for x in tables.splitlines() if x.startswith("| MV2MAE less from scratch")]
+    line, _ = [x for x in tables.splitlines() if x.startswith("| MV2MAE less from scratch")]
     difference = 100 * (findings[1].top1["single_view"] - findings[0].top1["single_view"])
     assert f"| {difference:+.1f} (" in line and "**not resolved**" in line
     assert (out / "rows.png").stat().st_size > 5000
