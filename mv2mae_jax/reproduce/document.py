@@ -188,8 +188,8 @@ def differences_figure(findings: Sequence[Finding]) -> Figure:
     axis.set_ylim(len(shown) - 0.5, -0.5)
     axis.grid(color="0.92", axis="x")
     axis.set_xlabel("difference of top-1, points, with 95 % interval; in brackets the paper's sign")
-    for name, colour in COLOURS.items():
-        axis.plot([], [], "-", color=colour, label=name)
+    for judgement, colour in COLOURS.items():
+        axis.plot([], [], "-", color=colour, label=judgement)
     for name, marker in (("fine-tuned", FINETUNED), ("token probe", PROBED)):
         axis.plot([], [], marker, color="black", label=name)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
