@@ -21,6 +21,7 @@ from mv2mae_jax.evaluation.probes import (
     sparse_pixels,
 )
 from mv2mae_jax.evaluation.scheduled_probe import extract
+from mv2mae_jax.run_files import PROBE
 from mv2mae_jax.storage import to_path, write_whole
 from mv2mae_jax.tasks.evaluate import as_trained
 from mv2mae_jax.training.checkpoints import load_parameters
@@ -74,6 +75,6 @@ def probe(config: ConfigDict, workdir: epath.PathLike) -> None:
         accuracies = probe_accuracies(*(TokenFeatures(x[number], x[0]) for x in (train, test)))
         results[f"tokens_{when}"] = accuracies.pop("ridge")
         results |= {f"{name}_{when}": value for name, value in accuracies.items()}
-    write_whole(to_path(workdir) / "probe.json", json.dumps(results, indent=2) + "\n")
+    write_whole(to_path(workdir) / PROBE, json.dumps(results, indent=2) + "\n")
     shown = [key for key, value in results.items() if isinstance(value, float)]
     print(tabulate([[key, f"{results[key]:.1%}"] for key in shown], tablefmt="plain"))

@@ -30,15 +30,10 @@ from tabulate import tabulate
 
 from mv2mae_jax.errors import InputError, did_you_mean
 from mv2mae_jax.figures import picture_path, save_figure
+from mv2mae_jax.run_files import TESTED_ON, read_config, read_results
 from mv2mae_jax.storage import to_path
 from mv2mae_jax.training.workdir import FREE_FIELDS, IMPORT_REPORT
-from mv2mae_jax.visualize.runs import (
-    TESTED_ON,
-    add_workdirs,
-    named,
-    read_config,
-    read_results,
-)
+from mv2mae_jax.visualize.runs import add_workdirs, named
 
 METRICS = ("top1_single_view", "top1_multi_view", "top1_single_clip")
 # Fields that fine-tuning does not read; those of its own config say nothing about a run.

@@ -16,6 +16,7 @@ import pytest
 from flax import nnx
 from ml_collections import ConfigDict
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from tested import results, write_predictions
 from videos import moving_pattern, write_video
 
 from configs import mannequin, ntu60
@@ -90,7 +91,7 @@ def workdir(
         patch.setitem(VARIANTS, "mini", SMALL)
         save(folder, config, build.pretraining_model(config, nnx.Rngs(1)))
         lines = [{"step": s, "loss": 4.0 / s, "self_view": 1.0 / s} for s in (1, 2, 4)]
-        lines[1] |= {"probe_ridge": 0.25, "loss": float("nan")}
+        lines[1] |= {"probe_ridge": 0.25}
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (folder / "metrics.jsonl").write_text(text + '{"step": 5, "lo')  # killed while writing
         out = folder.parent / "pages" / "report.html"
@@ -349,24 +350,18 @@ def test_a_fine_tuning_run(open_page, config, tmp_path: Path) -> None:
     config.task = "finetune"
     folder = tmp_path / "finetune"
     save(folder, config, build.classifier(config, 2, nnx.Rngs(0)))
-    accuracies = {"top1_single_view": 0.75, "per_class_accuracy": {HOSTILE: 1.0, "walk": 0.5}}
-    results = accuracies | {
-        "split": "test",
-        "count": {"top1_single_view": 4, "per_class_accuracy": {HOSTILE: 2, "walk": 2}},
-        "interval_95": {"top1_single_view": [0.25, 1.0]},
-    }
-    (folder / "results.json").write_text(json.dumps(results))
-    table = io.StringIO()
-    rows = [(HOSTILE, HOSTILE), (HOSTILE, HOSTILE), ("walk", "walk"), ("walk", HOSTILE)]
-    csv.writer(table).writerows([("label", "predicted"), *rows])
-    (folder / "predictions.csv").write_text(table.getvalue())
+    found = results(0.75, per_class_accuracy={HOSTILE: 1.0, "walk": 0.5})
+    found["count"]["per_class_accuracy"] = {HOSTILE: 2, "walk": 2}
+    (folder / "results.json").write_text(json.dumps(found))
+    names = ("never seen", HOSTILE, "walk")
+    write_predictions(folder, np.array([1, 1, 2, 1]), np.array([1, 1, 2, 2]), names)
     out = tmp_path / "report.html"
     assert visualize(["report", f"--workdir={folder}", f"--out={out}"]) == 0
     opened = open_page(out)
     assert "no decoders" in opened.locator("#reason").inner_text()
     assert not opened.locator("#viewer").is_visible()
     shown = opened.locator("#results").inner_text()
-    assert "25.0 % to 100.0 % (95 %), of 4" in shown
+    assert "70.0 % to 85.0 % (95 %), of 100" in shown
     cells = opened.locator(".matrix tbody tr").all()
     assert [cell.inner_text().split("\t") for cell in cells] == [
         [HOSTILE, "2", ""],
@@ -398,7 +393,9 @@ def test_names_of_classes_are_words_on_a_phone(open_page, tmp_path: Path) -> Non
         ("metrics.jsonl", "[]\n", "line 1 of"),
         ("probe.json", "[1]", "probe.json is damaged"),
         ("results.json", '{"top1_single_view": 1.0}', "results.json is damaged"),
+        ("results.json", json.dumps(results(0.5, interval_95={})), "results.json is damaged"),
         ("predictions.csv", "a,b\n1,2\n", "predictions.csv is damaged"),
+        ("predictions.csv", "label,predicted\nwalk,walk\nwalk", "predictions.csv is damaged"),
     ],
 )
 def test_damaged_files_are_named(config, tmp_path, capsys, name, content, said) -> None:
@@ -492,13 +489,16 @@ def test_ratios_are_possible_ones() -> None:
     assert clips.mask_ratios(config) == []
 
 
-def test_a_cut_last_line_is_left_out(workdir) -> None:
-    lines = run.read_metrics(workdir[0] / "metrics.jsonl")
-    assert lines == [
-        {"step": 1, "loss": 4.0, "self_view": 1.0},
-        {"step": 2, "self_view": 0.5, "probe_ridge": 0.25},
-        {"step": 4, "loss": 1.0, "self_view": 0.25},
-    ]
+@pytest.mark.parametrize("metrics", [None, "", '{"step": 1, "lo'])
+def test_a_run_that_has_no_findings_yet(config, tmp_path, metrics) -> None:
+    """Training may not have come to its first line, nothing is probed and nothing tested."""
+    if metrics is not None:
+        (tmp_path / "metrics.jsonl").write_text(metrics)
+    parameters = split(build.classifier(config, 2, nnx.Rngs(0)))[1]
+    shown = run.summary(tmp_path, config, parameters)
+    assert shown["headlines"] == shown["panels"] == []
+    assert shown["probe"] is shown["results"] is shown["confusion"] is None
+    assert any("no step logged" in text for _, text in shown["facts"])
 
 
 @pytest.mark.slow  # ViT-S on a CPU
