@@ -9,6 +9,7 @@ the panels are of the features, beside what chance would give.
 
 import argparse
 import math
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib
@@ -41,7 +42,8 @@ PERPLEXITY = 30.0  # less for fewer than three times as many clips
 NEIGHBOURS = 10
 MARKERS = "o^sDvPX*<>pdhH8"  # one for each turn of the colours
 SIDE = 7.0  # of a panel, inches
-HEADING = 0.8  # room above the panels, inches
+HEADING = 0.8  # room above the panels, inches, if their title is one line
+LINE, TITLE_LETTERS = 0.17, 13  # of the title: height, letters an inch
 ENTRY = 0.16  # height of a line of a legend, inches
 NOTE = "neighbours: in the features, among videos of other activities"
 LETTERS_ACROSS = 125  # a legend has room for, beside marks of about 6
@@ -78,23 +80,20 @@ def draw(args: argparse.Namespace) -> None:
     cameras, camera = np.unique([video.view for video in videos], return_inverse=True)
     perplexity = min(PERPLEXITY, (len(videos) - 1) / 3)
     (run,) = named([args.workdir])
+    panels, seen = {"action": (class_names(config), labels)}, ""
+    if len(cameras) > 1:
+        panels["camera"] = tuple(map(str, cameras)), camera
+    else:
+        seen = f", all of camera {cameras[0]}"
     title = (
         f"{shortened(run)}: {len(videos):,} clips of {config.data.dataset}, "
-        f"{config.data.protocol}, {args.split}; t-SNE, perplexity {perplexity:.3g}"
+        f"{config.data.protocol}, {args.split}{seen}; t-SNE, perplexity {perplexity:.3g}"
     )
-    figure = embedding_figure(
-        embed(features, perplexity),
-        {
-            "action": (class_names(config), labels),
-            "camera": (tuple(map(str, cameras)), camera),
-        },
-        {
-            "action": neighbour_purity(features, labels, activities, NEIGHBOURS),
-            "camera": neighbour_purity(features, camera, activities, NEIGHBOURS),
-        },
-        title,
-    )
-    save_figure(figure, out)
+    purities = {
+        what: neighbour_purity(features, of_videos, activities, NEIGHBOURS)
+        for what, (_, of_videos) in panels.items()
+    }
+    save_figure(embedding_figure(embed(features, perplexity), panels, purities, title), out)
 
 
 def embed(features: Float[np.ndarray, "V F"], perplexity: float) -> Float[np.ndarray, "V 2"]:
@@ -128,7 +127,10 @@ def embedding_figure(
         for what, (names, labels) in panels.items()
     }
     lines = max(math.ceil(len(names) / _columns(names)) for names, _ in shown.values())
-    size = (SIDE * len(panels), HEADING + SIDE + ENTRY * lines)
+    width = SIDE * len(panels)
+    title = textwrap.fill(title, int(TITLE_LETTERS * width))
+    heading = HEADING + LINE * title.count("\n")
+    size = (width, heading + SIDE + ENTRY * lines)
     figure, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False)
     for axis, (what, (names, labels)) in zip(axes[0], shown.items(), strict=True):
         _draw_panel(axis, places, names, labels)
@@ -143,8 +145,8 @@ def embedding_figure(
         left=0.01,
         right=0.99,
         wspace=0.02,
-        bottom=1 - (HEADING + SIDE) / size[1],
-        top=1 - HEADING / size[1],
+        bottom=1 - (heading + SIDE) / size[1],
+        top=1 - heading / size[1],
     )
     return figure
 
