@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import jax
 import jax.numpy as jnp
+import matplotlib
 import numpy as np
 import pytest
 from flax import nnx
@@ -227,6 +228,40 @@ def test_the_overlay_is_brightest_at_the_peak_and_veils_what_is_masked(
     frames = truth[0][0, view + 1, 2 * time]
     plain = canvas(opened, f"source-{view}")[7::14, 7::14]  # 14 pixels of the canvas for one
     assert np.abs(plain - frames.astype(float)).mean() < 6  # lossy
+
+
+def test_the_overlay_is_of_the_scale_beside_it(open_page, workdir, truth, config) -> None:
+    """One colour bar, one weight: in every source view, and in the target's motion weights."""
+    opened = open_page(workdir[1])
+    inferno = matplotlib.colormaps["inferno"]
+
+    def painted(name: str, token: int, share: float) -> None:
+        """A tubelet has the colour of its share, as opaque as it is large, over a dark picture."""
+        opacity = 0.15 + 0.6 * share
+        least = opacity * 255 * np.array(inferno(round(255 * share))[:3])
+        found = centre(opened, name, token)
+        assert (found >= least - 3).all() and (found <= least + (1 - opacity) * 255 + 3).all()
+
+    weights = np.array(opened.evaluate("explorer.attention()"))
+    most, compared = np.nanmax(weights), 0
+    for frame in (0, 2):
+        opened.locator("#frame").fill(str(frame))
+        for view, token in np.argwhere(~np.isnan(weights)):
+            if np.unravel_index(token, GRID)[0] == frame // 2:
+                painted(f"source-{view}", token, weights[view, token] / most)
+                compared += 1
+    assert compared == (~np.isnan(weights)).sum()
+    assert f"{100 * most:.1f} %" in opened.locator("#source-scale-0").inner_text()
+    assert f"{100 * most:.1f} %" in opened.locator("#source-scale-1").inner_text()
+    opened.keyboard.press("7")
+    shown, mask, _ = truth
+    target = build.normalized(config, jnp.asarray(shown[:, 0]))
+    motion = np.asarray(token_weights(config, target, mask.masked[:, 0]))[0]
+    opened.locator("#frame").fill("0")
+    outlined = state(opened, "token")
+    for token in set(range(16)) - {outlined}:
+        painted("target", token, motion[token] / motion.max())
+    assert f"{motion.max() / motion.mean():.2f}" in opened.locator("#target-scale").inner_text()
 
 
 def test_target_pictures_are_the_reconstructions(open_page, workdir, truth, config) -> None:
