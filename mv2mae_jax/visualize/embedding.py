@@ -48,6 +48,9 @@ ENTRY = 0.16  # height of a line of a legend, inches
 NOTE = "neighbours: in the features, among videos of other activities"
 LETTERS_ACROSS = 125  # a legend has room for, beside marks of about 6
 
+# Names, and which of them each video has, by what they are names of.
+Panels = dict[str, tuple[Sequence[str], Int[np.ndarray, " V"]]]
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of this picture."""
@@ -80,7 +83,8 @@ def draw(args: argparse.Namespace) -> None:
     cameras, camera = np.unique([video.view for video in videos], return_inverse=True)
     perplexity = min(PERPLEXITY, (len(videos) - 1) / 3)
     (run,) = named([args.workdir])
-    panels, seen = {"action": (class_names(config), labels)}, ""
+    panels: Panels = {"action": (class_names(config), labels)}
+    seen = ""
     if len(cameras) > 1:
         panels["camera"] = tuple(map(str, cameras)), camera
     else:
@@ -110,7 +114,7 @@ def embed(features: Float[np.ndarray, "V F"], perplexity: float) -> Float[np.nda
 @matplotlib.rc_context({"text.parse_math": False})  # names are not formulas
 def embedding_figure(
     places: Float[np.ndarray, "V 2"],
-    panels: dict[str, tuple[Sequence[str], Int[np.ndarray, " V"]]],
+    panels: Panels,
     purities: dict[str, Purity],
     title: str,
 ) -> Figure:
@@ -118,7 +122,7 @@ def embedding_figure(
 
     Args:
       places: of the videos.
-      panels: names, and which of them each video has, by what they are names of.
+      panels: what it is coloured by.
       purities: of the same labels in the features.
       title: what is shown.
     """

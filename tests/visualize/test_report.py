@@ -32,6 +32,7 @@ from mv2mae_jax.visualize import report
 from mv2mae_jax.visualize.__main__ import main as visualize
 from mv2mae_jax.visualize.reconstruct import masked_inputs, reconstruct
 from mv2mae_jax.visualize.report import clips, page, run
+from mv2mae_jax.visualize.training_clips import first_clips
 
 # Two blocks and heads, so that there is something to choose, and little to compile.
 SMALL = Variant(width=32, depth=1, heads=2, decoder_width=16, decoder_heads=2, decoder_depth=2)
@@ -168,7 +169,7 @@ def centre(opened: Page, name: str, token: int) -> np.ndarray:
 def truth(config: ConfigDict, workdir: tuple[Path, Path]) -> tuple[np.ndarray, object, np.ndarray]:
     """Clips of the page, their masks at the trained ratio, and the model's own attention maps."""
     definition, parameters = split(build.pretraining_model(config, nnx.Rngs(1)))
-    shown = np.stack([clip.views for clip in clips.open_clips(config, 2)])
+    shown = np.stack([clip.views for clip in first_clips(config, 2)])
     patches, mask = masked_inputs(config, shown)
     return (
         shown,
@@ -335,7 +336,7 @@ def test_by_keyboard_alone(open_page, workdir) -> None:
 
 def test_labels_are_text_and_the_sample_is_named(open_page, workdir, config) -> None:
     opened = open_page(workdir[1])
-    samples = clips.open_clips(config, 2)
+    samples = first_clips(config, 2)
     options = opened.locator("#sample option").all_text_contents()
     assert options == [f"{sample.action} · {sample.activity}" for sample in samples]
     assert any(HOSTILE in option for option in options)
