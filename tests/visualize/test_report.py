@@ -4,7 +4,6 @@ import base64
 import csv
 import io
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from ml_collections import ConfigDict
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from tested import results, write_predictions
 from videos import moving_pattern, write_video
 
@@ -99,17 +98,6 @@ def workdir(
         out = folder.parent / "pages" / "report.html"
         assert visualize(["report", f"--workdir={folder}", f"--out={out}", "--samples=2"]) == 0
         yield folder, out
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("no chromium is installed: pages are not looked at")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
