@@ -280,8 +280,6 @@ def _training_batches(
     process_count: int,
 ) -> Batches:
     """The endless sequence of samples, epoch after epoch, from `start_step` on."""
-    if config.data.crops not in ("independent", "shared"):
-        raise InputError(f"data.crops is {config.data.crops!r}; it is independent or shared")
     activities = {item.activity.id if isinstance(item, Video) else item.id for item in items}
     if config.data.bad_records >= len(activities):
         raise InputError(

@@ -20,7 +20,7 @@ from mv2mae_jax.evaluation.probes import (
     ridge_accuracy,
     sparse_pixels,
 )
-from mv2mae_jax.evaluation.scheduled_probe import extract
+from mv2mae_jax.evaluation.video_features import extract
 from mv2mae_jax.run_files import PROBE
 from mv2mae_jax.storage import to_path, write_whole
 from mv2mae_jax.tasks.evaluate import as_trained

@@ -30,7 +30,7 @@ from mv2mae_jax.data.splits import class_names, split_videos
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.evaluation.neighbours import Purity, neighbour_purity
-from mv2mae_jax.evaluation.scheduled_probe import extract
+from mv2mae_jax.evaluation.video_features import extract
 from mv2mae_jax.figures import picture_path, save_figure
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.visualize.runs import PALETTE, named, shortened

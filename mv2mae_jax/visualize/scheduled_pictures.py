@@ -9,8 +9,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mv2mae_jax.evaluation.scheduled_probe import on_first_device
 from mv2mae_jax.training.parameters import Parameters
+from mv2mae_jax.training.sharding import on_first_device
 from mv2mae_jax.visualize.training_clips import Clip, first_clips
 
 ACTIVITIES = 1
