@@ -9,9 +9,9 @@ from ml_collections import ConfigDict
 
 from mv2mae_jax.data import loader
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.figures import picture_path
 from mv2mae_jax.model import build
 from mv2mae_jax.model.mv2mae import MV2MAE
-from mv2mae_jax.storage import out_path
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.parameters import Definition, Parameters, split
 from mv2mae_jax.visualize.rows import SUFFIXES
@@ -42,9 +42,7 @@ def open_pretrained(args: argparse.Namespace) -> Pretrained:
     Raises:
       InputError: there is no such run, it has no decoders, or the options are wrong.
     """
-    if not str(args.out).endswith(SUFFIXES):
-        raise InputError(f"--out={args.out}; its suffix is one of {', '.join(SUFFIXES)}")
-    out_path(args.out)
+    picture_path(args.out, SUFFIXES)
     parameters, config = load_parameters(args.workdir)
     if "mask_token" not in parameters:
         raise InputError(f"{args.workdir} has no decoders; name the --workdir of a pre-training")
