@@ -182,7 +182,7 @@ def _probed(text: str) -> dict[str, Any]:
     found = json.loads(text)
     _require_count("num_videos", found["num_videos"])
     shares = {name: value for name, value in found.items() if isinstance(value, float)}
-    for name, share in {"chance": found["chance"], **shares}.items():
+    for name, share in ({x: found[x] for x in ("chance", "tokens_after")} | shares).items():
         _require_share(name, share)
     return found
 

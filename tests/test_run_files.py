@@ -67,20 +67,21 @@ def test_results_are_read_as_they_are_written(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[1]", "damaged"),
+        ("[1]", "list indices"),
         ('{"num_videos": 4}', "'chance'"),
         ('{"num_videos": 0, "chance": 0.5}', "num_videos is of 0"),
-        ('{"num_videos": 4, "chance": 0.5, "pixels": NaN}', "pixels is nan"),
+        ('{"num_videos": 4, "chance": 0.5}', "'tokens_after'"),
+        ('{"num_videos": 4, "chance": 0.5, "tokens_after": 1, "pixels": NaN}', "pixels is nan"),
     ],
 )
 def test_damaged_probes_are_one_line(tmp_path, text, message):
     (tmp_path / "probe.json").write_text(text)
-    with pytest.raises(InputError, match=rf"probe.json is damaged \(.*{message}|{message}"):
+    with pytest.raises(InputError, match=rf"probe.json is damaged \(.*{message}"):
         read_probe(tmp_path)
 
 
 def test_probes_are_read_as_they_are_written(tmp_path):
-    written = {"split": "test", "num_videos": 4, "chance": 0.5, "pixels": 1.0}
+    written = {"split": "test", "num_videos": 4, "chance": 0.5, "tokens_after": 1.0}
     (tmp_path / "probe.json").write_text(json.dumps(written))
     assert read_probe(tmp_path) == written
 

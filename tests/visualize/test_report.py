@@ -415,7 +415,7 @@ def test_names_of_classes_are_words_on_a_phone(open_page, tmp_path: Path) -> Non
     [
         ("metrics.jsonl", '{"loss": 1}\n', "line 1 of"),
         ("metrics.jsonl", "[]\n", "line 1 of"),
-        ("probe.json", "[1]", "probe.json is damaged"),
+        ("probe.json", '{"num_videos": 4, "chance": 0.5}', "probe.json is damaged"),
         ("results.json", '{"top1_single_view": 1.0}', "results.json is damaged"),
         ("results.json", json.dumps(results(0.5, interval_95={})), "results.json is damaged"),
         ("predictions.csv", "a,b\n1,2\n", "predictions.csv is damaged"),
