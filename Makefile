@@ -3,6 +3,7 @@
 #   make test       lint, types and tests
 #   make test-slow  the proofs that take longer, and those that download
 #   make footage    the same road with real four-camera footage (downloads one package)
+#   make reproduce  the paper's claims on rendered people: hours; SCALE=gpu on a GPU
 #   make docs       the documents as a site, in build/site
 
 BASE_PYTHON ?= python3
@@ -10,7 +11,7 @@ PYTHON := .venv/bin/python
 VERSION := $(shell $(BASE_PYTHON) -c 'import sys; print("py%d%d" % sys.version_info[:2])')
 CONSTRAINTS := constraints/$(VERSION).txt
 
-.PHONY: setup setup-dev demo lint test test-slow footage docs
+.PHONY: setup setup-dev demo lint test test-slow footage reproduce docs
 
 setup: .venv/installed
 setup-dev: .venv/installed-dev
@@ -61,3 +62,7 @@ footage: setup
 	  --out $(FOOTAGE)/reconstruction.png
 	$(PYTHON) -m mv2mae_jax.visualize report --workdir $(FOOTAGE)/pretrain \
 	  --out $(FOOTAGE)/report.html
+
+SCALE := cpu
+reproduce: setup
+	$(PYTHON) -m mv2mae_jax.reproduce --scale=$(SCALE)

@@ -46,7 +46,7 @@ def get_config(variant: str = "pretrain") -> ConfigDict:
         config.pictures_every_epochs = 0.0
         set_method(config, options["method"])
     else:
-        config.optimizer.base_learning_rate = 0.032  # 1e-3 at this batch
+        config.optimizer.base_learning_rate = 0.0096  # 3e-4 at this batch
     if options["scale"] == "gpu":
         set_gpu_scale(config)
     return config
@@ -70,5 +70,5 @@ def set_gpu_scale(config: ConfigDict) -> None:
     config.batch_size = 48
     config.epochs *= 16
     config.optimizer.warmup_epochs *= 16
-    config.optimizer.base_learning_rate /= 12  # 1e-3 and 5e-4 at this batch; not tried
+    config.optimizer.base_learning_rate /= 12  # 1e-3 and 1.5e-4 at this batch; not tried
     config.data.workers = base.FROM_CORES

@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from ml_collections import ConfigDict
 
 from mv2mae_jax.check import stored_config
 from mv2mae_jax.errors import InputError, is_name
 from mv2mae_jax.storage import to_path
 
-METRICS, PROBE = "metrics.jsonl", "probe.json"  # training writes them; tasks/probe.py
+METRICS = "metrics.jsonl"  # training writes it
+PROBE, PROBE_PREDICTIONS = "probe.json", "probe_predictions.csv"  # tasks/probe.py writes them
 RESULTS, PREDICTIONS = "results.json", "predictions.csv"  # tasks/evaluate.py writes them
 TOP1 = ("top1_single_clip", "top1_single_view", "top1_multi_view")
 TESTED_ON = ("dataset", "protocol", "split", "clips", "crops")  # in results
@@ -92,6 +93,15 @@ def read_probe(workdir: epath.PathLike) -> dict[str, Any]:
       InputError: the run was not probed, or what is there is damaged.
     """
     return _parsed(workdir, PROBE, PROBE_IT, _probed)
+
+
+def read_probe_predictions(workdir: epath.PathLike) -> dict[str, Bool[np.ndarray, " V"]]:
+    """Which predictions of each probe are right, in the order of activities and views.
+
+    Raises:
+      InputError: the run was not probed, or what is there is damaged.
+    """
+    return _parsed(workdir, PROBE_PREDICTIONS, PROBE_IT, _right)
 
 
 def read_results(workdir: epath.PathLike) -> dict[str, Any]:
@@ -185,6 +195,20 @@ def _probed(text: str) -> dict[str, Any]:
     for name, share in ({x: found[x] for x in ("chance", "tokens_after")} | shares).items():
         _require_share(name, share)
     return found
+
+
+def _right(text: str) -> dict[str, Bool[np.ndarray, " V"]]:
+    """Of a table of predictions, by the column, which are right."""
+    table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        rows = list(table)
+    except csv.Error as error:
+        raise ValueError(error) from error
+    if not rows or not text.endswith("\n") or any(None in row.values() for row in rows):
+        raise ValueError("it ends within a row")
+    rows.sort(key=lambda row: (row["activity"], row["view"]))
+    probes = [x for x in rows[0] if x not in ("activity", "view", "label")]
+    return {x: np.array([row[x] == row["label"] for row in rows]) for x in probes}
 
 
 def _scores(text: str) -> dict[str, Any]:

@@ -50,4 +50,5 @@ def take_crop(clips: UInt8[Array, "B T H W C"], place: Int[Array, "3"], size: in
     top, left, mirrored = place
     rows = jax.lax.dynamic_slice_in_dim(clips, top, size, axis=2)
     cut = jax.lax.dynamic_slice_in_dim(rows, left, size, axis=3)
-    return jnp.where(mirrored, cut[:, :, :, ::-1], cut)
+    # A branch: bytes turned round and left aside would cost a CPU most of the time of cutting.
+    return jax.lax.cond(mirrored, lambda crop: crop[:, :, :, ::-1], lambda crop: crop, cut)

@@ -23,63 +23,59 @@ class TokenFeatures(NamedTuple):
     labels: Int[np.ndarray, " V"]
 
 
-def probe_accuracies(train: TokenFeatures, test: TokenFeatures) -> dict[str, float]:
-    """Test accuracy of three classifiers that are fitted to the training videos.
+def probe_predictions(
+    train: TokenFeatures, test: Float[np.ndarray, "W N D"]
+) -> dict[str, Int[np.ndarray, " W"]]:
+    """What three classifiers that are fitted to the training videos say about others.
 
     `ridge` on all tokens side by side, `logistic` regression on their mean and standard deviation,
     and `knn`, nearest neighbours by their mean.
     """
-    labels = train.labels, test.labels
-    flat, pooled = ([f(x.tokens) for x in (train, test)] for f in (_side_by_side, _mean_and_std))
+    tokens, labels = train.tokens, train.labels
+    flat, pooled = ([f(x) for x in (tokens, test)] for f in (_side_by_side, _mean_and_std))
     means = [x[:, : x.shape[1] // 2] for x in pooled]
     return {
-        "ridge": ridge_accuracy(flat[0], labels[0], flat[1], labels[1]),
-        "logistic": logistic_accuracy(pooled[0], labels[0], pooled[1], labels[1]),
-        "knn": nearest_neighbour_accuracy(means[0], labels[0], means[1], labels[1]),
+        "ridge": ridge_predictions(flat[0], labels, flat[1]),
+        "logistic": logistic_predictions(pooled[0], labels, pooled[1]),
+        "knn": neighbour_predictions(means[0], labels, means[1]),
     }
 
 
-def ridge_accuracy(
+def ridge_predictions(
     train: Float[np.ndarray, "V F"],
-    train_labels: Int[np.ndarray, " V"],
+    labels: Int[np.ndarray, " V"],
     test: Float[np.ndarray, "W F"],
-    test_labels: Int[np.ndarray, " W"],
-) -> float:
-    """Test accuracy of a ridge classifier on standardised features.
+) -> Int[np.ndarray, " W"]:
+    """Of a ridge classifier on standardised features.
 
     The penalty is chosen by leave-one-out on the training videos; the test videos take no part.
     """
     train, test = span_coordinates(train, test)
-    probe = RidgeClassifierCV(PENALTIES).fit(train, train_labels)
-    return float(probe.score(test, test_labels))
+    return RidgeClassifierCV(PENALTIES).fit(train, labels).predict(test)
 
 
-def logistic_accuracy(
+def logistic_predictions(
     train: Float[np.ndarray, "V F"],
-    train_labels: Int[np.ndarray, " V"],
+    labels: Int[np.ndarray, " V"],
     test: Float[np.ndarray, "W F"],
-    test_labels: Int[np.ndarray, " W"],
-) -> float:
-    """Test accuracy of a logistic regression on standardised features."""
+) -> Int[np.ndarray, " W"]:
+    """Of a logistic regression on standardised features."""
     classifier = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000)
-    probe = make_pipeline(StandardScaler(), classifier)
-    return float(probe.fit(train, train_labels).score(test, test_labels))
+    return make_pipeline(StandardScaler(), classifier).fit(train, labels).predict(test)
 
 
-def nearest_neighbour_accuracy(
+def neighbour_predictions(
     train: Float[np.ndarray, "V F"],
-    train_labels: Int[np.ndarray, " V"],
+    labels: Int[np.ndarray, " V"],
     test: Float[np.ndarray, "W F"],
-    test_labels: Int[np.ndarray, " W"],
-) -> float:
-    """Test accuracy of the nearest neighbours' vote, by the cosine of standardised features.
+) -> Int[np.ndarray, " W"]:
+    """Of the nearest neighbours' vote, by the cosine of standardised features.
 
     As many neighbours as there are training videos of a class, at most `NEIGHBOURS`.
     """
-    neighbours = min(NEIGHBOURS, len(train_labels) // len(np.unique(train_labels)))
+    neighbours = min(NEIGHBOURS, len(labels) // len(np.unique(labels)))
     classifier = KNeighborsClassifier(neighbours, weights="distance", metric="cosine")
-    probe = make_pipeline(StandardScaler(), classifier)
-    return float(probe.fit(train, train_labels).score(test, test_labels))
+    return make_pipeline(StandardScaler(), classifier).fit(train, labels).predict(test)
 
 
 def span_coordinates(

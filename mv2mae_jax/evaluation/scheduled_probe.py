@@ -13,7 +13,7 @@ from tqdm import tqdm
 from mv2mae_jax.data.probe_videos import ProbeVideos, training_videos
 from mv2mae_jax.data.samples import Video
 from mv2mae_jax.evaluation.features import FrozenEncoder
-from mv2mae_jax.evaluation.probes import TokenFeatures, probe_accuracies
+from mv2mae_jax.evaluation.probes import TokenFeatures, probe_predictions
 from mv2mae_jax.evaluation.video_features import extract
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.training.sharding import on_first_device
@@ -61,7 +61,8 @@ class ScheduledProbe:
             self._encoder = FrozenEncoder(self._config, jax.eval_shape(lambda: encoder))
         frozen = self._encoder.with_parameters(encoder)
         train, test = (self._features(frozen, videos) for videos in self._videos)
-        results = probe_accuracies(train, test)
+        predictions = probe_predictions(train, test.tokens)
+        results = {name: float(np.mean(x == test.labels)) for name, x in predictions.items()}
         results |= {"chance": 1 / len(np.unique(train.labels))}
         shown = " · ".join(f"{name} {value:.1%}" for name, value in results.items())
         results["seconds"] = time.perf_counter() - started

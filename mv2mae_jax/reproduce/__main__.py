@@ -1,12 +1,12 @@
 """The paper's claims on rendered people: runs every row, judges every comparison.
 
 python -m mv2mae_jax.reproduce --scale=cpu
-python -m mv2mae_jax.reproduce --scale=cpu --seeds=5 --groups "methods, unseen camera" labels
+python -m mv2mae_jax.reproduce --scale=cpu --seeds=5 --groups xview labels
 python -m mv2mae_jax.reproduce --scale=cpu --seeds=0
 
-Writes results.jsonl, the tables (results.md) and the pictures into --out after every row. Started
-again, it continues where it stopped; with --seeds=0 it only draws what is there. What is compared,
-and what the paper predicts: docs/reproduction.md.
+After every row it writes results.jsonl, tables (results.md) and pictures into --out. Started again,
+it continues where it stopped; with --seeds=0 it only draws what is there. What is compared, and
+what the paper predicts: docs/reproduction.md.
 """
 
 import itertools
@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3, help="of every row, from 0")
     parser.add_argument(
         "--groups", nargs="+", choices=GROUPS, default=list(GROUPS), metavar="GROUP",
-        help=f"of rows: {', '.join(map(repr, GROUPS))}",
+        help=f"of rows: {', '.join(GROUPS)}; all of them",
     )  # fmt: skip
     args = parser.parse_args()
     out = args.out or Path(f"build/reproduction-{args.scale}")
@@ -42,7 +42,10 @@ def main() -> int:
             for row in GROUPS[group]:  # what is compared is run with one seed before the next
                 run_missing(row, args.scale, seed, out)
                 write(read_findings(out / "results.jsonl"), out)
-        write(read_findings(out / "results.jsonl"), out)
+        findings = read_findings(out / "results.jsonl")
+        if not findings:
+            raise InputError(f"{out} has no results to draw; run rows with --seeds=1 or more")
+        write(findings, out)
     except subprocess.CalledProcessError as error:
         return error.returncode
     except InputError as error:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import matplotlib
@@ -20,14 +21,23 @@ from mv2mae_jax.reproduce.judge import Difference, Verdict, measured, verdict
 from mv2mae_jax.reproduce.rows import COMPARISONS, ROWS, Comparison, Metric
 from mv2mae_jax.reproduce.runs import Finding
 
+ABOUT = (
+    "Made by `python -m mv2mae_jax.reproduce` of `results.jsonl` beside it; "
+    "[what it means](../reproduction.md). Accuracies are means over seeds, ± their standard "
+    "deviation; of differences the 95 % interval over seeds and activities is given."
+)
+DIFFERENCES = "![Every comparison with its interval](differences.png)"
+ROWS_PICTURE = "![Every row, fine-tuned and by its token probe](rows.png)"
 PROTOCOLS = {"xview": "unseen camera (xview)", "xsub": "unseen subjects (xsub)"}
 CONTROLS = {
+    "chance": "chance",
     "pixels": "pixels, every second row and column",
     "motion_map": "motion map: where something moves",
     "motion_map_over_time": "motion map over time",
     "tokens_before": "tokens of the untrained encoder",
 }
 PROBES = {"tokens_after": "token probe", "logistic_after": "logistic", "knn_after": "neighbours"}
+FINETUNED, PROBED = "o", "s"  # markers
 COLOURS: dict[Verdict, str] = {
     "agrees": "C2",
     "differs": "C3",
@@ -49,20 +59,19 @@ def write(findings: Sequence[Finding], out: epath.Path) -> None:
 
 
 def text(findings: Sequence[Finding]) -> str:
-    """The tables: controls, rows, comparisons."""
-    parts = []
+    """The page: comparisons, and of each protocol its controls and rows."""
+    parts = ["## Comparisons", DIFFERENCES, comparisons_table(findings), ROWS_PICTURE]
     for protocol, title in PROTOCOLS.items():
         if of_protocol := [x for x in findings if x.protocol == protocol]:
-            parts += [f"### {title[0].upper()}{title[1:]}", controls_table(of_protocol)]
+            parts += [f"## {title[0].upper()}{title[1:]}", controls_table(of_protocol)]
             parts += [rows_table(of_protocol)]
-    return "\n\n".join([*parts, "### Comparisons", comparisons_table(findings)]) + "\n"
+    return "\n\n".join(["# Results", ABOUT, *parts]) + "\n"
 
 
 def controls_table(findings: Sequence[Finding]) -> str:
     """What linear classifiers read off without training an encoder; chance."""
     probed = [x.probes for x in findings if x.probes]
-    rows = [["chance", _percent([1 / 12])]]
-    rows += [[name, _percent([x[key] for x in probed])] for key, name in CONTROLS.items() if probed]
+    rows = [[name, _percent([x[key] for x in probed])] for key, name in CONTROLS.items()]
     return _table(rows, ["linear classifier", "top-1"])
 
 
@@ -72,24 +81,33 @@ def rows_table(findings: Sequence[Finding]) -> str:
     for name, runs in _by_row(findings):
         probes = [_percent([x.probes[key] for x in runs if x.probes]) for key in PROBES]
         top1 = [_percent([x.top1[metric] for x in runs]) for metric in METRICS]
-        minutes = np.mean([sum(x.minutes.values()) for x in runs])
-        rows.append([name, len(runs), *top1, *probes, f"{minutes:.1f}"])
+        rows.append([name, len(runs), *top1, *probes])
     tested = [f"fine-tuned, {name}" for name in METRICS.values()]
-    return _table(rows, ["row", "seeds", *tested, *PROBES.values(), "minutes"])
+    return _table(rows, ["row", "seeds", *tested, *PROBES.values()])
 
 
 def comparisons_table(findings: Sequence[Finding]) -> str:
     """What the paper says, what was measured, and whether they agree."""
     rows = []
     for comparison in COMPARISONS:
-        found = measured(comparison, findings)
-        shown = ["not run", "", ""]
-        if found:
-            shown = [_points(found), str(found.seeds), f"**{verdict(comparison, found)}**"]
-        rows.append([label(comparison), comparison.protocol, comparison.paper, *shown])
-    return _table(
-        rows, ["difference", "protocol", "the paper says", "measured, points", "seeds", "verdict"]
-    )
+        row = [label(comparison), comparison.protocol, comparison.paper]
+        seeds = 0
+        for judged in (comparison, by_probe(comparison)):
+            found = measured(judged, findings) if judged else None
+            row += (
+                [_points(found), f"**{verdict(judged, found)}**"] if judged and found else ["", ""]
+            )
+            seeds = max(seeds, found.seeds if found else 0)
+        rows.append([*row, seeds])
+    measurements = ["fine-tuned, points", "verdict", "token probe, points", "verdict"]
+    return _table(rows, ["difference", "protocol", "the paper says", *measurements, "seeds"])
+
+
+def by_probe(comparison: Comparison) -> Comparison | None:
+    """The same comparison of frozen tokens; None where it is one of ways of testing."""
+    if comparison.metric != comparison.other_metric:
+        return None
+    return replace(comparison, metric="token_probe", other_metric="token_probe")
 
 
 def label(comparison: Comparison) -> str:
@@ -145,32 +163,36 @@ def _draw_runs(axis: Any, place: float, values: Sequence[float], colour: str) ->
 
 
 def differences_figure(findings: Sequence[Finding]) -> Figure:
-    """Every comparison with its interval, coloured by the verdict."""
-    found = [(x, measured(x, findings)) for x in COMPARISONS]
-    shown = [(x, value) for x, value in found if value]
-    figure, axis = plt.subplots(figsize=(8, 0.3 * len(shown) + 1.4), layout="constrained")
-    for place, (comparison, value) in enumerate(shown):
-        judged = verdict(comparison, value)
-        axis.errorbar(
-            100 * value.mean,
-            place,
-            xerr=[[100 * (value.mean - value.low)], [100 * (value.high - value.mean)]],
-            fmt="o",
-            color=COLOURS[judged],
-            capsize=3,
-        )
+    """Every comparison with its intervals, coloured by the verdict."""
+    shown = [x for x in COMPARISONS if measured(x, findings)]
+    figure, axis = plt.subplots(figsize=(8, 0.4 * len(shown) + 1.6), layout="constrained")
+    for place, comparison in enumerate(shown):
+        for below, marker, judged in (
+            (-0.13, FINETUNED, comparison),
+            (0.13, PROBED, by_probe(comparison)),
+        ):
+            found = measured(judged, findings) if judged else None
+            if judged and found:
+                low, mean, high = (100 * x for x in (found.low, found.mean, found.high))
+                axis.errorbar(
+                    mean,
+                    place + below,
+                    xerr=[[mean - low], [high - mean]],
+                    fmt=marker,
+                    color=COLOURS[verdict(judged, found)],
+                    capsize=3,
+                )
     axis.axvline(0, color="black", linewidth=0.8)
-    names = [f"{label(x)}, {x.protocol} ({x.predicted or 'no prediction'})" for x, _ in shown]
+    names = [f"{label(x)}, {x.protocol} ({x.predicted or 'no prediction'})" for x in shown]
     axis.set_yticks(range(len(shown)), names, fontsize=8)
     axis.set_ylim(len(shown) - 0.5, -0.5)
     axis.grid(color="0.92", axis="x")
-    axis.set_xlabel(
-        "difference of top-1, points, with 95 % interval over seeds and activities; in brackets "
-        "the paper's sign"
-    )
-    for name, colour in COLOURS.items():
-        axis.plot([], [], "o", color=colour, label=name)
-    figure.legend(loc="outside lower center", ncols=4, fontsize=8)
+    axis.set_xlabel("difference of top-1, points, with 95 % interval; in brackets the paper's sign")
+    for judgement, colour in COLOURS.items():
+        axis.plot([], [], "-", color=colour, label=judgement)
+    for name, marker in (("fine-tuned", FINETUNED), ("token probe", PROBED)):
+        axis.plot([], [], marker, color="black", label=name)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 

@@ -33,7 +33,12 @@ def measured(comparison: Comparison, findings: Sequence[Finding]) -> Difference 
     """The difference, over the seeds that both rows have; None where there is none."""
     rows = {(x.row, x.seed): x for x in findings if x.protocol == comparison.protocol}
     seeds = sorted(
-        seed for name, seed in rows if name == comparison.row and (comparison.other, seed) in rows
+        seed
+        for name, seed in rows
+        if name == comparison.row
+        and (comparison.other, seed) in rows
+        and comparison.metric in rows[name, seed].top1
+        and comparison.other_metric in rows[comparison.other, seed].top1
     )
     if not seeds:
         return None

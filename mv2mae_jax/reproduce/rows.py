@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Overrides = Mapping[str, Any]  # of fields of configs/reproduction.py
-Metric = Literal["single_clip", "single_view", "multi_view"]  # as `results.json` names top-1
+# Top-1 of the classifier by one clip, all clips, or all views together; of the ridge classifier on
+# frozen tokens.
+Metric = Literal["single_clip", "single_view", "multi_view", "token_probe"]
 
 
 @dataclass(frozen=True)
@@ -109,19 +111,19 @@ def of_data(share: float) -> Row:
 
 
 GROUPS = {
-    "methods, unseen camera": main_rows("xview"),
-    "methods, unseen subjects": main_rows("xsub"),
+    "xview": main_rows("xview"),
+    "xsub": main_rows("xsub"),
     "temperature": [
         variant(f"temperature {value:g}", "xview", {"objective.temperature": value})
         for value in (2.0, 32.0, math.inf)
     ],
-    "mask ratio": [
+    "masking": [
         variant(f"mask ratio {value}", "xview", {"masking.ratio": value})
         for value in (0.6, 0.8, 0.9)
     ],
     "labels": [*of_labels(0.25), *of_labels(0.1)],
-    "pre-training data": [of_data(0.25), of_data(0.5)],
-    "source views": [
+    "data": [of_data(0.25), of_data(0.5)],
+    "sources": [
         variant("two source views", "xsub", {"data.num_views": 3}),
         *(
             variant(

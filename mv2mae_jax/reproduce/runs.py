@@ -20,7 +20,7 @@ from mv2mae_jax.data.records import fingerprint
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.fusion import fuse_views
 from mv2mae_jax.reproduce.rows import FRACTION, Metric, Overrides, Row
-from mv2mae_jax.run_files import read_predictions, read_probe
+from mv2mae_jax.run_files import read_predictions, read_probe, read_probe_predictions
 from mv2mae_jax.storage import write_whole
 from mv2mae_jax.training.workdir import FREE_FIELDS
 
@@ -40,8 +40,8 @@ class Finding(NamedTuple):
       configs: hash of the config of each task.
       data: fingerprint of the data set.
       machine: versions and kind of device.
-      minutes: that each task took here.
-      top1: accuracies of the classifier on the test split, by metric.
+      minutes: that each task took; of one that was continued, its last part.
+      top1: accuracies on the test split, by metric; from scratch there is no probe.
       correct: by metric, which of the predictions are right, as `packed`: of videos in the order
         of activities and views, or of activities.
       predictions: by metric, how many they are.
@@ -147,7 +147,7 @@ def run_row(row: Row, scale: str, seed: int, data: str, out: Path) -> Finding:
             *(f"--config.data.data_dir={out / 'data'}", f"--config.seed={seed}"),
         )
         minutes[task] = round((time.perf_counter() - started) / 60, 2)
-    correct = read_correct(finetuned)
+    correct = read_correct(finetuned) | (read_probed(pretrained) if pretrained else {})
     return Finding(
         row=row.name,
         protocol=row.protocol,
@@ -219,6 +219,11 @@ def read_correct(workdir: Path) -> dict[Metric, Bool[np.ndarray, " n"]]:
         "single_view": tested.predicted == tested.labels,
         "multi_view": fused.argmax(axis=1) == labels,
     }
+
+
+def read_probed(workdir: Path) -> dict[Metric, Bool[np.ndarray, " n"]]:
+    """Which predictions of the token probe are right, in the same order."""
+    return {"token_probe": read_probe_predictions(workdir)["tokens_after"]}
 
 
 def packed(right: Bool[np.ndarray, " n"]) -> str:

@@ -1,45 +1,51 @@
 """Frozen-feature probes of a pre-training run, beside a shortcut and the untrained encoder."""
 
+import csv
+import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import jax
 import numpy as np
 from etils import epath
+from jaxtyping import Int
 from ml_collections import ConfigDict
 from tabulate import tabulate
 
+from mv2mae_jax.data import splits
 from mv2mae_jax.data.probe_videos import balanced
-from mv2mae_jax.data.splits import split_videos
+from mv2mae_jax.data.samples import Video
 from mv2mae_jax.evaluation.features import FrozenEncoder, random_encoder
 from mv2mae_jax.evaluation.probes import (
     TokenFeatures,
     motion_map,
-    probe_accuracies,
-    ridge_accuracy,
+    probe_predictions,
+    ridge_predictions,
     sparse_pixels,
 )
 from mv2mae_jax.evaluation.video_features import extract
-from mv2mae_jax.run_files import PROBE
+from mv2mae_jax.run_files import PROBE, PROBE_PREDICTIONS
 from mv2mae_jax.storage import to_path, write_whole
 from mv2mae_jax.tasks.evaluate import as_trained
 from mv2mae_jax.training.checkpoints import load_parameters
 
 
 def probe(config: ConfigDict, workdir: epath.PathLike) -> None:
-    """Fits simple classifiers to the training split, tests them, and writes `probe.json`.
+    """Fits simple classifiers to the training split and tests them.
 
     On the pixels, on the motion map (where something moves: the shortcut to watch; and where at
     which time), on the features of an untrained encoder, and on those of the pre-trained one in
     `workdir`. Of the training split and of `data.evaluate_on`, as many videos as `config.probe`
-    says. Of several processes the first does it.
+    says. `probe.json` has the accuracies, `probe_predictions.csv` what each says about every video.
+    Of several processes the first does it.
     """
     sizes = config.probe
     parameters, trained = load_parameters(workdir)
     if jax.process_index() > 0:
         return
     config = as_trained(config, trained)
+    tested = config.data.evaluate_on
     before, after = random_encoder(config), FrozenEncoder(config, parameters)
     features = (
         sparse_pixels,
@@ -48,33 +54,64 @@ def probe(config: ConfigDict, workdir: epath.PathLike) -> None:
         after.tokens,
     )
 
-    def measure(split: str, count: int) -> list[np.ndarray]:
-        return extract(config, balanced(split_videos(config, split), count), features)
+    videos = {
+        split: balanced(splits.split_videos(config, split), count)
+        for split, count in (("train", sizes.train_videos), (tested, sizes.test_videos))
+    }
+    labels, *train = extract(config, videos["train"], features)
+    test_labels, *test = extract(config, videos[tested], features)
 
-    train = measure("train", sizes.train_videos)
-    test = measure(config.data.evaluate_on, sizes.test_videos)
-    labels = train[0], test[0]
-
-    def linear(number: int, reduce: Callable[[np.ndarray], np.ndarray]) -> float:
-        return ridge_accuracy(reduce(train[number]), labels[0], reduce(test[number]), labels[1])
+    def linear(number: int, reduce: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        return ridge_predictions(reduce(train[number]), labels, reduce(test[number]))
 
     def flat(values: np.ndarray) -> np.ndarray:
         return values.reshape(len(values), -1)
 
-    results = {
-        "split": config.data.evaluate_on,
-        "protocol": config.data.protocol,
-        "num_train_videos": len(labels[0]),
-        "num_videos": len(labels[1]),
-        "chance": 1 / len(np.unique(labels[0])),
-        "pixels": linear(1, flat),
-        "motion_map": linear(2, lambda motion: motion.mean(axis=1)),
-        "motion_map_over_time": linear(2, flat),
+    predictions = {
+        "pixels": linear(0, flat),
+        "motion_map": linear(1, lambda motion: motion.mean(axis=1)),
+        "motion_map_over_time": linear(1, flat),
     }
-    for when, number in (("before", 3), ("after", 4)):
-        accuracies = probe_accuracies(*(TokenFeatures(x[number], x[0]) for x in (train, test)))
-        results[f"tokens_{when}"] = accuracies.pop("ridge")
-        results |= {f"{name}_{when}": value for name, value in accuracies.items()}
+    for when, number in (("before", 2), ("after", 3)):
+        found = probe_predictions(TokenFeatures(train[number], labels), test[number])
+        predictions[f"tokens_{when}"] = found.pop("ridge")
+        predictions |= {f"{name}_{when}": value for name, value in found.items()}
+    results = {
+        "split": tested,
+        "protocol": config.data.protocol,
+        "num_train_videos": len(labels),
+        "num_videos": len(test_labels),
+        "chance": 1 / len(np.unique(labels)),
+        **{name: float(np.mean(x == test_labels)) for name, x in predictions.items()},
+    }
+    write_predictions(
+        to_path(workdir) / PROBE_PREDICTIONS,
+        videos[tested],
+        {"label": test_labels, **predictions},
+        splits.class_names(config),
+    )
     write_whole(to_path(workdir) / PROBE, json.dumps(results, indent=2) + "\n")
-    shown = [key for key, value in results.items() if isinstance(value, float)]
-    print(tabulate([[key, f"{results[key]:.1%}"] for key in shown], tablefmt="plain"))
+    shown = [[key, f"{value:.1%}"] for key, value in results.items() if isinstance(value, float)]
+    print(tabulate(shown, tablefmt="plain"))
+
+
+def write_predictions(
+    path: epath.Path,
+    videos: Sequence[Video],
+    columns: Mapping[str, Int[np.ndarray, " V"]],
+    names: Sequence[str],
+) -> None:
+    """A row for each video: what it is, and what each probe takes it for.
+
+    Args:
+      path: CSV file to write.
+      videos: of the rows.
+      columns: classes of the videos.
+      names: of the classes.
+    """
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(["activity", "view", *columns])
+    for (activity, view), classes in zip(videos, zip(*columns.values(), strict=True), strict=True):
+        table.writerow([activity.id, view, *(names[number] for number in classes)])
+    write_whole(path, text.getvalue())

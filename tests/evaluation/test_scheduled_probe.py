@@ -17,7 +17,7 @@ from configs.mannequin import get_config
 from mv2mae_jax.data.probe_videos import training_videos
 from mv2mae_jax.evaluation import scheduled_probe as module
 from mv2mae_jax.evaluation.features import FrozenEncoder
-from mv2mae_jax.evaluation.probes import TokenFeatures, probe_accuracies
+from mv2mae_jax.evaluation.probes import TokenFeatures, probe_predictions
 from mv2mae_jax.evaluation.scheduled_probe import scheduled_probe
 from mv2mae_jax.evaluation.video_features import extract
 from mv2mae_jax.model import build
@@ -57,7 +57,9 @@ def test_a_run_has_probes_and_the_last_is_of_the_trained_encoder(config, tmp_pat
     encoder = FrozenEncoder(config, parameters)
     videos = training_videos(config)
     features = [TokenFeatures(*extract(config, part, [encoder.tokens])[::-1]) for part in videos]
-    expected = probe_accuracies(*features)
+    train, test = features
+    predicted = probe_predictions(train, test.tokens)
+    expected = {name: np.mean(x == test.labels) for name, x in predicted.items()}
     written = lines(tmp_path)[3]
     assert {name: written[f"probe_{name}"] for name in expected} == expected
     assert written["probe_chance"] == pytest.approx(1 / 12)

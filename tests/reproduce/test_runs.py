@@ -10,7 +10,7 @@ from tested import write_predictions
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.reproduce.document import write
 from mv2mae_jax.reproduce.rows import MV2MAE, SCRATCH, Pretraining, Row
-from mv2mae_jax.reproduce.runs import packed, read_correct, read_findings, run_missing
+from mv2mae_jax.reproduce.runs import packed, read_correct, read_findings, read_probed, run_missing
 
 TINY = {
     "data.num_frames": 4,
@@ -43,8 +43,11 @@ def test_findings_are_what_the_runs_found(out: Path):
     assert scratch.configs["finetune"] == pretrained.configs["finetune"]
     assert not scratch.probes and pretrained.probes["protocol"] == "xview"
     results = json.loads((out / "runs/xview/MV2MAE-0-finetune/results.json").read_text())
+    probes = json.loads((out / "runs/xview/t-0/probe.json").read_text())
     for metric, accuracy in pretrained.top1.items():
-        assert accuracy == pytest.approx(results[f"top1_{metric}"], abs=1e-6)
+        written = probes["tokens_after"] if metric == "token_probe" else results[f"top1_{metric}"]
+        assert accuracy == pytest.approx(written, abs=1e-6)
+    assert set(pretrained.top1) - set(scratch.top1) == {"token_probe"}
     config = json.loads((out / "runs/xview/MV2MAE-0-finetune/config.json").read_text())
     assert config["finetune"]["init_from"] == str(out / "runs/xview/t-0")
 
@@ -62,8 +65,7 @@ def test_tables_and_pictures_are_written(out: Path):
     findings = read_findings(out / "results.jsonl")
     write(findings, out)
     tables = (out / "results.md").read_text()
-    lines = [x for x in tables.splitlines() if x.startswith("| MV2MAE less from scratch")]
-    (line,) = [x for x in lines if "xview" in x]  # of both protocols there is one
+    line, _ = [x for x in tables.splitlines() if x.startswith("| MV2MAE less from scratch")]
     difference = 100 * (findings[1].top1["single_view"] - findings[0].top1["single_view"])
     assert f"| {difference:+.1f} (" in line and "**not resolved**" in line
     assert (out / "rows.png").stat().st_size > 5000
@@ -107,6 +109,12 @@ def test_a_table_that_is_cut_is_not_taken_for_a_smaller_test(tmp_path: Path):
     file.write_bytes(file.read_bytes().rstrip()[:-3])
     with pytest.raises(InputError, match=r"line 7 of .*predictions.csv is damaged"):
         read_correct(tmp_path)
+    file = tmp_path / "probe_predictions.csv"
+    file.write_text("activity,view,label,tokens_after\nb,1,sit,sit\na,2,bow,sit\n")
+    assert read_probed(tmp_path)["token_probe"].tolist() == [False, True]
+    file.write_text(file.read_text()[:-4])
+    with pytest.raises(InputError, match=r"probe_predictions.csv is damaged \(it ends within"):
+        read_probed(tmp_path)
 
 
 def test_packing_keeps_every_prediction():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mv2mae_jax.data.sampling import spaced_clips
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.evaluation.probes import motion_map, ridge_accuracy, sparse_pixels
+from mv2mae_jax.evaluation.probes import motion_map, ridge_predictions, sparse_pixels
 from tfds_builders.mannequin import generate as generator
 from tfds_builders.mannequin.actions import CLASSES, Style, keys, perform
 from tfds_builders.mannequin.background import make_background
@@ -276,7 +276,7 @@ def linear_controls(activities, staging) -> dict[str, float]:
     def accuracy(features: dict[int, np.ndarray]) -> float:
         flat = {camera: x.reshape(len(x), -1) for camera, x in features.items()}
         train = np.concatenate([flat[2], flat[3]])
-        return ridge_accuracy(train, np.tile(labels, 2), flat[1], labels)
+        return np.mean(ridge_predictions(train, np.tile(labels, 2), flat[1]) == labels)
 
     return {
         "pixels": accuracy({camera: sparse_pixels(clip) for camera, clip in whole.items()}),
