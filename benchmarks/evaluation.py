@@ -163,7 +163,7 @@ def _whole(config: ConfigDict, clips: int, crops: int, about: int) -> float:
     config = config.copy_and_resolve_references()
     config.data.evaluate_on = SPLIT
     config.data.train_fraction = min(1.0, about / len(splits.split_videos(config, SPLIT)))
-    _, parameters = split(build.classifier(config, splits.num_classes(config), nnx.Rngs(0)))
+    _, parameters = split(build.classifier(config, len(splits.class_names(config)), nnx.Rngs(0)))
     start = time.perf_counter()
     predictions = predict(config, parameters, clips=clips, crops=crops)
     return (time.perf_counter() - start) / len(predictions.videos)

@@ -62,7 +62,7 @@ def measure(arguments: argparse.Namespace) -> common.Report:
     """
     machine = common.machine()
     config = _config(arguments)
-    classes = splits.num_classes(config)
+    classes = len(splits.class_names(config))
     definition, parameters = split(build.classifier(config, classes, nnx.Rngs(config.seed)))
     if arguments.checkpoint is not None:
         parameters |= load_initial(config, arguments.checkpoint, encoder_only=True)

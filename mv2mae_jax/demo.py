@@ -6,7 +6,6 @@ Runs the commands that one would run on one's own data, shows each, and prints w
 Started again, it continues where it stopped.
 """
 
-import json
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import numpy as np
 from tabulate import tabulate
 
 from mv2mae_jax.command_line import Parser, run
+from mv2mae_jax.run_files import read_probe, read_results
 
 CONFIG = "configs/mannequin.py"
 PICTURES = ("motion", "reconstruction", "attention")
@@ -71,11 +71,8 @@ def train_and_test(out: Path, seed: int) -> dict[str, float]:
     init = f"--config.finetune.init_from={pretrained}"
     run("fine-tune with labels", *finetune, f"--workdir={finetuned}", init, *common)
     run("the same from scratch", *finetune, f"--workdir={scratch}", *common)
-    probes = json.loads((pretrained / "probe.json").read_text())
-    results = {
-        workdir: json.loads((workdir / "results.json").read_text())["top1_single_view"]
-        for workdir in (finetuned, scratch)
-    }
+    probes = read_probe(pretrained)
+    results = {x: read_results(x)["top1_single_view"] for x in (finetuned, scratch)}
     return {
         "chance": probes["chance"],
         "linear classifier on the motion map": probes["motion_map"],

@@ -1,6 +1,7 @@
 """Figures into files: PNG, PDF or SVG by the suffix, on this machine or on object storage."""
 
 import io
+from collections.abc import Sequence
 
 import matplotlib
 
@@ -17,15 +18,15 @@ SUFFIXES = (".png", ".pdf", ".svg")
 DOTS_PER_INCH = 110
 
 
-def picture_path(out: epath.PathLike) -> epath.Path:
+def picture_path(out: epath.PathLike, suffixes: Sequence[str] = SUFFIXES) -> epath.Path:
     """Where a picture is to be written; asked for before anything is computed for it.
 
     Raises:
-      InputError: its suffix is of no picture, or it cannot be written.
+      InputError: its suffix is none of the suffixes, or it cannot be written.
     """
     path = out_path(out)
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"--out={out}; its suffix is one of {', '.join(SUFFIXES)}")
+    if path.suffix not in suffixes:
+        raise InputError(f"--out={out}; its suffix is one of {', '.join(suffixes)}")
     return path
 
 

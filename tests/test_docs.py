@@ -1,5 +1,6 @@
 """The documents keep their word: what they name exists, and configs in their commands build."""
 
+import ast
 import importlib
 import re
 import runpy
@@ -79,6 +80,33 @@ def test_the_fields_that_may_change_are_listed():
 MANIFEST, CONFIG = re.findall(
     r"```python\n(.*?)```", Path("docs/getting-started.md").read_text(), re.DOTALL
 )
+
+
+def imported(file: Path) -> set[str]:
+    """Modules, with their packages, that a file imports from the repository."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name.removeprefix("mv2mae_jax.") for name in found}
+
+
+def test_a_folder_knows_only_those_before_it():
+    table = Path("docs/architecture.md").read_text().partition("| `launch/`")[0]
+    rows = [
+        re.findall(r"`([\w./]+)`", row.split("|")[1]) for row in re.findall(r"(?m)^\|.*", table)
+    ]
+    folders = [name for row in rows for name in row]
+    modules = [name.removesuffix("/").removesuffix(".py") for name in folders]
+    assert {"data", "losses", "tasks"} <= set(modules)
+    for number, name in enumerate(folders):
+        place = next(path for path in (Path(name), Path("mv2mae_jax", name)) if path.exists())
+        below = set(modules[number + 1 :])
+        for file in [place] if place.is_file() else place.rglob("*.py"):
+            wrong = {x for x in imported(file) if x.partition(".")[0] in below}
+            assert not wrong, f"{file} imports {wrong}"
 
 
 def test_the_manifest_of_getting_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

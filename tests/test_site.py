@@ -15,6 +15,7 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocs.exceptions import Abort
 from ml_collections import ConfigDict
+from playwright.sync_api import Browser
 
 from configs.base import get_config
 from docs.hooks.fields import fields
@@ -126,6 +127,17 @@ def test_every_field_is_explained(site: Path):
     assert not [name for name, meaning in explained.items() if len(meaning) < 5]
     page = (site / "configs.html").read_text()
     assert all(f"<code>{name}</code>" in page for name in explained)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_field_is_broken_within_its_name(site: Path, browser: Browser, width: int):
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.goto((site / "configs.html").as_uri())
+    names = page.locator("td:first-child code")
+    lines = names.evaluate_all("names => names.map(name => name.getClientRects().length)")
+    assert len(lines) > len(fields()) and set(lines) == {1}
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.close()
 
 
 def test_a_field_has_its_own_comment_and_values():

@@ -20,7 +20,6 @@ _OFFSETS = (
     *((1, 1), (3, 1), (1, 3), (3, 3)),
 )
 
-
 _TRIES = 10  # of torchvision's RandomResizedCrop
 
 

@@ -198,6 +198,16 @@ def evaluation_batches(
     return Batches(share, partial(_batches_of_one_size, batch_size))
 
 
+def pretraining_activities(config: ConfigDict) -> list[Activity]:
+    """What pre-training samples are made of.
+
+    Raises:
+      InputError: the data set or its training split cannot be used as configured.
+    """
+    index = load_index(config.data.data_dir, config.data.dataset)
+    return _with_enough_views(config, split_of(config, index, "train"))
+
+
 def num_samples(config: ConfigDict) -> int:
     """Samples of an epoch: activities in pre-training (`config.task`), otherwise videos.
 
@@ -270,8 +280,6 @@ def _training_batches(
     process_count: int,
 ) -> Batches:
     """The endless sequence of samples, epoch after epoch, from `start_step` on."""
-    if config.data.crops not in ("independent", "shared"):
-        raise InputError(f"data.crops is {config.data.crops!r}; it is independent or shared")
     activities = {item.activity.id if isinstance(item, Video) else item.id for item in items}
     if config.data.bad_records >= len(activities):
         raise InputError(
@@ -294,13 +302,9 @@ def _concatenate(samples: Sequence[Batch]) -> Batch:
 
 def _training_items(config: ConfigDict) -> Sequence[Activity | Video]:
     """What samples are made of: activities in pre-training, otherwise videos."""
-    index = load_index(config.data.data_dir, config.data.dataset)
-    activities = split_of(config, index, "train")
-    return (
-        _with_enough_views(config, activities)
-        if config.task == "pretrain"
-        else videos_of(activities)
-    )
+    if config.task == "pretrain":
+        return pretraining_activities(config)
+    return split_videos(config, "train")
 
 
 def _with_enough_views(config: ConfigDict, activities: Sequence[Activity]) -> list[Activity]:

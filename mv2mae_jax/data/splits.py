@@ -50,12 +50,3 @@ def class_names(config: ConfigDict) -> tuple[str, ...]:
     """
     index = load_index(config.data.data_dir, config.data.dataset)
     return protocol_classes(index, config.data.protocol)
-
-
-def num_classes(config: ConfigDict) -> int:
-    """Number of classes that the configured protocol tells apart.
-
-    Raises:
-      InputError: as for `class_names`.
-    """
-    return len(class_names(config))

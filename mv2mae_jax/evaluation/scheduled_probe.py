@@ -6,16 +6,17 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mv2mae_jax.data.loader import evaluation_batches
 from mv2mae_jax.data.probe_videos import ProbeVideos, training_videos
 from mv2mae_jax.data.samples import Video
-from mv2mae_jax.evaluation.features import Clips, FrozenEncoder
+from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.evaluation.probes import TokenFeatures, probe_predictions
+from mv2mae_jax.evaluation.video_features import extract
 from mv2mae_jax.training.parameters import Parameters
+from mv2mae_jax.training.sharding import on_first_device
 
 log = logging.getLogger(__name__)
 
@@ -71,48 +72,6 @@ class ScheduledProbe:
     def _features(self, encoder: FrozenEncoder, videos: Sequence[Video]) -> TokenFeatures:
         labels, tokens = extract(self._config, videos, [encoder.tokens])
         return TokenFeatures(tokens, labels)
-
-
-def extract(
-    config: ConfigDict, videos: Sequence[Video], features: Sequence[Callable[[Clips], np.ndarray]]
-) -> list[np.ndarray]:
-    """Labels of videos, then features of each, from the centre crop of their middle clip.
-
-    Args:
-      config: of the experiment; `evaluation.batch_size` clips at a time.
-      videos: in any number; no more than a batch of clips is held.
-      features: of a batch of clips.
-
-    Returns:
-      [V], then for each function [V ...].
-    """
-    config = config.copy_and_resolve_references()
-    config.data.workers = 0  # threads do for so few, and start at once
-    arrays: list[np.ndarray] = []
-    done = 0
-    with evaluation_batches(config, videos, clips=1, crops=1) as batches:
-        for batch in batches:
-            clips, valid = batch["clips"][:, 0], batch["valid"]
-            parts = [batch["label"][valid], *(feature(clips)[valid] for feature in features)]
-            if not arrays:  # filled part by part: lists would be copied as a whole in the end
-                arrays = [np.empty((len(videos), *x.shape[1:]), x.dtype) for x in parts]
-            for array, part in zip(arrays, parts, strict=True):
-                array[done : done + len(part)] = part
-            done += int(valid.sum())
-    return arrays
-
-
-def on_first_device(parameters: Parameters, mesh: Mesh) -> Parameters:
-    """Parameters that are split over the mesh, whole on this process's first device.
-
-    All processes take part.
-    """
-    replicated = jax.jit(_identity, out_shardings=NamedSharding(mesh, PartitionSpec()))(parameters)
-    return {name: x.addressable_data(0) for name, x in replicated.items()}
-
-
-def _identity(parameters: Parameters) -> Parameters:
-    return parameters
 
 
 def _encoder_part(parameters: Parameters) -> Parameters:

@@ -108,9 +108,6 @@ def measured(results: Mapping[str, Any]) -> dict[str, str]:
 
     Args:
       results: what `results.json` or `probe.json` of a run says.
-
-    Raises:
-      AttributeError, KeyError, TypeError, ValueError: it says what no run does.
     """
     counts, intervals = results.get("count", {}), results.get("interval_95", {})
     rows = {

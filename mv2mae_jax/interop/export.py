@@ -28,6 +28,7 @@ from mv2mae_jax.interop.files import (
 from mv2mae_jax.interop.names import Tensors, to_tensors
 from mv2mae_jax.interop.writing import new_folder, write_safetensors, write_torch
 from mv2mae_jax.model.variants import VARIANTS
+from mv2mae_jax.run_files import PROBE, RESULTS, read_probe, read_results
 from mv2mae_jax.storage import to_path
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.workdir import read_classes
@@ -259,11 +260,7 @@ def _image_processor(config: ConfigDict) -> dict[str, Any]:
 def _results(checkpoint: epath.PathLike) -> dict[str, str]:
     """What tests and probes found, for the card; empty without any."""
     found: dict[str, str] = {}
-    for name in ("probe.json", "results.json"):
-        file = to_path(checkpoint) / name
-        try:
-            if file.exists():
-                found |= measured(json.loads(file.read_text(encoding="utf-8")))
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise InputError(f"{file} is damaged ({error}); test the run again") from error
+    for name, read in ((PROBE, read_probe), (RESULTS, read_results)):
+        if (to_path(checkpoint) / name).exists():
+            found |= measured(read(checkpoint))
     return found

@@ -1,6 +1,5 @@
 """The encoder as ONNX: from bytes to features, for programs that have neither JAX nor PyTorch."""
 
-import importlib.util
 import logging
 import warnings
 from pathlib import Path
@@ -10,7 +9,7 @@ from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 from torch import Tensor, nn
 
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.interop.files import require
 from mv2mae_jax.interop.pytorch import MV2MAE, Classifier, Encoder, Exported
 
 
@@ -52,8 +51,7 @@ def write_onnx(module: Exported, config: ConfigDict, file: str | Path) -> None:
       InputError: what writes it is not installed.
     """
     for package in ("onnx", "onnxscript"):
-        if importlib.util.find_spec(package) is None:
-            raise InputError(f"{file} needs {package}, not installed: pip install -e '.[onnx]'")
+        require(package, Path(file))
     encoder = module.encoder if isinstance(module, MV2MAE) else module
     size = config.data.image_size
     clips = torch.zeros(2, config.data.num_frames, size, size, 3, dtype=torch.uint8)

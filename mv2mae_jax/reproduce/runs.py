@@ -1,8 +1,6 @@
 """Runs rows, one at a time, by the commands that a user would give, and keeps what they found."""
 
-import csv
 import hashlib
-import itertools
 import json
 import platform
 import time
@@ -20,7 +18,9 @@ from mv2mae_jax.check import fields
 from mv2mae_jax.command_line import run
 from mv2mae_jax.data.records import fingerprint
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.evaluation.fusion import fuse_views
 from mv2mae_jax.reproduce.rows import FRACTION, Metric, Overrides, Row
+from mv2mae_jax.run_files import read_predictions, read_probe, read_probe_predictions
 from mv2mae_jax.storage import write_whole
 from mv2mae_jax.training.workdir import FREE_FIELDS
 
@@ -164,7 +164,7 @@ def run_row(row: Row, scale: str, seed: int, data: str, out: Path) -> Finding:
         top1={metric: round(float(right.mean()), 6) for metric, right in correct.items()},
         correct={metric: packed(right) for metric, right in correct.items()},
         predictions={metric: len(right) for metric, right in correct.items()},
-        probes=json.loads((pretrained / "probe.json").read_text()) if pretrained else {},
+        probes=read_probe(pretrained) if pretrained else {},
     )
 
 
@@ -212,26 +212,18 @@ def config_hash(config: ConfigDict) -> str:
 
 def read_correct(workdir: Path) -> dict[Metric, Bool[np.ndarray, " n"]]:
     """Which predictions of a tested run are right, in the order of activities and views."""
-    with open(workdir / "predictions.csv", encoding="utf-8", newline="") as file:
-        rows = sorted(csv.DictReader(file), key=lambda row: (row["activity"], row["view"]))
-    classes = [column for column in rows[0] if column.startswith("p(")]
-    activities = []
-    for _, views in itertools.groupby(rows, key=lambda row: row["activity"]):
-        seen = list(views)
-        fused = np.sum([[float(view[name]) for name in classes] for view in seen], axis=0)
-        activities.append(classes[fused.argmax()] == f"p({seen[0]['label']})")
+    tested = read_predictions(workdir)
+    fused, labels = fuse_views(tested.probabilities, tested.labels, tested.activities)
     return {
-        "single_clip": np.array([row["predicted_single_clip"] == row["label"] for row in rows]),
-        "single_view": np.array([row["predicted"] == row["label"] for row in rows]),
-        "multi_view": np.array(activities),
+        "single_clip": tested.single_clip == tested.labels,
+        "single_view": tested.predicted == tested.labels,
+        "multi_view": fused.argmax(axis=1) == labels,
     }
 
 
 def read_probed(workdir: Path) -> dict[Metric, Bool[np.ndarray, " n"]]:
     """Which predictions of the token probe are right, in the same order."""
-    with open(workdir / "probe_predictions.csv", encoding="utf-8", newline="") as file:
-        rows = sorted(csv.DictReader(file), key=lambda row: (row["activity"], row["view"]))
-    return {"token_probe": np.array([row["tokens_after"] == row["label"] for row in rows])}
+    return {"token_probe": read_probe_predictions(workdir)["tokens_after"]}
 
 
 def packed(right: Bool[np.ndarray, " n"]) -> str:

@@ -15,6 +15,7 @@ from mv2mae_jax.evaluation.confusion import draw_confusion
 from mv2mae_jax.evaluation.fusion import fuse_views
 from mv2mae_jax.evaluation.predictions import Predictions, predict, write_table
 from mv2mae_jax.evaluation.scores import Score, score
+from mv2mae_jax.run_files import PREDICTIONS, RESULTS
 from mv2mae_jax.storage import to_path, write_whole
 from mv2mae_jax.training.checkpoints import load_parameters
 
@@ -69,9 +70,9 @@ def evaluate(config: ConfigDict, workdir: epath.PathLike) -> None:
         "crops": crops,
     }
     workdir = to_path(workdir)
-    write_table(workdir / "predictions.csv", predictions, single_clip, names)
+    write_table(workdir / PREDICTIONS, predictions, single_clip, names)
     draw_confusion(predictions.labels, predictions.classes, names, workdir / "confusion.png")
-    write_whole(workdir / "results.json", json.dumps(results, indent=2) + "\n")
+    write_whole(workdir / RESULTS, json.dumps(results, indent=2) + "\n")
     print(table(top1))
 
 

@@ -77,7 +77,7 @@ def training_set(config: ConfigDict) -> tuple[int | None, int]:
     built = (to_path(data.data_dir) / data.dataset).exists()
     name = data.protocol if data.dataset == "ntu" else f"{data.dataset}_{data.protocol}"
     if name not in PUBLISHED or built:
-        classes = 0 if pretrains else splits.num_classes(config)
+        classes = 0 if pretrains else len(splits.class_names(config))
         return (loader.num_samples(config) if built else None), classes
     published = PUBLISHED[name]
     count = published.activities if pretrains else published.videos

@@ -24,7 +24,8 @@ from mv2mae_jax.evaluation.probes import (
     ridge_predictions,
     sparse_pixels,
 )
-from mv2mae_jax.evaluation.scheduled_probe import extract
+from mv2mae_jax.evaluation.video_features import extract
+from mv2mae_jax.run_files import PROBE, PROBE_PREDICTIONS
 from mv2mae_jax.storage import to_path, write_whole
 from mv2mae_jax.tasks.evaluate import as_trained
 from mv2mae_jax.training.checkpoints import load_parameters
@@ -84,12 +85,12 @@ def probe(config: ConfigDict, workdir: epath.PathLike) -> None:
         **{name: float(np.mean(x == test_labels)) for name, x in predictions.items()},
     }
     write_predictions(
-        to_path(workdir) / "probe_predictions.csv",
+        to_path(workdir) / PROBE_PREDICTIONS,
         videos[tested],
         {"label": test_labels, **predictions},
         splits.class_names(config),
     )
-    write_whole(to_path(workdir) / "probe.json", json.dumps(results, indent=2) + "\n")
+    write_whole(to_path(workdir) / PROBE, json.dumps(results, indent=2) + "\n")
     shown = [[key, f"{value:.1%}"] for key, value in results.items() if isinstance(value, float)]
     print(tabulate(shown, tablefmt="plain"))
 

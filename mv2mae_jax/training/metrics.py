@@ -18,6 +18,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tqdm import tqdm
 
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.run_files import METRICS
 from mv2mae_jax.storage import GrowingFiles, write_whole, written
 
 PUBLISH_SECONDS = 60  # between two copies to object storage
@@ -37,7 +38,7 @@ class MetricsWriter:
         self._writes = jax.process_index() == 0
         if not self._writes:
             return
-        self.path = workdir / "metrics.jsonl"
+        self.path = workdir / METRICS
         self._files = GrowingFiles(workdir)
         file = self._files.path / self.path.name
         write_whole(file, "".join(_lines_to(start_step, self.path)))

@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.training.parameters import Parameters
 
 Batch = dict[str, np.ndarray]
 
@@ -116,3 +117,16 @@ def to_devices(batch: Batch, mesh: Mesh) -> dict[str, jax.Array]:
         name: jax.make_array_from_process_local_data(sharding, value)
         for name, value in batch.items()
     }
+
+
+def on_first_device(parameters: Parameters, mesh: Mesh) -> Parameters:
+    """Parameters that are split over the mesh, whole on this process's first device.
+
+    All processes take part.
+    """
+    replicated = jax.jit(_identity, out_shardings=NamedSharding(mesh, P()))(parameters)
+    return {name: x.addressable_data(0) for name, x in replicated.items()}
+
+
+def _identity(parameters: Parameters) -> Parameters:
+    return parameters

@@ -1,7 +1,7 @@
 """The optimisation step: gradients of a task's loss, accumulated, applied, all in one program."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,9 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from mv2mae_jax.model.layers import compiled_for
-from mv2mae_jax.training.parameters import Definition, Parameters, split
+from mv2mae_jax.training.parameters import Definition, Module, Parameters, split
 from mv2mae_jax.training.sharding import batch_sharding, state_sharding
 
-Module = TypeVar("Module", bound=nnx.Module)
 Metrics = dict[str, Float[Array, ""]]
 DeviceBatch = dict[str, Array]
 # (model, batch, one random key a sample) -> (loss, what to log)

@@ -30,17 +30,11 @@ from tabulate import tabulate
 
 from mv2mae_jax.errors import InputError, did_you_mean
 from mv2mae_jax.figures import picture_path, save_figure
+from mv2mae_jax.run_files import TESTED_ON, TOP1, read_config, read_results
 from mv2mae_jax.storage import to_path
 from mv2mae_jax.training.workdir import FREE_FIELDS, IMPORT_REPORT
-from mv2mae_jax.visualize.runs import (
-    TESTED_ON,
-    add_workdirs,
-    named,
-    read_config,
-    read_results,
-)
+from mv2mae_jax.visualize.runs import add_workdirs, named
 
-METRICS = ("top1_single_view", "top1_multi_view", "top1_single_clip")
 # Fields that fine-tuning does not read; those of its own config say nothing about a run.
 OF_PRETRAINING = (
     "data.crops",
@@ -94,7 +88,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of this picture."""
     add_workdirs(parser, "work directories of fine-tuned runs")
     parser.add_argument("--field", required=True, help="config.objective.temperature, for example")
-    parser.add_argument("--metric", choices=METRICS, default=METRICS[0], help="of results.json")
+    parser.add_argument(
+        "--metric", choices=TOP1, default="top1_single_view", help="of results.json"
+    )
     parser.add_argument(
         "--pretraining",
         action="store_true",

@@ -9,20 +9,21 @@ python -m mv2mae_jax.visualize attention --workdir=runs/pretrain --out=heads.png
 """
 
 import argparse
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from mv2mae_jax.model import build
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.visualize import pretrained
 from mv2mae_jax.visualize.cross_attention import cross_attention_maps, mark_tubelet
-from mv2mae_jax.visualize.pretrained import masked_share, open_pretrained, view_names
+from mv2mae_jax.visualize.pretrained import masked_share, open_pretrained
 from mv2mae_jax.visualize.reconstruct import reconstruct
-from mv2mae_jax.visualize.rows import Rows, overlay, save
+from mv2mae_jax.visualize.rows import Rows, Section, overlay, save
+from mv2mae_jax.visualize.training_clips import Clip, view_names
 
-__all__ = ["NOTE", "add_options", "attention_rows", "draw"]
+__all__ = ["NOTE", "add_options", "attention_sections", "draw"]
 
 NOTE = (
     "where the cross-view decoder looks in the source to predict the tubelet marked in red; "
@@ -49,24 +50,24 @@ def draw(args: argparse.Namespace) -> None:
     """Draws some activities, masked, and the attention to their source views."""
     config, parameters, clips = open_pretrained(args)
     query = tuple(args.tubelet) if args.tubelet else None
-    sections = attention_rows(config, parameters, clips, query, by_head=args.by_head)
+    sections = attention_sections(config, parameters, clips, query, by_head=args.by_head)
     save(sections, config.model.patch_size[0], NOTE, args.out)
 
 
-def attention_rows(
+def attention_sections(
     config: ConfigDict,
     parameters: Parameters,
-    clips: UInt8[np.ndarray, "B V T H W C"],
+    clips: Sequence[Clip],
     query: tuple[int, int, int] | None = None,
     *,
     by_head: bool = False,
-) -> list[Rows]:
+) -> list[Section]:
     """Of every sample: the target, masked and reconstructed, and the attention to its sources.
 
     Args:
       config: of the run.
       parameters: of its model.
-      clips: of V views; view 0 is the target.
+      clips: samples of as many views each.
       query: as of `cross_attention_maps`.
       by_head: whether every block and head has a row, after their mean.
 
@@ -74,15 +75,16 @@ def attention_rows(
       InputError: as of `cross_attention_maps`.
     """
     patch_size, grid = tuple(config.model.patch_size), build.grid_of(config)
-    attention = cross_attention_maps(config, parameters, clips, query)
-    pictures = reconstruct(config, parameters, clips)
+    pixels = np.stack([clip.views for clip in clips])
+    attention = cross_attention_maps(config, parameters, pixels, query)
+    pictures = reconstruct(config, parameters, pixels)
     assert pictures.cross_view is not None  # what attends, predicts
-    target, *sources = view_names(clips.shape[1])
+    target, *sources = view_names(pixels.shape[1])
     sections = []
     for b, token in enumerate(attention.query):
         place = " ".join(map(str, np.unravel_index(token, grid)))
         marked = mark_tubelet(pictures.masked[b, 0], token, patch_size, grid)
-        rows = {
+        rows: Rows = {
             target: pictures.input[b, 0],
             f"{masked_share(config)} masked,\ntubelet\n{place}": marked,
             "cross-view\ndecoder": pictures.cross_view[b, 0],
@@ -98,5 +100,5 @@ def attention_rows(
                 }
             for name, weights in maps.items():
                 rows[f"{source}\n{name}"] = overlay(frames, weights, patch_size, grid)
-        sections.append(rows)
+        sections.append(Section(clips[b].title(pixels.shape[1]), rows))
     return sections

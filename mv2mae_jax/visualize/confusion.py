@@ -8,8 +8,6 @@ runs on each video of the same test.
 """
 
 import argparse
-import csv
-import io
 from typing import NamedTuple
 
 import matplotlib
@@ -18,37 +16,21 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-from etils import epath
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from mv2mae_jax.errors import InputError, is_name
+from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.confusion import draw_confusion
 from mv2mae_jax.evaluation.scores import bootstrap_interval
 from mv2mae_jax.figures import picture_path, save_figure
-from mv2mae_jax.visualize.runs import TEST_IT, named, read_text, shortened
+from mv2mae_jax.run_files import Tested, read_predictions
+from mv2mae_jax.visualize.runs import named, shortened
 
 CLASS_HEIGHT = 0.2  # inches, of a class in the comparison
 FONT = 8
 DIFFERENCE = "difference, 95 % interval"
 OURS, THEIRS = "C0", "C1"
-
-
-class Tested(NamedTuple):
-    """What a run said about each video of its test, videos in the order of their names.
-
-    Attributes:
-      videos: activity and view.
-      names: of all classes.
-      labels: the true classes.
-      predicted: the classes they were taken for.
-    """
-
-    videos: list[tuple[str, str]]
-    names: tuple[str, ...]
-    labels: Int[np.ndarray, " V"]
-    predicted: Int[np.ndarray, " V"]
 
 
 class Comparison(NamedTuple):
@@ -90,38 +72,6 @@ def draw(args: argparse.Namespace) -> None:
     save_figure(comparison_figure(ours, theirs, tuple(runs)), out)
 
 
-def read_predictions(workdir: epath.Path) -> Tested:
-    """The rows of `predictions.csv` (`evaluation/predictions.py: write_table`).
-
-    Raises:
-      InputError: there is none, or it is damaged.
-    """
-    file = workdir / "predictions.csv"
-    text = read_text(file, TEST_IT)
-    table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        columns = table.fieldnames or ()
-        names = tuple(x[2:-1] for x in columns if x.startswith("p(") and x.endswith(")"))
-        if not all(map(is_name, names)):
-            raise ValueError("a class has no name in one line")
-        classes = {name: number for number, name in enumerate(names)}
-        rows = []
-        for row in table:
-            if None in row.values():
-                raise ValueError("it ends within a row")
-            video = row["activity"], row["view"]
-            rows.append((video, classes[row["label"]], classes[row["predicted"]]))
-        if not rows:
-            raise ValueError("no videos")
-        if not text.endswith("\n"):
-            raise ValueError("it ends within a row")
-    except (csv.Error, KeyError, TypeError, ValueError) as error:
-        where = f"line {table.line_num} of {file}"
-        raise InputError(f"{where} is damaged ({error}); {TEST_IT}") from error
-    videos, labels, predicted = zip(*sorted(rows), strict=True)
-    return Tested(list(videos), names, np.array(labels), np.array(predicted))
-
-
 def require_same_test(ours: Tested, theirs: Tested, runs: tuple[str, ...]) -> None:
     """Two runs can be compared: they were tested on the same videos.
 
@@ -134,7 +84,7 @@ def require_same_test(ours: Tested, theirs: Tested, runs: tuple[str, ...]) -> No
     different = set(zip(ours.videos, ours.labels, strict=True)) ^ set(
         zip(theirs.videos, theirs.labels, strict=True)
     )
-    if different or len(ours.videos) != len(theirs.videos):
+    if different:
         raise InputError(
             f"{one} and {other} were tested on other videos, {len(ours.videos)} and "
             f"{len(theirs.videos)}; test both on the same protocol and split"
@@ -145,7 +95,7 @@ def compare(ours: Tested, theirs: Tested) -> Comparison:
     """Which classes the one run knows better, which the other: both on the same videos."""
     ours_right, theirs_right = ours.predicted == ours.labels, theirs.predicted == theirs.labels
     difference = ours_right.astype(int) - theirs_right
-    activities = _activities(ours)
+    activities = ours.activities
     rows = []
     for label in np.unique(ours.labels):
         of_class = ours.labels == label
@@ -171,7 +121,7 @@ def comparison_figure(ours: Tested, theirs: Tested, runs: tuple[str, ...]) -> Fi
     classes = compare(ours, theirs)
     one, other = map(shortened, runs)
     right = [x.predicted == x.labels for x in (ours, theirs)]
-    low, high = bootstrap_interval(right[0].astype(int) - right[1], _activities(ours))
+    low, high = bootstrap_interval(right[0].astype(int) - right[1], ours.activities)
     height = CLASS_HEIGHT * len(classes.names) + 1.8
     figure, axis = plt.subplots(figsize=(9, height), layout="constrained")
     rows = np.arange(len(classes.names))
@@ -197,8 +147,3 @@ def comparison_figure(ours: Tested, theirs: Tested, runs: tuple[str, ...]) -> Fi
     axis.grid(color="0.92", axis="x")
     axis.set_axisbelow(True)
     return figure
-
-
-def _activities(run: Tested) -> Int[np.ndarray, " V"]:
-    """A number for each video's activity."""
-    return np.unique([activity for activity, _ in run.videos], return_inverse=True)[1]

@@ -24,15 +24,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.figures import picture_path, save_figure
-from mv2mae_jax.visualize.runs import (
-    PALETTE,
-    add_workdirs,
-    has_results,
-    named,
-    read_metrics,
-    read_results,
-    shortened,
-)
+from mv2mae_jax.run_files import METRICS, RESULTS, read_metrics, read_results
+from mv2mae_jax.visualize.runs import PALETTE, add_workdirs, named, shortened
 
 SMOOTHED_OVER = 20  # means are over this part of a run's lines
 LOG_RATIO = 5  # of the largest to the smallest value, from which an axis is logarithmic
@@ -104,15 +97,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def draw(args: argparse.Namespace) -> None:
-    """Draws what the runs have logged so far."""
+    """Draws what the runs have logged so far.
+
+    Raises:
+      InputError: one has logged nothing yet, or its files are damaged.
+    """
     out, workdirs = picture_path(args.out), named(args.workdirs)
     runs = {name: read_metrics(path) for name, path in workdirs.items()}
+    if silent := [path / METRICS for name, path in workdirs.items() if not runs[name]]:
+        raise InputError(
+            f"{silent[0]} has no line yet; a run writes one every config.log_every steps"
+        )
     save_figure(curves_figure(runs, tested(workdirs)), out)
 
 
 def tested(workdirs: Mapping[str, epath.Path]) -> dict[str, Score]:
     """Test accuracies of the runs that have been tested."""
-    results = {name: read_results(path) for name, path in workdirs.items() if has_results(path)}
+    done = {name: path for name, path in workdirs.items() if (path / RESULTS).exists()}
+    results = {name: read_results(path) for name, path in done.items()}
     return {name: Score(x[TESTED], x["interval_95"][TESTED]) for name, x in results.items()}
 
 

@@ -9,6 +9,7 @@ the panels are of the features, beside what chance would give.
 
 import argparse
 import math
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib
@@ -29,7 +30,7 @@ from mv2mae_jax.data.splits import class_names, split_videos
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.evaluation.neighbours import Purity, neighbour_purity
-from mv2mae_jax.evaluation.scheduled_probe import extract
+from mv2mae_jax.evaluation.video_features import extract
 from mv2mae_jax.figures import picture_path, save_figure
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.visualize.runs import PALETTE, named, shortened
@@ -41,10 +42,14 @@ PERPLEXITY = 30.0  # less for fewer than three times as many clips
 NEIGHBOURS = 10
 MARKERS = "o^sDvPX*<>pdhH8"  # one for each turn of the colours
 SIDE = 7.0  # of a panel, inches
-HEADING = 0.8  # room above the panels, inches
+HEADING = 0.8  # room above the panels, inches, if their title is one line
+LINE, TITLE_LETTERS = 0.17, 13  # of the title: height, letters an inch
 ENTRY = 0.16  # height of a line of a legend, inches
 NOTE = "neighbours: in the features, among videos of other activities"
 LETTERS_ACROSS = 125  # a legend has room for, beside marks of about 6
+
+# Names, and which of them each video has, by what they are names of.
+Panels = dict[str, tuple[Sequence[str], Int[np.ndarray, " V"]]]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -78,23 +83,21 @@ def draw(args: argparse.Namespace) -> None:
     cameras, camera = np.unique([video.view for video in videos], return_inverse=True)
     perplexity = min(PERPLEXITY, (len(videos) - 1) / 3)
     (run,) = named([args.workdir])
+    panels: Panels = {"action": (class_names(config), labels)}
+    seen = ""
+    if len(cameras) > 1:
+        panels["camera"] = tuple(map(str, cameras)), camera
+    else:
+        seen = f", all of camera {cameras[0]}"
     title = (
         f"{shortened(run)}: {len(videos):,} clips of {config.data.dataset}, "
-        f"{config.data.protocol}, {args.split}; t-SNE, perplexity {perplexity:.3g}"
+        f"{config.data.protocol}, {args.split}{seen}; t-SNE, perplexity {perplexity:.3g}"
     )
-    figure = embedding_figure(
-        embed(features, perplexity),
-        {
-            "action": (class_names(config), labels),
-            "camera": (tuple(map(str, cameras)), camera),
-        },
-        {
-            "action": neighbour_purity(features, labels, activities, NEIGHBOURS),
-            "camera": neighbour_purity(features, camera, activities, NEIGHBOURS),
-        },
-        title,
-    )
-    save_figure(figure, out)
+    purities = {
+        what: neighbour_purity(features, of_videos, activities, NEIGHBOURS)
+        for what, (_, of_videos) in panels.items()
+    }
+    save_figure(embedding_figure(embed(features, perplexity), panels, purities, title), out)
 
 
 def embed(features: Float[np.ndarray, "V F"], perplexity: float) -> Float[np.ndarray, "V 2"]:
@@ -111,7 +114,7 @@ def embed(features: Float[np.ndarray, "V F"], perplexity: float) -> Float[np.nda
 @matplotlib.rc_context({"text.parse_math": False})  # names are not formulas
 def embedding_figure(
     places: Float[np.ndarray, "V 2"],
-    panels: dict[str, tuple[Sequence[str], Int[np.ndarray, " V"]]],
+    panels: Panels,
     purities: dict[str, Purity],
     title: str,
 ) -> Figure:
@@ -119,7 +122,7 @@ def embedding_figure(
 
     Args:
       places: of the videos.
-      panels: names, and which of them each video has, by what they are names of.
+      panels: what it is coloured by.
       purities: of the same labels in the features.
       title: what is shown.
     """
@@ -128,7 +131,10 @@ def embedding_figure(
         for what, (names, labels) in panels.items()
     }
     lines = max(math.ceil(len(names) / _columns(names)) for names, _ in shown.values())
-    size = (SIDE * len(panels), HEADING + SIDE + ENTRY * lines)
+    width = SIDE * len(panels)
+    title = textwrap.fill(title, int(TITLE_LETTERS * width))
+    heading = HEADING + LINE * title.count("\n")
+    size = (width, heading + SIDE + ENTRY * lines)
     figure, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False)
     for axis, (what, (names, labels)) in zip(axes[0], shown.items(), strict=True):
         _draw_panel(axis, places, names, labels)
@@ -143,8 +149,8 @@ def embedding_figure(
         left=0.01,
         right=0.99,
         wspace=0.02,
-        bottom=1 - (HEADING + SIDE) / size[1],
-        top=1 - HEADING / size[1],
+        bottom=1 - (heading + SIDE) / size[1],
+        top=1 - heading / size[1],
     )
     return figure
 

@@ -21,9 +21,10 @@ from mv2mae_jax.model import build
 from mv2mae_jax.objective import effective_patches, motion_weights
 from mv2mae_jax.visualize import pretrained
 from mv2mae_jax.visualize.pretrained import open_pretrained
-from mv2mae_jax.visualize.rows import Rows, overlay, save
+from mv2mae_jax.visualize.rows import Rows, Section, overlay, save
+from mv2mae_jax.visualize.training_clips import Clip
 
-__all__ = ["NOTE", "add_options", "draw", "motion_rows"]
+__all__ = ["NOTE", "add_options", "draw", "motion_sections"]
 
 NOTE = "motion weights of the target view; brightness: weight relative to the largest of the clip"
 TEMPERATURE_FACTORS = (0.2, 1.0, 5.0)  # times the temperature of the run
@@ -44,8 +45,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def draw(args: argparse.Namespace) -> None:
     """Draws the target views of some activities and their weights."""
     config, _, clips = open_pretrained(args)
-    sections = [motion_rows(config, clip[0], args.temperatures) for clip in clips]
+    sections = motion_sections(config, clips, args.temperatures)
     save(sections, config.model.patch_size[0], NOTE, args.out)
+
+
+def motion_sections(
+    config: ConfigDict, clips: Sequence[Clip], temperatures: Sequence[float] | None = None
+) -> list[Section]:
+    """A section for the target view of every sample, as of `motion_rows`."""
+    return [
+        Section(clip.title(views=1), motion_rows(config, clip.views[0], temperatures))
+        for clip in clips
+    ]
 
 
 def motion_rows(

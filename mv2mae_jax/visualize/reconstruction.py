@@ -20,11 +20,12 @@ from mv2mae_jax.check import check
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.visualize import pretrained
-from mv2mae_jax.visualize.pretrained import masked_share, open_pretrained, view_names
+from mv2mae_jax.visualize.pretrained import masked_share, open_pretrained
 from mv2mae_jax.visualize.reconstruct import STATISTICS, reconstruct, reconstruct_unseen
-from mv2mae_jax.visualize.rows import Rows, save
+from mv2mae_jax.visualize.rows import Rows, Section, save
+from mv2mae_jax.visualize.training_clips import Clip, view_names
 
-__all__ = ["add_options", "describe", "draw", "reconstruction_rows"]
+__all__ = ["add_options", "describe", "draw", "reconstruction_sections"]
 
 # What a label adds where a prediction is given more than the model knows.
 GIVEN = {"visible": "", "truth": "\ntrue contrast"}
@@ -59,7 +60,7 @@ def draw(args: argparse.Namespace) -> None:
             "needs no statistics; leave --statistics=truth out"
         )
     ratios = args.ratios or [config.masking.ratio]
-    sections = reconstruction_rows(config, parameters, clips, ratios, args.statistics)
+    sections = reconstruction_sections(config, parameters, clips, ratios, args.statistics)
     note = describe(config, ratios, args.statistics)
     save(sections, config.model.patch_size[0], note, args.out)
 
@@ -82,19 +83,19 @@ def describe(config: ConfigDict, ratios: Sequence[float], statistics: str = "vis
     return f"{note} {', '.join(places)}"
 
 
-def reconstruction_rows(
+def reconstruction_sections(
     config: ConfigDict,
     parameters: Parameters,
-    clips: UInt8[np.ndarray, "B V T H W C"],
+    clips: Sequence[Clip],
     ratios: Sequence[float],
     statistics: str = "visible",
-) -> list[Rows]:
-    """Sections of a picture: of every sample, at every ratio, each view and its reconstructions.
+) -> list[Section]:
+    """Of every sample, at every ratio, each view and its reconstructions.
 
     Args:
       config: of the run.
       parameters: of its model.
-      clips: of V views; view 0 is the target.
+      clips: samples of as many views each.
       ratios: shares to mask, in (0, 1]; 1: all of the target, the source as in training.
       statistics: as of `reconstruct`.
 
@@ -102,13 +103,19 @@ def reconstruction_rows(
       InputError: a ratio masks no tubelet, or all of both views; or it is 1 in a run without
         cross-view decoder.
     """
+    pixels = np.stack([clip.views for clip in clips])
     of_ratios = [
-        _unseen_rows(config, parameters, clips, statistics)
+        _unseen_rows(config, parameters, pixels, statistics)
         if ratio == 1
-        else _masked_rows(_masking(config, ratio), parameters, clips, statistics)
+        else _masked_rows(_masking(config, ratio), parameters, pixels, statistics)
         for ratio in ratios
     ]
-    return [rows for sample in zip(*of_ratios, strict=True) for part in sample for rows in part]
+    return [
+        Section(clip.title(pixels.shape[1]), rows)
+        for clip, of_clip in zip(clips, zip(*of_ratios, strict=True), strict=True)
+        for views in of_clip
+        for rows in views
+    ]
 
 
 def _masking(config: ConfigDict, ratio: float) -> ConfigDict:

@@ -1,8 +1,10 @@
 """Labelled clips as a picture: a page of frames (PNG), or the clips as they play (GIF, MP4)."""
 
 import io
+import math
 import os
 import textwrap
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -19,6 +21,14 @@ from mv2mae_jax.storage import to_path, write_out
 
 Rows = dict[str, Float[np.ndarray, "T H W C"]]  # a clip by its label
 
+
+class Section(NamedTuple):
+    """Clips that belong together, and what they are of."""
+
+    title: str
+    rows: Rows
+
+
 SUFFIXES = (".png", ".gif", ".mp4")
 DPI = 110
 FRAMES_PER_SECOND = 4
@@ -32,11 +42,11 @@ LINE = 0.17  # of text
 NOTE_LETTERS = 14  # an inch
 
 
-def save(sections: list[Rows], frame_step: int, note: str, out: epath.PathLike) -> None:
+def save(sections: list[Section], frame_step: int, note: str, out: epath.PathLike) -> None:
     """Writes labelled clips, by the suffix of the file as one of `SUFFIXES`.
 
     Args:
-      sections: clips of as many frames each, [0, 1]; what belongs together is a section.
+      sections: clips of as many frames each, [0, 1].
       frame_step: from one frame of a page to the next; where clips play, all are shown.
       note: what all of it shows.
       out: file to write, here or on object storage.
@@ -53,17 +63,19 @@ def save(sections: list[Rows], frame_step: int, note: str, out: epath.PathLike) 
     write_out(to_path(out), content)
 
 
-def page(sections: list[Rows], frame_step: int, note: str, kind: str = "png") -> bytes:
+def page(sections: list[Section], frame_step: int, note: str, kind: str = "png") -> bytes:
     """A PNG or JPEG: each clip is a row of its frames, with its label beside it."""
-    numbers = range(0, len(next(iter(sections[0].values()))), frame_step)
-    lines = sum(map(len, sections))
+    numbers = range(0, len(next(iter(sections[0].rows.values()))), frame_step)
+    clips = sum(len(section.rows) for section in sections)
     width = LABEL + 2 * GAP + len(numbers) * (FRAME + GAP)
-    figure, top = _figure(width, lines * (FRAME + GAP) + len(sections) * 2 * LINE, note)
-    for rows in sections:
-        top += LINE
+    titles = [_wrapped(section.title, width) for section in sections]
+    lines = sum(map(len, titles)) + 2 * len(sections)
+    figure, top = _figure(width, clips * (FRAME + GAP) + lines * LINE, note)
+    for (_, rows), title in zip(sections, titles, strict=True):
+        top = _heading(figure, top, title)
         for column, number in enumerate(numbers):
             x = LABEL + 2 * GAP + column * (FRAME + GAP) + FRAME / 2
-            _text(figure, x, top, f"frame {number + 1}", size=7)
+            _text(figure, x, top + LINE / 2, f"frame {number + 1}", size=7)
         top += LINE
         for label, frames in rows.items():
             _text(figure, LABEL + GAP, top + FRAME / 2, label, size=8, ha="right")
@@ -76,27 +88,28 @@ def page(sections: list[Rows], frame_step: int, note: str, kind: str = "png") ->
     return file.getvalue()
 
 
-def playing(sections: list[Rows], note: str) -> UInt8[np.ndarray, "T H W 3"]:
+def playing(sections: list[Section], note: str) -> UInt8[np.ndarray, "T H W 3"]:
     """Pictures of all clips beside one another, each with its label above it, frame by frame.
 
     Height and width are even, as videos want them.
     """
     labels = 3 * LINE + GAP
-    lines = [
-        list(rows.items())[start : start + ACROSS]
-        for rows in sections
-        for start in range(0, len(rows), ACROSS)
-    ]
-    width = GAP + max(map(len, lines)) * (FRAME + GAP)
-    figure, top = _figure(width, len(lines) * (labels + FRAME) + 2 * LINE, note)
+    across = min(ACROSS, max(len(section.rows) for section in sections))
+    width = GAP + across * (FRAME + GAP)
+    titles = [_wrapped(section.title, width) for section in sections]
+    rows_of_clips = sum(math.ceil(len(section.rows) / across) for section in sections)
+    lines = sum(map(len, titles)) + len(sections) + 2
+    figure, top = _figure(width, rows_of_clips * (labels + FRAME) + lines * LINE, note)
     shown = []
-    for line in lines:
-        top += labels
-        for column, (label, frames) in enumerate(line):
-            left = GAP + column * (FRAME + GAP)
-            _text(figure, left + FRAME / 2, top - GAP / 2, label, size=8, va="bottom")
-            shown.append((_show(figure, left, top, frames[0]).images[0], frames))
-        top += FRAME
+    for (_, rows), title in zip(sections, titles, strict=True):
+        top = _heading(figure, top, title)
+        for start in range(0, len(rows), across):
+            top += labels
+            for column, (label, frames) in enumerate(list(rows.items())[start : start + across]):
+                left = GAP + column * (FRAME + GAP)
+                _text(figure, left + FRAME / 2, top - GAP / 2, label, size=8, va="bottom")
+                shown.append((_show(figure, left, top, frames[0]).images[0], frames))
+            top += FRAME
     count = len(shown[0][1])
     number = _text(figure, width / 2, top + LINE, "", size=8)
     canvas = FigureCanvasAgg(figure)
@@ -149,11 +162,23 @@ def overlay(
 
 def _figure(width: float, height: float, note: str) -> tuple[Figure, float]:
     """An empty figure under its note, with so much room below it; where that begins, in inches."""
-    lines = textwrap.wrap(note, int(NOTE_LETTERS * width))
+    lines = _wrapped(note, width)
     top = GAP + LINE * len(lines)
     figure = Figure(figsize=(width, top + height + GAP), dpi=DPI)
     _text(figure, width / 2, GAP, "\n".join(lines), va="top")
     return figure, top
+
+
+def _wrapped(text: str, width: float) -> list[str]:
+    """Lines that have room in a figure."""
+    return textwrap.wrap(text, int(NOTE_LETTERS * width))
+
+
+def _heading(figure: Figure, top: float, title: list[str]) -> float:
+    """The title of a section, after an empty line; where it ends, in inches."""
+    top += LINE
+    _text(figure, 2 * GAP, top, "\n".join(title), ha="left", va="top")
+    return top + len(title) * LINE
 
 
 def _text(
@@ -167,7 +192,9 @@ def _text(
 ) -> Text:
     """Text at inches from the left and from the top."""
     width, height = figure.get_size_inches()
-    return figure.text(x / width, 1 - y / height, text, size=size, ha=ha, va=va)
+    shown = figure.text(x / width, 1 - y / height, text, size=size, ha=ha, va=va)
+    shown.set_parse_math(False)  # names are not formulas
+    return shown
 
 
 def _show(figure: Figure, left: float, top: float, frame: Float[np.ndarray, "H W C"]) -> Axes:

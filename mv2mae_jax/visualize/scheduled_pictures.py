@@ -5,14 +5,13 @@ from collections.abc import Callable
 from functools import partial
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import UInt8
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mv2mae_jax.evaluation.scheduled_probe import on_first_device
 from mv2mae_jax.training.parameters import Parameters
+from mv2mae_jax.training.sharding import on_first_device
+from mv2mae_jax.visualize.training_clips import Clip, first_clips
 
 ACTIVITIES = 1
 
@@ -30,7 +29,7 @@ class ScheduledPictures:
     def __init__(self, config: ConfigDict, mesh: Mesh):
         self._config = config
         self._mesh = mesh
-        self._clips: UInt8[np.ndarray, "B V T H W C"] | None = None  # read once
+        self._clips: list[Clip] = []  # read once
 
     def __call__(self, parameters: Parameters) -> dict[str, bytes]:
         """JPEG files by name; on the first process only.
@@ -52,20 +51,18 @@ class ScheduledPictures:
     def _draw(self, parameters: Parameters) -> dict[str, bytes]:
         # Here, as drawing takes half a second to import, and a run starts without it.
         from mv2mae_jax.visualize import attention, motion, reconstruction
-        from mv2mae_jax.visualize.pretrained import first_clips
         from mv2mae_jax.visualize.rows import page
 
         config = self._config
-        if self._clips is None:
-            self._clips = first_clips(config, ACTIVITIES)
+        self._clips = self._clips or first_clips(config, ACTIVITIES)
         # As PNG they would make the events, which are copied as a whole, several times as large.
         jpeg = partial(page, frame_step=config.model.patch_size[0], kind="jpeg")
-        rows = [motion.motion_rows(config, clip[0]) for clip in self._clips]
-        pictures = {"motion": jpeg(rows, note=motion.NOTE)}
+        sections = motion.motion_sections(config, self._clips)
+        pictures = {"motion": jpeg(sections, note=motion.NOTE)}
         ratios = [config.masking.ratio]
-        rows = reconstruction.reconstruction_rows(config, parameters, self._clips, ratios)
-        pictures["reconstruction"] = jpeg(rows, note=reconstruction.describe(config, ratios))
+        sections = reconstruction.reconstruction_sections(config, parameters, self._clips, ratios)
+        pictures["reconstruction"] = jpeg(sections, note=reconstruction.describe(config, ratios))
         if "cross_view_decoder.norm.scale" in parameters:
-            rows = attention.attention_rows(config, parameters, self._clips)
-            pictures["attention"] = jpeg(rows, note=attention.NOTE)
+            sections = attention.attention_sections(config, parameters, self._clips)
+            pictures["attention"] = jpeg(sections, note=attention.NOTE)
         return pictures

@@ -23,6 +23,7 @@ from benchmarks.soak import loader_workers
 from mv2mae_jax.data import loader, process, workers
 from mv2mae_jax.data.records import DamagedRecord, load_index
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.visualize.training_clips import first_clips
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -241,6 +242,20 @@ def test_damaged_activities_are_replaced_and_all_else_stays(config, damaged_dir,
         for place in range(2):
             whole = {key: value[place::2] for key, value in replaced[3 + step].items()}
             assert_same([shares[place][step]], [whole])
+
+
+def test_pictures_pass_over_what_is_damaged(config, damaged_dir):
+    usable = loader.num_samples(config)
+    sound = [clip.activity for clip in first_clips(config, usable)]
+    config.data.data_dir = str(damaged_dir)
+    config.data.bad_records = 2
+    damaged = {f"a{position:02}" for position in DAMAGED}
+    expected = [activity for activity in sound if activity not in damaged]
+    assert len(expected) == usable - 2
+    assert [clip.activity for clip in first_clips(config, len(expected))] == expected
+    config.data.bad_records = 1
+    with pytest.raises(InputError, match=r"more activities than config\.data\.bad_records=1"):
+        first_clips(config, len(expected))
 
 
 def test_replacing_does_not_depend_on_workers(config, damaged_dir):

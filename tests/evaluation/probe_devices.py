@@ -12,10 +12,10 @@ import numpy as np
 
 from configs.mannequin import get_config
 from mv2mae_jax.evaluation.features import FrozenEncoder
-from mv2mae_jax.evaluation.scheduled_probe import on_first_device, scheduled_probe
+from mv2mae_jax.evaluation.scheduled_probe import scheduled_probe
 from mv2mae_jax.model import build
 from mv2mae_jax.training.optimizer import adamw, learning_rate
-from mv2mae_jax.training.sharding import make_mesh
+from mv2mae_jax.training.sharding import make_mesh, on_first_device
 from mv2mae_jax.training.step import create_state
 
 

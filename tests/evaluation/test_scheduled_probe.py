@@ -18,7 +18,8 @@ from mv2mae_jax.data.probe_videos import training_videos
 from mv2mae_jax.evaluation import scheduled_probe as module
 from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.evaluation.probes import TokenFeatures, probe_predictions
-from mv2mae_jax.evaluation.scheduled_probe import extract, scheduled_probe
+from mv2mae_jax.evaluation.scheduled_probe import scheduled_probe
+from mv2mae_jax.evaluation.video_features import extract
 from mv2mae_jax.model import build
 from mv2mae_jax.tasks.pretrain import pretrain
 from mv2mae_jax.training.checkpoints import load_parameters

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tested import write_predictions
 
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.reproduce.document import write
 from mv2mae_jax.reproduce.rows import MV2MAE, SCRATCH, Pretraining, Row
-from mv2mae_jax.reproduce.runs import packed, read_correct, read_findings, run_missing
+from mv2mae_jax.reproduce.runs import packed, read_correct, read_findings, read_probed, run_missing
 
 TINY = {
     "data.num_frames": 4,
@@ -101,6 +102,19 @@ def test_right_predictions_by_hand(tmp_path: Path):
     assert correct["single_clip"].tolist() == [False, True, False, True]
     assert correct["multi_view"].tolist() == [True, False]
     assert packed(correct["single_view"]) == "a0"  # 1010 0000
+
+
+def test_a_table_that_is_cut_is_not_taken_for_a_smaller_test(tmp_path: Path):
+    file = write_predictions(tmp_path, np.array([0, 1, 0, 0, 1, 0])) / "predictions.csv"
+    file.write_bytes(file.read_bytes().rstrip()[:-3])
+    with pytest.raises(InputError, match=r"line 7 of .*predictions.csv is damaged"):
+        read_correct(tmp_path)
+    file = tmp_path / "probe_predictions.csv"
+    file.write_text("activity,view,label,tokens_after\nb,1,sit,sit\na,2,bow,sit\n")
+    assert read_probed(tmp_path)["token_probe"].tolist() == [False, True]
+    file.write_text(file.read_text()[:-4])
+    with pytest.raises(InputError, match=r"probe_predictions.csv is damaged \(it ends within"):
+        read_probed(tmp_path)
 
 
 def test_packing_keeps_every_prediction():

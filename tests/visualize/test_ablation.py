@@ -7,9 +7,11 @@ import cv2
 import numpy as np
 import pytest
 from etils import epath
+from tested import results
 
 from configs.mannequin import get_config
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.run_files import TOP1
 from mv2mae_jax.training.workdir import IMPORT_REPORT, write_config
 from mv2mae_jax.visualize.__main__ import main
 from mv2mae_jax.visualize.ablation import (
@@ -22,18 +24,7 @@ from mv2mae_jax.visualize.ablation import (
     same_test,
 )
 
-TOP1 = ("top1_single_clip", "top1_single_view", "top1_multi_view")
 FIELD = "objective.temperature"
-
-
-def results(accuracy, **changed):
-    return {
-        **{"dataset": "ntu", "protocol": "ntu60_xsub", "split": "test", "clips": 5, "crops": 10},
-        **dict.fromkeys(TOP1, accuracy),
-        "count": dict.fromkeys(TOP1, 100),
-        "interval_95": {key: [accuracy - 0.05, accuracy + 0.1] for key in TOP1},
-        **changed,
-    }
 
 
 def write_run(folder, accuracy, init_from="", **fields):

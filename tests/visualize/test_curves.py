@@ -87,3 +87,9 @@ def test_the_command_draws(tmp_path):
     assert cv2.imread(str(out)).std() > 10
     assert main([*words, f"--out={out.with_suffix('.svg')}"]) == 0
     assert "<svg" in out.with_suffix(".svg").read_text()
+
+
+def test_a_run_that_has_logged_nothing_yet_is_one_line(tmp_path, capsys):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1')
+    assert main(["curves", f"--workdir={tmp_path}", f"--out={tmp_path / 'out.png'}"]) == 1
+    assert "metrics.jsonl has no line yet; a run writes one every" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from configs.mannequin import get_config
+from mv2mae_jax.data.samples import PretrainingDraw
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.model import build
 from mv2mae_jax.objective import normalize_patches
@@ -22,8 +23,9 @@ from mv2mae_jax.visualize.reconstruct import (
     reconstruct_unseen,
     surrounding_statistics,
 )
-from mv2mae_jax.visualize.reconstruction import describe, reconstruction_rows
+from mv2mae_jax.visualize.reconstruction import describe, reconstruction_sections
 from mv2mae_jax.visualize.rows import overlay
+from mv2mae_jax.visualize.training_clips import Clip
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +40,12 @@ def config():
 @pytest.fixture(scope="module")
 def parameters(config):
     return split(build.pretraining_model(config, nnx.Rngs(0)))[1]
+
+
+def named(clips):
+    """Samples of what is in the clips."""
+    draw = PretrainingDraw(["left", "right"], np.arange(4), [])
+    return [Clip(f"a{n}", "walk", draw, views) for n, views in enumerate(clips)]
 
 
 def test_hidden_pixels_do_not_show_through(config, parameters):
@@ -75,13 +83,14 @@ def test_a_single_view_is_reconstructed_from_itself(config, parameters):
     own = {name: x for name, x in parameters.items() if not name.startswith("cross_view_decoder.")}
     np.testing.assert_allclose(reconstruct(config, own, clips).self_view, both.self_view, atol=1e-5)
     config.data.num_views = 1
-    [rows] = reconstruction_rows(config, own, clips[:, :1], [0.7])
+    [(title, rows)] = reconstruction_sections(config, own, named(clips[:, :1]), [0.7])
+    assert title == "walk · a0 · target view: left"
     labels = ["target view", "70% masked", "self-view\ndecoder", "error of\nself-view"]
     assert list(rows) == labels
     error = np.abs(rows["self-view\ndecoder"] - rows["target view"])
     np.testing.assert_array_equal(rows["error of\nself-view"], error)
     with pytest.raises(InputError, match="without cross-view decoder"):
-        reconstruction_rows(config, own, clips[:, :1], [1.0])
+        reconstruction_sections(config, own, named(clips[:, :1]), [1.0])
 
 
 def test_own_statistics_undo_the_normalisation():
@@ -114,7 +123,11 @@ def test_an_unseen_target_is_predicted_from_what_is_visible_of_its_source(config
 
 def test_every_ratio_has_its_sections_and_the_masks_of_its_own(config, parameters):
     clips = np.full((2, 2, 4, 16, 16, 3), 60, np.uint8)
-    sections = reconstruction_rows(config, parameters, clips, [0.25, 1.0])
+    titles, sections = zip(
+        *reconstruction_sections(config, parameters, named(clips), [0.25, 1.0]), strict=True
+    )
+    assert titles[2] == "walk · a0 · target view: left, source view: right"
+    assert titles == (titles[0],) * 3 + (titles[3],) * 3 and "a1" in titles[3]
     first = [next(iter(rows)) for rows in sections]
     assert first[:3] == first[3:] == ["target view", "source view", "source view"]
     shares = [(rows["25% masked"] == HIDDEN).all(axis=-1).mean() for rows in sections[:2]]
@@ -122,7 +135,7 @@ def test_every_ratio_has_its_sections_and_the_masks_of_its_own(config, parameter
     of_source = sections[2]["source view,\n70% masked"]
     assert (of_source == HIDDEN).all(axis=-1).mean() == 5 / 8  # floor(0.7 x 8): the run's ratio
     with pytest.raises(InputError, match=r"ratio=0.01 masks 0 of 8"):
-        reconstruction_rows(config, parameters, clips, [0.01])
+        reconstruction_sections(config, parameters, named(clips), [0.01])
 
 
 def test_the_picture_says_where_its_contrast_is_from(config):

@@ -4,18 +4,19 @@ import base64
 import csv
 import io
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import jax
 import jax.numpy as jnp
+import matplotlib
 import numpy as np
 import pytest
 from flax import nnx
 from ml_collections import ConfigDict
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
+from tested import results, write_predictions
 from videos import moving_pattern, write_video
 
 from configs import mannequin, ntu60
@@ -30,6 +31,7 @@ from mv2mae_jax.visualize import report
 from mv2mae_jax.visualize.__main__ import main as visualize
 from mv2mae_jax.visualize.reconstruct import masked_inputs, reconstruct
 from mv2mae_jax.visualize.report import clips, page, run
+from mv2mae_jax.visualize.training_clips import first_clips
 
 # Two blocks and heads, so that there is something to choose, and little to compile.
 SMALL = Variant(width=32, depth=1, heads=2, decoder_width=16, decoder_heads=2, decoder_depth=2)
@@ -90,23 +92,12 @@ def workdir(
         patch.setitem(VARIANTS, "mini", SMALL)
         save(folder, config, build.pretraining_model(config, nnx.Rngs(1)))
         lines = [{"step": s, "loss": 4.0 / s, "self_view": 1.0 / s} for s in (1, 2, 4)]
-        lines[1] |= {"probe_ridge": 0.25, "loss": float("nan")}
+        lines[1] |= {"probe_ridge": 0.25}
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (folder / "metrics.jsonl").write_text(text + '{"step": 5, "lo')  # killed while writing
         out = folder.parent / "pages" / "report.html"
         assert visualize(["report", f"--workdir={folder}", f"--out={out}", "--samples=2"]) == 0
         yield folder, out
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("no chromium is installed: pages are not looked at")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -166,7 +157,7 @@ def centre(opened: Page, name: str, token: int) -> np.ndarray:
 def truth(config: ConfigDict, workdir: tuple[Path, Path]) -> tuple[np.ndarray, object, np.ndarray]:
     """Clips of the page, their masks at the trained ratio, and the model's own attention maps."""
     definition, parameters = split(build.pretraining_model(config, nnx.Rngs(1)))
-    shown = np.stack([clip.views for clip in clips.open_clips(config, 2)])
+    shown = np.stack([clip.views for clip in first_clips(config, 2)])
     patches, mask = masked_inputs(config, shown)
     return (
         shown,
@@ -226,6 +217,40 @@ def test_the_overlay_is_brightest_at_the_peak_and_veils_what_is_masked(
     frames = truth[0][0, view + 1, 2 * time]
     plain = canvas(opened, f"source-{view}")[7::14, 7::14]  # 14 pixels of the canvas for one
     assert np.abs(plain - frames.astype(float)).mean() < 6  # lossy
+
+
+def test_the_overlay_is_of_the_scale_beside_it(open_page, workdir, truth, config) -> None:
+    """One colour bar, one weight: in every source view, and in the target's motion weights."""
+    opened = open_page(workdir[1])
+    inferno = matplotlib.colormaps["inferno"]
+
+    def painted(name: str, token: int, share: float) -> None:
+        """A tubelet has the colour of its share, as opaque as it is large, over a dark picture."""
+        opacity = 0.15 + 0.6 * share
+        least = opacity * 255 * np.array(inferno(round(255 * share))[:3])
+        found = centre(opened, name, token)
+        assert (found >= least - 3).all() and (found <= least + (1 - opacity) * 255 + 3).all()
+
+    weights = np.array(opened.evaluate("explorer.attention()"))
+    most, compared = np.nanmax(weights), 0
+    for frame in (0, 2):
+        opened.locator("#frame").fill(str(frame))
+        for view, token in np.argwhere(~np.isnan(weights)):
+            if np.unravel_index(token, GRID)[0] == frame // 2:
+                painted(f"source-{view}", token, weights[view, token] / most)
+                compared += 1
+    assert compared == (~np.isnan(weights)).sum()
+    assert f"{100 * most:.1f} %" in opened.locator("#source-scale-0").inner_text()
+    assert f"{100 * most:.1f} %" in opened.locator("#source-scale-1").inner_text()
+    opened.keyboard.press("7")
+    shown, mask, _ = truth
+    target = build.normalized(config, jnp.asarray(shown[:, 0]))
+    motion = np.asarray(token_weights(config, target, mask.masked[:, 0]))[0]
+    opened.locator("#frame").fill("0")
+    outlined = state(opened, "token")
+    for token in set(range(16)) - {outlined}:
+        painted("target", token, motion[token] / motion.max())
+    assert f"{motion.max() / motion.mean():.2f}" in opened.locator("#target-scale").inner_text()
 
 
 def test_target_pictures_are_the_reconstructions(open_page, workdir, truth, config) -> None:
@@ -299,7 +324,7 @@ def test_by_keyboard_alone(open_page, workdir) -> None:
 
 def test_labels_are_text_and_the_sample_is_named(open_page, workdir, config) -> None:
     opened = open_page(workdir[1])
-    samples = clips.open_clips(config, 2)
+    samples = first_clips(config, 2)
     options = opened.locator("#sample option").all_text_contents()
     assert options == [f"{sample.action} · {sample.activity}" for sample in samples]
     assert any(HOSTILE in option for option in options)
@@ -349,24 +374,18 @@ def test_a_fine_tuning_run(open_page, config, tmp_path: Path) -> None:
     config.task = "finetune"
     folder = tmp_path / "finetune"
     save(folder, config, build.classifier(config, 2, nnx.Rngs(0)))
-    accuracies = {"top1_single_view": 0.75, "per_class_accuracy": {HOSTILE: 1.0, "walk": 0.5}}
-    results = accuracies | {
-        "split": "test",
-        "count": {"top1_single_view": 4, "per_class_accuracy": {HOSTILE: 2, "walk": 2}},
-        "interval_95": {"top1_single_view": [0.25, 1.0]},
-    }
-    (folder / "results.json").write_text(json.dumps(results))
-    table = io.StringIO()
-    rows = [(HOSTILE, HOSTILE), (HOSTILE, HOSTILE), ("walk", "walk"), ("walk", HOSTILE)]
-    csv.writer(table).writerows([("label", "predicted"), *rows])
-    (folder / "predictions.csv").write_text(table.getvalue())
+    found = results(0.75, per_class_accuracy={HOSTILE: 1.0, "walk": 0.5})
+    found["count"]["per_class_accuracy"] = {HOSTILE: 2, "walk": 2}
+    (folder / "results.json").write_text(json.dumps(found))
+    names = ("never seen", HOSTILE, "walk")
+    write_predictions(folder, np.array([1, 1, 2, 1]), np.array([1, 1, 2, 2]), names)
     out = tmp_path / "report.html"
     assert visualize(["report", f"--workdir={folder}", f"--out={out}"]) == 0
     opened = open_page(out)
     assert "no decoders" in opened.locator("#reason").inner_text()
     assert not opened.locator("#viewer").is_visible()
     shown = opened.locator("#results").inner_text()
-    assert "25.0 % to 100.0 % (95 %), of 4" in shown
+    assert "70.0 % to 85.0 % (95 %), of 100" in shown
     cells = opened.locator(".matrix tbody tr").all()
     assert [cell.inner_text().split("\t") for cell in cells] == [
         [HOSTILE, "2", ""],
@@ -396,9 +415,11 @@ def test_names_of_classes_are_words_on_a_phone(open_page, tmp_path: Path) -> Non
     [
         ("metrics.jsonl", '{"loss": 1}\n', "line 1 of"),
         ("metrics.jsonl", "[]\n", "line 1 of"),
-        ("probe.json", "[1]", "probe.json is damaged"),
+        ("probe.json", '{"num_videos": 4, "chance": 0.5}', "probe.json is damaged"),
         ("results.json", '{"top1_single_view": 1.0}', "results.json is damaged"),
+        ("results.json", json.dumps(results(0.5, interval_95={})), "results.json is damaged"),
         ("predictions.csv", "a,b\n1,2\n", "predictions.csv is damaged"),
+        ("predictions.csv", "label,predicted\nwalk,walk\nwalk", "predictions.csv is damaged"),
     ],
 )
 def test_damaged_files_are_named(config, tmp_path, capsys, name, content, said) -> None:
@@ -492,13 +513,16 @@ def test_ratios_are_possible_ones() -> None:
     assert clips.mask_ratios(config) == []
 
 
-def test_a_cut_last_line_is_left_out(workdir) -> None:
-    lines = run.read_metrics(workdir[0] / "metrics.jsonl")
-    assert lines == [
-        {"step": 1, "loss": 4.0, "self_view": 1.0},
-        {"step": 2, "self_view": 0.5, "probe_ridge": 0.25},
-        {"step": 4, "loss": 1.0, "self_view": 0.25},
-    ]
+@pytest.mark.parametrize("metrics", [None, "", '{"step": 1, "lo'])
+def test_a_run_that_has_no_findings_yet(config, tmp_path, metrics) -> None:
+    """Training may not have come to its first line, nothing is probed and nothing tested."""
+    if metrics is not None:
+        (tmp_path / "metrics.jsonl").write_text(metrics)
+    parameters = split(build.classifier(config, 2, nnx.Rngs(0)))[1]
+    shown = run.summary(tmp_path, config, parameters)
+    assert shown["headlines"] == shown["panels"] == []
+    assert shown["probe"] is shown["results"] is shown["confusion"] is None
+    assert any("no step logged" in text for _, text in shown["facts"])
 
 
 @pytest.mark.slow  # ViT-S on a CPU

@@ -8,18 +8,18 @@ import pytest
 from PIL import Image
 
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.visualize.rows import ACROSS, DPI, FRAME, save
+from mv2mae_jax.visualize.rows import ACROSS, DPI, FRAME, Section, save
 
 LEVELS = np.array([0.0, 0.35, 0.7, 1.0])
 FRAME_PIXELS = (FRAME * DPI) ** 2
 NOTE = "a note that is long enough to be wrapped into several lines on so narrow a picture " * 2
 
 
-def sections() -> list[dict[str, np.ndarray]]:
+def sections() -> list[Section]:
     """More clips than there is room for beside one another: each plays its own order of greys."""
     clip = np.broadcast_to(LEVELS[:, None, None, None], (4, 16, 16, 3))
     rolled = {f"clip {n}\ntwo lines": np.roll(clip, n, axis=0) for n in range(ACROSS + 2)}
-    return [rolled, {"input": clip}]
+    return [Section("$a_title^ " * 30, rolled), Section("", {"input": clip})]
 
 
 @pytest.mark.parametrize("suffix", ["gif", "mp4"])

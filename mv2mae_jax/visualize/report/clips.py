@@ -4,7 +4,7 @@ Arrays go into the page as base64 (`page.packed`). An attention map is one byte 
 weight = byte / 255 * the largest weight of that query, which is stored beside it as float32.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
-from mv2mae_jax.data import loader, splits
-from mv2mae_jax.data.records import load_index
-from mv2mae_jax.data.samples import PretrainingDraw, draw_pretraining
+from mv2mae_jax.data import loader
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.losses import token_weights
 from mv2mae_jax.model import build
@@ -24,23 +22,15 @@ from mv2mae_jax.model.positions import num_masked
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.objective import patchify
 from mv2mae_jax.training.parameters import Parameters
-from mv2mae_jax.visualize.pretrained import definition_of, first_clips, require_samples
+from mv2mae_jax.visualize.pretrained import definition_of, require_samples
 from mv2mae_jax.visualize.reconstruct import masked_inputs, reconstruct
 from mv2mae_jax.visualize.report.page import columns_of, packed, sheet
+from mv2mae_jax.visualize.training_clips import Clip, first_clips
 
 RATIOS = (0.5, 0.7, 0.9)  # masked shares to choose from, besides the run's
 SAMPLES = 6  # activities, at most, unless more are asked for
 ATTENTION_BYTES = 11e6  # of all samples, as text: the rest of a page is for pictures
 ERROR_RANGE = 0.25  # mean absolute difference, of pixels in [0, 1], that is shown as the largest
-
-
-class Clip(NamedTuple):
-    """One sample: which activity it is of, what was drawn for it, and its pixels."""
-
-    activity: str
-    action: str
-    draw: PretrainingDraw
-    views: UInt8[np.ndarray, "V T H W C"]  # the target first
 
 
 def explorer(config: ConfigDict, parameters: Parameters, samples: int | None) -> dict[str, Any]:
@@ -62,7 +52,7 @@ def explorer(config: ConfigDict, parameters: Parameters, samples: int | None) ->
         return {"reason": "This run has no cross-view decoder, so no view is looked at by another."}
     ratios = mask_ratios(config)
     blocks, heads = attention_detail(config, ratios)
-    clips = open_clips(config, _samples_that_fit(config, ratios, (blocks, heads), samples))
+    clips = first_clips(config, _samples_that_fit(config, ratios, (blocks, heads), samples))
     at_ratios = [_at_ratio(config, parameters, clips, ratio, (blocks, heads)) for ratio in ratios]
     size, frames = config.data.image_size, config.data.num_frames
     return {
@@ -121,31 +111,6 @@ def attention_detail(config: ConfigDict, ratios: list[float]) -> tuple[int, int]
         f"the attention of {tokens:,} tubelets to {config.data.num_views - 1} views does not fit "
         "in a page; draw it with `python -m mv2mae_jax.visualize attention`"
     )
-
-
-def open_clips(config: ConfigDict, samples: int) -> list[Clip]:
-    """The first samples of the run's training, and what they are of.
-
-    Raises:
-      InputError: the data cannot give them.
-    """
-    config = config.copy_and_resolve_references()
-    config.batch_size = samples
-    config.data.bad_records = 0  # another activity in place of a damaged one has another name
-    index = load_index(config.data.data_dir, config.data.dataset)
-    training = {activity.id: activity for activity in splits.split_of(config, index, "train")}
-    actions = splits.class_names(config)
-    clips = first_clips(config, samples)
-    activities = [training[name] for name in loader.batch_ids(config, 0)]
-    return [
-        Clip(
-            activity.id,
-            actions[activity.label],
-            draw_pretraining(config.data, config.seed, number, activity),
-            clips[number],
-        )
-        for number, activity in enumerate(activities)
-    ]
 
 
 def token_attention(

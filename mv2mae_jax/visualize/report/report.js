@@ -362,12 +362,11 @@ function paintError({ context, frame, side }, sheet) {
 
 function paintMotion(shown) {
   paintSheet(shown, shown.clips[0]);
-  paintHeat(shown, shown.weights);
+  paintHeat(shown, shown.weights, largestOf(shown.weights));
 }
 
-/** Tubelets of the frame's time step in the colour of their value; NaN: veiled. */
-function paintHeat(shown, values) {
-  const most = largestOf(values);
+/** Tubelets of the frame's time step in the colour of their value, from 0 to `most`; NaN: veiled. */
+function paintHeat(shown, values, most) {
   eachTubelet(shown, (token, x, y, width, height) => {
     const value = values[token];
     const share = most ? value / most : 0;
@@ -667,9 +666,7 @@ class Explorer {
     const weights = this.views[number];
     const most = this.peak().weight;
     paintSheet(shown, shown.clips[number + 1]);
-    if (this.state.overlay) {
-      paintHeat(shown, weights.map((weight) => weight / most));
-    }
+    if (this.state.overlay) paintHeat(shown, weights, most);
     const bar = this.state.overlay ? colourBar(percent(most)) : [];
     byId(`source-scale-${number}`).replaceChildren(...bar, this.overTime(weights));
   }

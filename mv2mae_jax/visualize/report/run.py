@@ -1,9 +1,7 @@
 """What the files of a work directory say about its run, in the shape in which the page shows it."""
 
-import csv
-import io
-import json
 import math
+from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any
 
@@ -12,8 +10,20 @@ from etils import epath
 from ml_collections import ConfigDict
 from sklearn.metrics import confusion_matrix
 
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.check import fields
 from mv2mae_jax.model.variants import VARIANTS
+from mv2mae_jax.run_files import (
+    METRICS,
+    PREDICTIONS,
+    PROBE,
+    RESULTS,
+    TOP1,
+    Tested,
+    read_metrics,
+    read_predictions,
+    read_probe,
+    read_results,
+)
 from mv2mae_jax.storage import to_path
 from mv2mae_jax.training.parameters import Parameters
 
@@ -76,18 +86,24 @@ def summary(workdir: epath.PathLike, config: ConfigDict, parameters: Parameters)
       InputError: a file of the run is damaged.
     """
     folder = to_path(workdir)
-    metrics = read_metrics(folder / "metrics.jsonl")
-    probed, tested = probe(folder / "probe.json"), results(folder / "results.json")
+
+    def read(file: str, reader: Callable[[epath.Path], Any]) -> Any:
+        """None where the run has no such file yet."""
+        return reader(folder) if (folder / file).exists() else None
+
+    metrics = read(METRICS, read_metrics) or []
+    probed, tested = read(PROBE, read_probe), read(RESULTS, read_results)
+    predictions = read(PREDICTIONS, read_predictions)
     return {
         "name": PurePath(str(workdir)).name,
         "task": "Pre-training" if "mask_token" in parameters else "Fine-tuning",
         "facts": facts(config, parameters, metrics),
         "headlines": headlines(metrics, probed, tested),
         "panels": panels(metrics),
-        "probe": probed,
-        "results": tested,
-        "confusion": confusion(folder / "predictions.csv"),
-        "config": [[name, _shown(value)] for name, value in _fields(config)],
+        "probe": probed and probe(probed),
+        "results": tested and results(tested),
+        "confusion": predictions and confusion(predictions),
+        "config": [[name, _shown(value)] for name, value in fields(config)],
     }
 
 
@@ -135,29 +151,11 @@ def headlines(
     logged += [("token probe while training, training split", "probe_ridge", "percent")]
     found = [(name, last[key], unit) for name, key, unit in logged if key in last]
     if probed:
-        shown = {x: value for x, value in probed["rows"] if x in (LABELS["tokens_after"], "chance")}
-        found += [(name, shown[name], "percent") for name in sorted(shown, reverse=True)]
+        shown = ("tokens_after", "chance")
+        found += [(_label(name), probed[name], "percent") for name in shown]
     if tested:
-        found += [(row[0], row[1], "percent") for row in tested["rows"]]
+        found += [(_label(name), tested[name], "percent") for name in TOP1]
     return found
-
-
-def read_metrics(file: epath.Path) -> list[dict[str, float]]:
-    """The finite numbers of every line; none if there is no such file.
-
-    Raises:
-      InputError: a line is damaged.
-    """
-    lines = []
-    for number, line in enumerate(_text(file).splitlines(keepends=True), start=1):
-        if not line.endswith("\n"):  # cut by a kill
-            continue
-        try:
-            values = {name: value for name, value in json.loads(line).items() if _is_number(value)}
-            lines.append({"step": values.pop("step"), **values})
-        except (ValueError, KeyError, AttributeError, RecursionError) as error:
-            raise InputError(f"line {number} of {file} is damaged; remove it") from error
-    return lines
 
 
 def panels(metrics: list[dict[str, float]]) -> list[dict[str, Any]]:
@@ -175,105 +173,32 @@ def panels(metrics: list[dict[str, float]]) -> list[dict[str, Any]]:
     return found
 
 
-def probe(file: epath.Path) -> dict[str, Any] | None:
-    """Accuracies of `probe.json`, and of what they are; None if there is no such file.
-
-    Raises:
-      InputError: it is damaged.
-    """
-    found = _read_json(file)
-    if found is None:
-        return None
+def probe(found: dict[str, Any]) -> dict[str, Any]:
+    """Accuracies of the probes, and of how many videos they are."""
     rows = [[_label(name), x] for name, x in found.items() if isinstance(x, float)]
-    return {"rows": [row for row in rows if _is_number(row[1])], "videos": found.get("num_videos")}
+    return {"rows": rows, "videos": found["num_videos"]}
 
 
-def results(file: epath.Path) -> dict[str, Any] | None:
-    """Accuracies of `results.json` with their intervals and counts; None if there is no such file.
-
-    Raises:
-      InputError: it is damaged.
-    """
-    found = _read_json(file)
-    if found is None:
-        return None
-    try:
-        counts, intervals = found["count"], found["interval_95"]
-        names = [name for name in found if name.startswith("top1_")]
-        rows = [[_label(x), found[x], *intervals[x], counts[x]] for x in names]
-        classes = found["per_class_accuracy"]
-        per_class = [
-            [name, share, counts["per_class_accuracy"][name]] for name, share in classes.items()
-        ]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise _damaged(file, error) from error
-    if not all(_is_number(value) for row in rows + per_class for value in row[1:]):
-        raise _damaged(file, "an accuracy or a count is not a number")
-    return {"rows": rows, "perClass": per_class, "split": str(found.get("split", ""))}
+def results(found: dict[str, Any]) -> dict[str, Any]:
+    """Accuracies of the test, with their intervals and counts, and those of each class."""
+    counts, intervals = found["count"], found["interval_95"]
+    of_classes = counts["per_class_accuracy"]
+    return {
+        "rows": [[_label(name), found[name], *intervals[name], counts[name]] for name in TOP1],
+        "perClass": [[x, share, of_classes[x]] for x, share in found["per_class_accuracy"].items()],
+        "split": found["split"],
+    }
 
 
-def confusion(file: epath.Path) -> dict[str, Any] | None:
-    """How often videos of each class are taken for each; None if there is no such file.
-
-    Raises:
-      InputError: it is damaged.
-    """
-    text = _text(file)
-    if not text:
-        return None
-    try:
-        rows = list(csv.DictReader(io.StringIO(text), strict=True))
-        truth, predicted = ([str(row[name]) for row in rows] for name in ("label", "predicted"))
-    except (csv.Error, KeyError) as error:
-        raise _damaged(file, error) from error
-    names = sorted({*truth, *predicted})
-    counts = confusion_matrix(truth, predicted, labels=names) if rows else np.zeros((0, 0))
-    return {"classes": names, "counts": counts.tolist()}
-
-
-def _read_json(file: epath.Path) -> dict[str, Any] | None:
-    text = _text(file)
-    if not text:
-        return None
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _damaged(file, error) from error
-    if not isinstance(found, dict):
-        raise _damaged(file, "it is no object")
-    return found
-
-
-def _text(file: epath.Path) -> str:
-    """What a file holds; nothing if it is not there."""
-    if not file.exists():
-        return ""
-    try:
-        return file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise _damaged(file, error) from error
-
-
-def _damaged(file: epath.Path, reason: object) -> InputError:
-    return InputError(f"{file} is damaged ({reason}); write it anew with the command that wrote it")
-
-
-def _fields(config: ConfigDict, above: str = "") -> list[tuple[str, Any]]:
-    """Every field with its full name."""
-    fields: list[tuple[str, Any]] = []
-    for name, value in config.items():
-        below = isinstance(value, ConfigDict)
-        fields += _fields(value, f"{above}{name}.") if below else [(above + name, value)]
-    return fields
+def confusion(tested: Tested) -> dict[str, Any]:
+    """How often videos of each class that occurs are taken for each."""
+    classes = np.union1d(tested.labels, tested.predicted)
+    counts = confusion_matrix(tested.labels, tested.predicted, labels=classes)
+    return {"classes": [tested.names[number] for number in classes], "counts": counts.tolist()}
 
 
 def _shown(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _is_number(value: Any) -> bool:
-    """A finite one, and none that a page could not write."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def _label(name: str) -> str:
