@@ -5,8 +5,10 @@ import math
 import pytest
 
 from configs.base import get_config
-from mv2mae_jax.check import check
+from mv2mae_jax.check import CHOICES, check
+from mv2mae_jax.data.augment import CROPS
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.objective import MOTION_FEATURES
 
 
 def test_the_defaults_are_possible():
@@ -74,6 +76,11 @@ def test_no_weighting_is_possible():
     config = get_config()
     config.objective.temperature = math.inf
     check(config)
+
+
+def test_choices_are_the_tables_that_are_not_asked():
+    assert CHOICES["objective.motion"] == tuple(MOTION_FEATURES)
+    assert CHOICES["data.crop"] == tuple(CROPS)
 
 
 def test_a_mistyped_choice_suggests_the_nearest():
