@@ -1,10 +1,12 @@
 """Impossible configurations are named before anything starts."""
 
 import math
+import re
 
 import pytest
 
 from configs.base import get_config
+from docs.hooks.fields import Field, fields
 from mv2mae_jax.check import CHOICES, check
 from mv2mae_jax.data.augment import CROPS
 from mv2mae_jax.errors import InputError
@@ -76,6 +78,12 @@ def test_no_weighting_is_possible():
     config = get_config()
     config.objective.temperature = math.inf
     check(config)
+
+
+@pytest.mark.parametrize("field", [x for x in fields() if x.name in CHOICES], ids=lambda x: x.name)
+def test_the_comment_of_a_field_names_its_choices(field: Field):
+    words = set(re.findall(r"\w+", field.meaning))
+    assert words >= {str(choice) for choice in CHOICES[field.name]}
 
 
 def test_choices_are_the_tables_that_are_not_asked():

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from mv2mae_jax.losses import classification_loss, pretraining_loss
 from mv2mae_jax.model import build
-from mv2mae_jax.training.optimizer import adamw, learning_rate, trainable_parameters
+from mv2mae_jax.training.optimizer import learning_rate, trainable_parameters, update_rule
 from mv2mae_jax.training.parameters import Parameters, split
 from mv2mae_jax.training.step import (
     DeviceBatch,
@@ -42,7 +42,7 @@ def trace_step(
       InputError: the devices cannot share the parameters as configured.
     """
     loss, make_model, trainable = parts_of(config, classes)
-    make_optimizer = partial(adamw, config, learning_rate(config, steps_per_epoch=1))
+    make_optimizer = partial(update_rule, config, learning_rate(config, steps_per_epoch=1))
     definitions = []
 
     def create() -> TrainState:
