@@ -24,7 +24,7 @@ from mv2mae_jax.training.step import (
     make_train_step,
 )
 
-Parts = tuple[Loss, Callable[[nnx.Rngs], nnx.Module], Callable[[Parameters], Parameters]]
+Parts = tuple[Loss[Any], Callable[[nnx.Rngs], nnx.Module], Callable[[Parameters], Parameters]]
 Shapes = dict[str, jax.ShapeDtypeStruct]
 
 
@@ -71,7 +71,7 @@ def trace_step(
 
 def parts_of(config: ConfigDict, classes: int) -> Parts:
     """Loss, model, and what of it trains; of fine-tuning, if there are classes to tell apart."""
-    loss: Loss = partial(pretraining_loss, config)
+    loss: Loss[Any] = partial(pretraining_loss, config)
     make_model: Callable[[nnx.Rngs], nnx.Module] = partial(build.pretraining_model, config)
     blocks = -1
     if classes:

@@ -20,7 +20,7 @@ from mv2mae_jax.training import health
 from mv2mae_jax.training.checkpoints import Checkpoints, Rest
 from mv2mae_jax.training.metrics import MetricsWriter, Progress
 from mv2mae_jax.training.optimizer import describe, learning_rate, update_rule
-from mv2mae_jax.training.parameters import Parameters
+from mv2mae_jax.training.parameters import Module, Parameters
 from mv2mae_jax.training.sharding import to_devices
 from mv2mae_jax.training.step import Loss, Metrics, TrainState, create_state, make_train_step
 from mv2mae_jax.training.stopping import Stop
@@ -35,8 +35,8 @@ def train(
     config: ConfigDict,
     workdir: epath.Path,
     *,
-    make_model: Callable[[nnx.Rngs], nnx.Module],
-    loss: Loss,
+    make_model: Callable[[nnx.Rngs], Module],
+    loss: Loss[Module],
     batches: Callable[[ConfigDict, int, int, int], Batches],
     steps_per_epoch: int,
     unit: str,
