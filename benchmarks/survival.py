@@ -186,7 +186,7 @@ def _started(words: Sequence[str], workdir: Path) -> Any:
         process.wait()
 
 
-def _wait(condition: Callable[[], bool], process: subprocess.Popen) -> None:
+def _wait(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
     """Until the condition holds, or the process has ended."""
     while not condition() and process.poll() is None:
         time.sleep(0.001)

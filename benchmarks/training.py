@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from mv2mae_jax.cost.program import parts_of
 from mv2mae_jax.data.loader import Batch
-from mv2mae_jax.training.optimizer import adamw, learning_rate
+from mv2mae_jax.training.optimizer import learning_rate, update_rule
 from mv2mae_jax.training.sharding import make_mesh, to_devices
 from mv2mae_jax.training.step import (
     DeviceBatch,
@@ -24,7 +24,7 @@ class Training:
 
     def __init__(self, config: ConfigDict, classes: int = 0) -> None:
         self._mesh = make_mesh(config.mesh.fsdp)
-        make_optimizer = partial(adamw, config, learning_rate(config, steps_per_epoch=1))
+        make_optimizer = partial(update_rule, config, learning_rate(config, steps_per_epoch=1))
         loss, make_model, trainable = parts_of(config, classes)
         definition, self.state = create_state(
             make_model,

@@ -108,10 +108,10 @@ def get_config() -> ml_collections.ConfigDict:
     data.std = (0.229, 0.224, 0.225)  # what is left is divided by
 
     config.model = model = ml_collections.ConfigDict()
-    model.variant = "small"  # tiny | small | base | large (model/variants.py)
+    model.variant = "small"  # mini | tiny | small | base | large (model/variants.py)
     model.patch_size = (2, 16, 16)  # tubelet: frames, height, width (Table 12)
     model.positions = "flattened"  # flattened (VideoMAE) | separable (time, height, width)
-    model.dtype = "bfloat16"  # of activations; parameters, softmax and loss are float32
+    model.dtype = "bfloat16"  # of activations, bfloat16 | float32; softmax and all else: float32
     model.drop_path = 0.0  # stochastic depth at the last block, growing linearly from 0
     model.projector = "shared"  # shared | separate: of the two decoders, with the mask token
     model.remat = False  # compute activations of a block again in its backward pass: less memory

@@ -9,18 +9,20 @@ from ml_collections import ConfigDict
 
 from configs.base import FROM_CORES, PLANS, TASKS, get_config
 from mv2mae_jax.errors import InputError, did_you_mean
-from mv2mae_jax.model.positions import num_masked, tubelet_grid
+from mv2mae_jax.model.positions import MASKS, POSITIONS, num_masked, tubelet_grid
 from mv2mae_jax.model.variants import VARIANTS
 
+# A table of them cannot be asked where it would bring jax or OpenCV along: PyTorch's side reads
+# configs too. tests/test_check.py compares the names.
 CHOICES = {
     "data.crop": ("multi_scale", "random_resized"),
     "data.crops": ("independent", "shared"),
     "data.evaluate_on": ("test", "validation"),
     "evaluation.crops": (1, 5, 10),
-    "masking.kind": ("random", "tube"),
+    "masking.kind": tuple(MASKS),
     "masking.views": ("independent", "shared"),
     "model.dtype": ("float32", "bfloat16"),
-    "model.positions": ("flattened", "separable"),
+    "model.positions": tuple(POSITIONS),
     "model.projector": ("shared", "separate"),
     "model.variant": tuple(VARIANTS),
     "objective.motion": ("frame_difference", "motion_history"),

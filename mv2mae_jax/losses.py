@@ -1,7 +1,5 @@
 """What training minimises, as a config says: the loss of pre-training and that of fine-tuning."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -15,11 +13,10 @@ from mv2mae_jax.model.classifier import Classifier
 from mv2mae_jax.model.masking import Mask, sample_masks
 from mv2mae_jax.model.mv2mae import MV2MAE, merge_views
 from mv2mae_jax.objective import (
+    MOTION_FEATURES,
     MotionFeature,
     effective_patches,
-    frame_difference,
     gather_tokens,
-    motion_history,
     motion_weights,
     normalize_patches,
     reconstruction_loss,
@@ -115,9 +112,7 @@ def token_weights(
 
 def motion_feature(config: ConfigDict) -> MotionFeature:
     """The feature that `objective.motion` names."""
-    if config.objective.motion == "motion_history":
-        return partial(motion_history, threshold=config.objective.motion_threshold)
-    return frame_difference
+    return MOTION_FEATURES[config.objective.motion](config.objective)
 
 
 def in_motion_space(

@@ -4,12 +4,14 @@ Shapes: B clips, T frames, H x W pixels, C channels, N tubelets (tokens) a clip,
 a tubelet, M masked tubelets. Everything here is float32.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float, Int, UInt8
+from ml_collections import ConfigDict
 
 PatchSize = tuple[int, int, int]
 MotionFeature = Callable[[Float[Array, "B T H W C"]], Float[Array, "B T H W F"]]
@@ -77,6 +79,15 @@ def motion_history(clip: Float[Array, "B T H W C"], threshold: float) -> Float[A
     times = jnp.arange(frames)[:, None, None, None]
     last = jax.lax.cummax(jnp.where(moving, times, -frames), axis=1)
     return jnp.maximum(0.0, 1.0 - (times - last) / frames)
+
+
+# By their name in `config.objective.motion`; parameters of one are fields of `config.objective`.
+MOTION_FEATURES: Mapping[str, Callable[[ConfigDict], MotionFeature]] = {
+    "frame_difference": lambda objective: frame_difference,
+    "motion_history": lambda objective: partial(
+        motion_history, threshold=objective.motion_threshold
+    ),
+}
 
 
 def motion_weights(

@@ -24,18 +24,10 @@ from typing import TYPE_CHECKING, Any
 from mv2mae_jax.command_line import Parser
 from mv2mae_jax.errors import InputError, one_line
 from mv2mae_jax.storage import to_local_path
+from tfds_builders import DOWNLOADED
 
 if TYPE_CHECKING:
     from tfds_builders.base import MultiViewBuilder
-
-DOWNLOADED = {
-    "ntu": "NTU RGB+D and NTU RGB+D 120",
-    "etri": "ETRI-Activity3D",
-    "synadl": "KIST SynADL",
-    "nucla": "Northwestern-UCLA Multiview Action 3D",
-    "pku_mmd2": "PKU-MMD, phase II",
-    "rocog_v2": "RoCoG-v2",
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

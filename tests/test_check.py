@@ -1,12 +1,16 @@
 """Impossible configurations are named before anything starts."""
 
 import math
+import re
 
 import pytest
 
 from configs.base import get_config
-from mv2mae_jax.check import check
+from docs.hooks.fields import Field, fields
+from mv2mae_jax.check import CHOICES, check
+from mv2mae_jax.data.augment import CROPS
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.objective import MOTION_FEATURES
 
 
 def test_the_defaults_are_possible():
@@ -74,6 +78,17 @@ def test_no_weighting_is_possible():
     config = get_config()
     config.objective.temperature = math.inf
     check(config)
+
+
+@pytest.mark.parametrize("field", [x for x in fields() if x.name in CHOICES], ids=lambda x: x.name)
+def test_the_comment_of_a_field_names_its_choices(field: Field):
+    words = set(re.findall(r"\w+", field.meaning))
+    assert words >= {str(choice) for choice in CHOICES[field.name]}
+
+
+def test_choices_are_the_tables_that_are_not_asked():
+    assert CHOICES["objective.motion"] == tuple(MOTION_FEATURES)
+    assert CHOICES["data.crop"] == tuple(CROPS)
 
 
 def test_a_mistyped_choice_suggests_the_nearest():

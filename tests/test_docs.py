@@ -20,21 +20,42 @@ FIELDS = [term for term in TERMS if term.startswith("config.")]
 COMMANDS = [term for term in TERMS if "python -m" in term]
 CONFIGS = sorted(set(re.findall(r"--config=(configs/[^`\s]+)", PAPER)))
 PLACES = [term for term in TERMS if re.match(r"[\w/]+\.py\b", term)]
+CHANGES = re.findall(
+    r"^\| (?!change|---)(.+?) \| (.+) \| (.+) \| (.+) \|$",
+    Path("docs/architecture.md").read_text().partition("## Where a change goes")[2],
+    re.MULTILINE,
+)
 ITEMS = [f"Table {n}" for n in (*range(1, 12), 17, 18)] + [f"Figure {n}" for n in range(2, 7)]
 
 
 def test_the_tables_are_found():
     assert min(len(FIELDS), len(CONFIGS), len(PLACES), len(COMMANDS)) >= 15
+    assert len(CHANGES) == 11
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_place_exists(place: str):
     file, _, name = place.partition(": ")
-    path = Path(file) if file.split("/")[0] in ("configs", "tests") else Path("mv2mae_jax") / file
+    outside = file.split("/")[0] in ("configs", "tests", "tfds_builders")
+    path = Path(file) if outside else Path("mv2mae_jax") / file
     assert path.is_file()
     if name:
         module = importlib.import_module(".".join(path.with_suffix("").parts))
         reduce(getattr, name.split("."), module)
+
+
+@pytest.mark.parametrize("row", CHANGES, ids=[change for change, *_ in CHANGES])
+def test_a_change_has_a_place_a_field_and_a_test(row: tuple[str, str, str, str]):
+    _, place, field, test = row
+    for term in re.findall(r"`([^`]+)`", place):
+        if term.endswith("/"):
+            assert Path(term).is_dir()
+        else:
+            test_a_place_exists(term)
+    for name in re.findall(r"`(config\.[^`]+)`", field):
+        test_a_field_exists(name)
+    tests = re.findall(r"`([^`]+)`", test)
+    assert tests and all(Path(name).is_file() for name in tests)
 
 
 @pytest.mark.parametrize("field", FIELDS)

@@ -543,7 +543,7 @@ def test_the_card_escapes_names() -> None:
     config = mannequin("finetune")
     config.finetune.init_from = "<script>"
     results = measured({"protocol": "a|b\n# c", "top1": 0.5})
-    card = model_card(Origin(config, (MARKUP, "a")), "pytorch", 2, results)
+    card = model_card(Origin(config, (MARKUP, "a")), "mv2mae-jax", "", 2, results)
     for markup in ("<b", "</b", "<script", "`a", "[l", "| *e"):
         assert card.count(markup) == card.count(f"\\{markup}"), markup
     assert "\\<script\\>" in card and "a\\|b \\# c" in card and "0. " in card and "é😀" in card

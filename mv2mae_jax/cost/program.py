@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from mv2mae_jax.losses import classification_loss, pretraining_loss
 from mv2mae_jax.model import build
-from mv2mae_jax.training.optimizer import adamw, learning_rate, trainable_parameters
+from mv2mae_jax.training.optimizer import learning_rate, trainable_parameters, update_rule
 from mv2mae_jax.training.parameters import Parameters, split
 from mv2mae_jax.training.step import (
     DeviceBatch,
@@ -24,7 +24,7 @@ from mv2mae_jax.training.step import (
     make_train_step,
 )
 
-Parts = tuple[Loss, Callable[[nnx.Rngs], nnx.Module], Callable[[Parameters], Parameters]]
+Parts = tuple[Loss[Any], Callable[[nnx.Rngs], nnx.Module], Callable[[Parameters], Parameters]]
 Shapes = dict[str, jax.ShapeDtypeStruct]
 
 
@@ -42,7 +42,7 @@ def trace_step(
       InputError: the devices cannot share the parameters as configured.
     """
     loss, make_model, trainable = parts_of(config, classes)
-    make_optimizer = partial(adamw, config, learning_rate(config, steps_per_epoch=1))
+    make_optimizer = partial(update_rule, config, learning_rate(config, steps_per_epoch=1))
     definitions = []
 
     def create() -> TrainState:
@@ -71,7 +71,7 @@ def trace_step(
 
 def parts_of(config: ConfigDict, classes: int) -> Parts:
     """Loss, model, and what of it trains; of fine-tuning, if there are classes to tell apart."""
-    loss: Loss = partial(pretraining_loss, config)
+    loss: Loss[Any] = partial(pretraining_loss, config)
     make_model: Callable[[nnx.Rngs], nnx.Module] = partial(build.pretraining_model, config)
     blocks = -1
     if classes:

@@ -1,12 +1,13 @@
 """Crops and flips of uint8 clips for training, and their scaling for testing."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
+from ml_collections import ConfigDict
 
 # A crop within this many pixels of the wanted size is taken at the wanted size, so that nothing
 # is resampled for so little.
@@ -57,6 +58,9 @@ class ResizedCropDraw(NamedTuple):
     mirrored: bool
 
 
+Crop = CropDraw | ResizedCropDraw
+
+
 def draw_crop(rng: np.random.Generator, scales: Sequence[float], flip: bool) -> CropDraw:
     """Draws a crop of MultiScaleCrop (Wang et al., 2016; Table 15), mirrored half of the time.
 
@@ -96,7 +100,16 @@ def draw_resized_crop(
     return ResizedCropDraw(tries, (across, down), aspect, flip and bool(rng.integers(2)))
 
 
-def crop_box(draw: CropDraw | ResizedCropDraw, height: int, width: int, size: int) -> Box:
+# By their name in `config.data.crop`; each is drawn as `config.data` says.
+CROPS: Mapping[str, Callable[[np.random.Generator, ConfigDict], Crop]] = {
+    "multi_scale": lambda rng, data: draw_crop(rng, data.crop_scales, data.flip),
+    "random_resized": lambda rng, data: draw_resized_crop(
+        rng, data.crop_area, data.crop_aspect, data.flip
+    ),
+}
+
+
+def crop_box(draw: Crop, height: int, width: int, size: int) -> Box:
     """The box that a draw means in a frame of `height` x `width`, to be resized to `size`."""
     if isinstance(draw, ResizedCropDraw):
         return _resized_crop_box(draw, height, width)
@@ -114,7 +127,7 @@ def crop_box(draw: CropDraw | ResizedCropDraw, height: int, width: int, size: in
 
 def random_crop(
     clip: UInt8[np.ndarray, "T H W C"],
-    draw: CropDraw | ResizedCropDraw,
+    draw: Crop,
     out: UInt8[np.ndarray, "T size size C"],
 ) -> None:
     """Cuts the drawn box out of every frame and resizes it bilinearly, into `out`."""

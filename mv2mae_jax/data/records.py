@@ -29,9 +29,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from mv2mae_jax.data.staging import staged
 from mv2mae_jax.errors import InputError, did_you_mean, is_name, one_line
 from mv2mae_jax.storage import to_path
-
-# Data sets with a builder of their own; the rest are manifests.
-BUILDERS = ("ntu", "etri", "synadl", "nucla", "pku_mmd2", "rocog_v2", "mannequin")
+from tfds_builders import BUILDERS
 
 FIRST_VERSION = (2, 0, 0)  # of a build with such records; before, one held a whole activity
 

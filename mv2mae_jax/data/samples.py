@@ -32,7 +32,7 @@ class Augmentation(NamedTuple):
     """What is drawn for a clip, in the order in which it is applied."""
 
     operations: tuple[randaugment.Operation, ...]
-    crop: augment.CropDraw | augment.ResizedCropDraw
+    crop: augment.Crop
 
 
 class PretrainingDraw(NamedTuple):
@@ -225,10 +225,7 @@ def _draw_views(data: ConfigDict, rng: np.random.Generator) -> list[Augmentation
 
 def _draw_augmentation(data: ConfigDict, rng: np.random.Generator) -> Augmentation:
     operations = randaugment.draw_operations(rng, **data.randaug)
-    if data.crop == "random_resized":
-        crop = augment.draw_resized_crop(rng, data.crop_area, data.crop_aspect, data.flip)
-        return Augmentation(operations, crop)
-    return Augmentation(operations, augment.draw_crop(rng, data.crop_scales, data.flip))
+    return Augmentation(operations, augment.CROPS[data.crop](rng, data))
 
 
 def _running_index(number: int, repeats: int) -> Int[np.ndarray, " R"]:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
+from einops import reduce
 from jaxtyping import Float, Int, UInt8
 from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
 from sklearn.neighbors import KNeighborsClassifier
@@ -121,7 +122,6 @@ def motion_map(
     frames = clips.astype(np.float32)
     difference = np.abs(frames[:, 1:] - frames[:, :-1])
     difference = np.concatenate([difference[:, :1], difference], axis=1)
-    b, t, h, w, c = difference.shape
     p0, p1, p2 = patch_size
-    tubelets = difference.reshape(b, t // p0, p0, h // p1, p1, w // p2, p2, c)
-    return tubelets.mean(axis=(2, 4, 6, 7)).reshape(b, t // p0, -1)
+    cut = "b (t p0) (h p1) (w p2) c -> b t (h w)"
+    return reduce(difference, cut, "mean", p0=p0, p1=p1, p2=p2)

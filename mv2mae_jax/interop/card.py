@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 from tabulate import tabulate
 
-from mv2mae_jax.interop.files import CHECKPOINT_FILE, CROSS_VIEW_FILE, CROSS_VIEW_KEY, Origin
+from mv2mae_jax.interop.files import Origin
 from mv2mae_jax.model.variants import VARIANTS
 
 ABOUT = """\
@@ -19,30 +19,16 @@ LICENCE = """\
 Not chosen yet: whoever publishes these weights names one, here and in the first lines of this
 file. The terms of the data that they were trained on may bind it."""
 
-LOADING = {
-    "huggingface": f"""\
-`from_pretrained` of `VideoMAEForPreTraining` loads an encoder with its self-view decoder, of
-`VideoMAEModel` what was exported with `--encoder-only`, of `VideoMAEForVideoClassification` a
-classifier. To fine-tune an encoder, add `use_mean_pooling=True` and `num_labels`. `pixel_values`
-are float clips [B, T, C, H, W], normalised as `preprocessor_config.json` says. A cross-view
-decoder, for which transformers has no class, is in `{CROSS_VIEW_FILE}`. Norms here have an eps of
-1e-6; for `fc_norm` and `decoder.norm` transformers takes 1e-5, whatever its config says.""",
-    "videomae": f"""\
-VideoMAE's fine-tuning program takes it as `--finetune {CHECKPOINT_FILE}`. Its tensors stand under
-`model`; a cross-view decoder, which that program does not know, under `{CROSS_VIEW_KEY}`.""",
-    "pytorch": """\
-`mv2mae_jax.interop.pytorch.load` makes a PyTorch module of this folder.""",
-    "onnx": """\
-It takes uint8 clips [B, T, H, W, 3], 0 to 255, RGB, and normalises them itself.""",
-}
 
-
-def model_card(origin: Origin, form: str, num_classes: int, results: Mapping[str, str]) -> str:
+def model_card(
+    origin: Origin, library: str, loading: str, num_classes: int, results: Mapping[str, str]
+) -> str:
     """The text of an export's README.md.
 
     Args:
       origin: the run's config and the names of its classes.
-      form: the format, a key of `LOADING`.
+      library: that loads it, by the name that model hubs know.
+      loading: how it is loaded.
       num_classes: of the classifier; 0 if there is none.
       results: what was `measured`; may be empty.
     """
@@ -51,22 +37,22 @@ def model_card(origin: Origin, form: str, num_classes: int, results: Mapping[str
     kind = f"classifier of {num_classes} actions" if num_classes else "video encoder"
     trained = "trained after" if config.data.dataset else "from elsewhere, in the terms of"
     sections = {
-        "Loading": LOADING[form],
+        "Loading": loading,
         "Training": _table(_training(config)),
         "Results": _table(results) if results else "",
         "Classes": _list(origin.classes) if num_classes else "",
         "Licence": LICENCE,
     }
     about = ABOUT.format(kind=kind, trained=trained)
-    text = [_front_matter(config, form, num_classes), f"# {title}", about]
+    text = [_front_matter(config, library, num_classes), f"# {title}", about]
     text += [f"## {name}\n\n{section}" for name, section in sections.items() if section]
     return "\n\n".join(text) + "\n"
 
 
-def _front_matter(config: ConfigDict, form: str, num_classes: int) -> str:
+def _front_matter(config: ConfigDict, library: str, num_classes: int) -> str:
     """What model hubs read."""
     lines = [
-        "library_name: " + {"huggingface": "transformers"}.get(form, "mv2mae-jax"),
+        f"library_name: {library}",
         *(["pipeline_tag: video-classification"] if num_classes else []),
         f"tags: {json.dumps(['video', 'mv2mae', 'videomae'])}",
         *([f"datasets: {json.dumps([config.data.dataset])}"] if config.data.dataset else []),

@@ -36,7 +36,6 @@ from mv2mae_jax.training.workdir import read_classes
 ONNX_FILE = "encoder.onnx"
 
 _ENCODER = ("encoder.", "encoder_norm.")
-_ENCODER_AND_HEAD = (*_ENCODER, "norm.", "head.")
 
 
 class Export(NamedTuple):
@@ -81,12 +80,13 @@ def export(
       InputError: there is no run, the folder is there already, what writes it is not installed, or
         the format would give other numbers.
     """
-    write, packages = FORMATS[form]
-    for package in packages:
+    chosen = FORMATS[form]
+    for package in chosen.packages:
         require(package, f"--format={form}")
     parameters, config = load_parameters(checkpoint)
-    _refuse(config, form, checkpoint)
-    starts = _ENCODER if encoder_only else _ENCODER_AND_HEAD if form == "onnx" else ("",)
+    if chosen.computes_positions:
+        _refuse(config, form, checkpoint)
+    starts = _ENCODER if encoder_only else chosen.holds
     kept = {name: np.asarray(x) for name, x in parameters.items() if name.startswith(starts)}
     left = [name for name in parameters if name not in kept]
     exported = Export(kept, Origin(_without_folders(config), read_classes(checkpoint)))
@@ -97,10 +97,11 @@ def export(
             "classes; the run's command writes it anew"
         )
     with new_folder(out) as folder:
-        write(exported, folder)
+        chosen.write(exported, folder)
         tested = "head.bias" in left  # what was tested is not in the folder
         results = {} if tested else _results(checkpoint)
-        card = model_card(exported.origin, form, exported.num_classes, results)
+        text = (chosen.library, chosen.loading)
+        card = model_card(exported.origin, *text, exported.num_classes, results)
         (folder / "README.md").write_text(card, encoding="utf-8")
         files = sorted(path.name for path in folder.iterdir())
     total = sum(x.size for x in kept.values())
@@ -114,8 +115,6 @@ def export(
 
 def _refuse(config: ConfigDict, form: str, checkpoint: epath.PathLike) -> None:
     """What the format's classes would compute otherwise."""
-    if form not in ("huggingface", "videomae"):
-        return
     if config.model.positions != "flattened":
         raise InputError(
             f"{checkpoint} was trained with model.positions={config.model.positions}, but the "
@@ -177,17 +176,59 @@ def _write_onnx(exported: Export, folder: Path) -> None:
 
 
 class Format(NamedTuple):
-    """How a folder is written, and by which packages."""
+    """All that tells a format from the others.
+
+    Attributes:
+      write: writes the folder.
+      packages: that this needs.
+      loading: for the model card, how the folder is loaded.
+      library: that loads it, by the name that model hubs know.
+      computes_positions: its classes compute positions themselves, flattened ones, and know square
+        tubelets only.
+      holds: what the names of its parameters start with.
+    """
 
     write: Callable[[Export, Path], None]
     packages: tuple[str, ...]
+    loading: str
+    library: str = "mv2mae-jax"
+    computes_positions: bool = False
+    holds: tuple[str, ...] = ("",)
 
 
 FORMATS = {
-    "huggingface": Format(_write_huggingface, ("torch", "transformers", "safetensors")),
-    "videomae": Format(_write_videomae, ("torch",)),
-    "pytorch": Format(_write_pytorch, ("safetensors",)),
-    "onnx": Format(_write_onnx, ("torch", "onnx", "onnxscript")),
+    "huggingface": Format(
+        _write_huggingface,
+        ("torch", "transformers", "safetensors"),
+        loading=f"""\
+`from_pretrained` of `VideoMAEForPreTraining` loads an encoder with its self-view decoder, of
+`VideoMAEModel` what was exported with `--encoder-only`, of `VideoMAEForVideoClassification` a
+classifier. To fine-tune an encoder, add `use_mean_pooling=True` and `num_labels`. `pixel_values`
+are float clips [B, T, C, H, W], normalised as `preprocessor_config.json` says. A cross-view
+decoder, for which transformers has no class, is in `{CROSS_VIEW_FILE}`. Norms here have an eps of
+1e-6; for `fc_norm` and `decoder.norm` transformers takes 1e-5, whatever its config says.""",
+        library="transformers",
+        computes_positions=True,
+    ),
+    "videomae": Format(
+        _write_videomae,
+        ("torch",),
+        loading=f"""\
+VideoMAE's fine-tuning program takes it as `--finetune {CHECKPOINT_FILE}`. Its tensors stand under
+`model`; a cross-view decoder, which that program does not know, under `{CROSS_VIEW_KEY}`.""",
+        computes_positions=True,
+    ),
+    "pytorch": Format(
+        _write_pytorch,
+        ("safetensors",),
+        loading="`mv2mae_jax.interop.pytorch.load` makes a PyTorch module of this folder.",
+    ),
+    "onnx": Format(
+        _write_onnx,
+        ("torch", "onnx", "onnxscript"),
+        loading="It takes uint8 clips [B, T, H, W, 3], 0 to 255, RGB, and normalises them itself.",
+        holds=(*_ENCODER, "norm.", "head."),
+    ),
 }
 
 

@@ -5,7 +5,7 @@ norm and the head compute nothing else; attention does not care about order, so 
 un-shuffled.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ class SelfViewDecoder(nnx.Module):
 
 
 def _masked(
-    blocks: nnx.List,
+    blocks: Sequence[nnx.Module],
     call: Callable[..., Array],
     num_visible: int,
     tokens: Float[Array, "B N D"],

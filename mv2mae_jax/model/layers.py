@@ -45,7 +45,7 @@ def linear(
     )
 
 
-def _in_dtype_of_input(arrays: tuple, /, **_: Any) -> Any:
+def _in_dtype_of_input(arrays: tuple[Any, ...], /, **_: Any) -> Any:
     return tuple(None if a is None else a.astype(arrays[0].dtype) for a in arrays)
 
 
@@ -228,7 +228,7 @@ def compiled_for(platform: str) -> Iterator[None]:
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _called(
-    graph: nnx.GraphDef, remat: bool, first: int, state: Any, *inputs: Array, **keys: Any
+    graph: nnx.GraphDef[Any], remat: bool, first: int, state: Any, *inputs: Array, **keys: Any
 ) -> Array:
     def call(state: Any, *inputs: Array, **keys: Any) -> Array:
         return nnx.merge(graph, state)(*inputs, first=first, **keys)

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from jaxtyping import Array, Int, Key
 
-from mv2mae_jax.model.positions import Grid, num_masked
+from mv2mae_jax.model.positions import MASKS, Grid, num_masked
 
 
 class Mask(NamedTuple):
@@ -24,17 +25,15 @@ def sample_masks(keys: Key[Array, " B"], kind: str, ratio: float, grid: Grid) ->
 
     Args:
       keys: one random key a clip, so that a clip's mask does not depend on its batch.
-      kind: `random` over all tokens (Table 12), or `tube`, the same places in every time step.
+      kind: a name in `MASKS`, which says what is hidden together.
       ratio: rho, the share to hide.
       grid: tubelets along time, height and width.
     """
-    t, h, w = grid
-    masked = num_masked(kind, ratio, grid)
-    if kind == "tube":
-        places = jax.vmap(lambda key: jax.random.permutation(key, h * w))(keys)
-        starts = jnp.arange(t)[None, :, None] * (h * w)
-        hidden = starts + places[:, None, : masked // t]
-        shown = starts + places[:, None, masked // t :]
-        return Mask(shown.reshape(len(keys), -1), hidden.reshape(len(keys), -1))
-    order = jax.vmap(lambda key: jax.random.permutation(key, t * h * w))(keys)
-    return Mask(visible=order[:, masked:], masked=order[:, :masked])
+    units = jnp.asarray(MASKS[kind](grid))
+    hidden = num_masked(kind, ratio, grid) // units.shape[1]
+    order = jax.vmap(lambda key: jax.random.permutation(key, len(units)))(keys)
+
+    def tokens(chosen: Int[Array, "B U"]) -> Int[Array, "B K"]:
+        return rearrange(units[chosen], "b u k -> b (k u)")
+
+    return Mask(visible=tokens(order[:, hidden:]), masked=tokens(order[:, :hidden]))

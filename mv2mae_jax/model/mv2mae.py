@@ -146,7 +146,7 @@ class MV2MAE(nnx.Module):
         visible: Float[Array, "B K E"],
         mask: Mask,
         projector: nnx.Linear,
-        mask_token: nnx.Param,
+        mask_token: nnx.Param[Array],
     ) -> Float[Array, "B N D"]:
         """What a decoder reads: projected visible tokens, then mask tokens, with positions."""
         visible = projector(visible)
@@ -168,6 +168,6 @@ def merge_views(x: Array) -> Array:
     return x.reshape(-1, *x.shape[2:])
 
 
-def mask_token(width: int, *, rngs: nnx.Rngs) -> nnx.Param:
+def mask_token(width: int, *, rngs: nnx.Rngs) -> nnx.Param[Array]:
     """Truncated normal with std 0.02, cut at one std on either side."""
     return nnx.Param(0.02 * jax.random.truncated_normal(rngs.params(), -1.0, 1.0, (width,)))

@@ -1,9 +1,10 @@
-"""What a clip's shape alone decides: its grid, its fixed position table, how much is masked."""
+"""What a clip's shape alone decides: its grid, its position table, what is masked together."""
 
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 Grid = tuple[int, int, int]
 
@@ -16,6 +17,11 @@ def sinusoid(length: int, dim: int, base: float = 10000.0) -> Float[np.ndarray, 
     channel = np.arange(dim)
     angle = np.arange(length)[:, None] / base ** (2 * (channel // 2) / dim)
     return np.where(channel % 2 == 0, np.sin(angle), np.cos(angle)).astype(np.float32)
+
+
+def flattened_sinusoid(grid: Grid, dim: int) -> Float[np.ndarray, "N D"]:
+    """One sinusoid over the running token index (VideoMAE)."""
+    return sinusoid(int(np.prod(grid)), dim)
 
 
 def separable_sinusoid(grid: Grid, dim: int) -> Float[np.ndarray, "N D"]:
@@ -37,18 +43,23 @@ def separable_sinusoid(grid: Grid, dim: int) -> Float[np.ndarray, "N D"]:
     return SEPARABLE_AMPLITUDE * np.concatenate(parts, axis=-1)
 
 
+# By their name in `config.model.positions`.
+POSITIONS: Mapping[str, Callable[[Grid, int], Float[np.ndarray, "N D"]]] = {
+    "flattened": flattened_sinusoid,
+    "separable": separable_sinusoid,
+}
+
+
 @lru_cache
 def position_table(kind: str, grid: Grid, dim: int) -> Float[np.ndarray, "N D"]:
     """Positions of all tubelets of a clip, in token order (t h w).
 
     Args:
-      kind: `flattened`, one sinusoid over the running token index (VideoMAE), or `separable`.
+      kind: a name in `POSITIONS`.
       grid: tubelets along time, height and width.
       dim: channels.
     """
-    if kind == "flattened":
-        return sinusoid(int(np.prod(grid)), dim)
-    return separable_sinusoid(grid, dim)
+    return POSITIONS[kind](grid, dim)
 
 
 def tubelet_grid(num_frames: int, image_size: int, patch_size: tuple[int, int, int]) -> Grid:
@@ -60,9 +71,25 @@ def tubelet_grid(num_frames: int, image_size: int, patch_size: tuple[int, int, i
     )
 
 
+def single_tokens(grid: Grid) -> Int[np.ndarray, "N 1"]:
+    """Every token by itself (Table 12)."""
+    return np.arange(np.prod(grid))[:, None]
+
+
+def tubes(grid: Grid) -> Int[np.ndarray, "U T"]:
+    """The same place in every time step (VideoMAE)."""
+    return np.arange(np.prod(grid)).reshape(grid[0], -1).T
+
+
+# By their name in `config.masking.kind`: the tokens of each unit that is hidden or shown as a
+# whole. All units of a mask have as many, so that shapes do not depend on which are drawn.
+MASKS: Mapping[str, Callable[[Grid], Int[np.ndarray, "U K"]]] = {
+    "random": single_tokens,
+    "tube": tubes,
+}
+
+
 def num_masked(kind: str, ratio: float, grid: Grid) -> int:
-    """Masked tokens of a clip: floor(ratio N), for tubes floor(ratio H W) in every time step."""
-    t, h, w = grid
-    if kind == "tube":
-        return t * int(ratio * h * w)
-    return int(ratio * t * h * w)
+    """Masked tokens of a clip, those of floor(ratio U) of its U units."""
+    units, tokens = MASKS[kind](grid).shape
+    return tokens * int(ratio * units)

@@ -29,7 +29,7 @@ Tensors = list[tuple[str, Any]]  # by name, in order; also trees of tensors
 
 def first_nonfinite(
     definition: Definition[Module],
-    loss: Loss,
+    loss: Loss[Module],
     parameters: Parameters,
     batch: DeviceBatch,
     *,

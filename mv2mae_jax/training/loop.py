@@ -19,8 +19,8 @@ from mv2mae_jax.errors import InputError
 from mv2mae_jax.training import health
 from mv2mae_jax.training.checkpoints import Checkpoints, Rest
 from mv2mae_jax.training.metrics import MetricsWriter, Progress
-from mv2mae_jax.training.optimizer import adamw, describe, learning_rate
-from mv2mae_jax.training.parameters import Parameters
+from mv2mae_jax.training.optimizer import describe, learning_rate, update_rule
+from mv2mae_jax.training.parameters import Module, Parameters
 from mv2mae_jax.training.sharding import to_devices
 from mv2mae_jax.training.step import Loss, Metrics, TrainState, create_state, make_train_step
 from mv2mae_jax.training.stopping import Stop
@@ -35,8 +35,8 @@ def train(
     config: ConfigDict,
     workdir: epath.Path,
     *,
-    make_model: Callable[[nnx.Rngs], nnx.Module],
-    loss: Loss,
+    make_model: Callable[[nnx.Rngs], Module],
+    loss: Loss[Module],
     batches: Callable[[ConfigDict, int, int, int], Batches],
     steps_per_epoch: int,
     unit: str,
@@ -80,7 +80,7 @@ def train(
     log.info(describe(config, steps_per_epoch, unit))
     total_steps = config.epochs * steps_per_epoch
     schedule = learning_rate(config, steps_per_epoch)
-    make_optimizer = partial(adamw, config, schedule)
+    make_optimizer = partial(update_rule, config, schedule)
     definition, state = create_state(
         make_model,
         make_optimizer,

@@ -48,10 +48,13 @@ def _steps(config: ConfigDict, steps_per_epoch: int) -> tuple[int, int]:
     return warmup, config.epochs * steps_per_epoch
 
 
-def adamw(
+def update_rule(
     config: ConfigDict, schedule: optax.Schedule, parameters: Parameters
 ) -> optax.GradientTransformation:
-    """AdamW in PyTorch's semantics: rates and layer scales multiply the decoupled decay too."""
+    """What gradients become: AdamW in PyTorch's semantics.
+
+    Rates and layer scales multiply the decoupled decay too.
+    """
     optimizer = config.optimizer
     clip = optimizer.clip_norm
     scales = layer_scales(parameters, optimizer.layer_decay)

@@ -22,7 +22,7 @@ Module = TypeVar("Module", bound=nnx.Module)
 class Definition(Generic[Module]):
     """The static part of a module."""
 
-    graph: nnx.GraphDef
+    graph: nnx.GraphDef[Module]
     paths: tuple[Path, ...]
     shapes: tuple[tuple[int, ...], ...]  # of the parameters at `paths`
 

@@ -92,7 +92,7 @@ def create_state(
 
 def make_train_step(
     definition: Definition[Module],
-    loss: Loss,
+    loss: Loss[Module],
     optimizer: optax.GradientTransformation,
     *,
     seed: int,

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from mv2mae_jax.errors import InputError
@@ -165,7 +166,7 @@ def curves_figure(runs: Mapping[str, Metrics], tests: Mapping[str, Score]) -> Fi
         for axis, panel in zip(axes, panels, strict=True):
             values = drawn if shared else [line.get_ydata() for line in axis.lines]
             _scale(axis, panel, np.concatenate(values))
-    handles = [plt.Line2D([], [], color=colour, linewidth=2) for colour in colours.values()]
+    handles = [Line2D([], [], color=colour, linewidth=2) for colour in colours.values()]
     names = [shortened(name) for name in runs]
     columns = max(1, int(WIDTH / (LETTER * max(map(len, names)) + 0.7)))
     figure.legend(handles, names, loc="outside upper center", ncols=min(columns, len(names)))

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mv2mae_jax.data.records import BUILDERS
+from mv2mae_jax.data.protocols import PUBLISHED
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.prepare import DOWNLOADED
-from tfds_builders import layouts
+from tfds_builders import BUILDERS, DOWNLOADED, layouts
 from tfds_builders.manifest import Manifest, Row
 
 NAMES = {  # of one activity: all its videos, in the order of the manifest
@@ -28,7 +27,10 @@ def read(dataset: str, paths: list[str]) -> Manifest:
 
 
 def test_every_data_set_has_its_command() -> None:
-    assert set(BUILDERS) == {*DOWNLOADED, "mannequin"}
+    """Each folder is in the table, has published protocols, and is looked at below."""
+    folders = {path.parent.name for path in Path("tfds_builders").glob("*/*_dataset_builder.py")}
+    assert folders == {*BUILDERS, "manifest_data"}
+    assert set(PUBLISHED) == set(BUILDERS)
     assert set(DOWNLOADED) == {*NAMES, "pku_mmd2"}
 
 

@@ -19,7 +19,7 @@ from benchmarks.finetuning_parity import (
 )
 from configs import ntu60
 from mv2mae_jax.model import build
-from mv2mae_jax.training.optimizer import adamw
+from mv2mae_jax.training.optimizer import update_rule
 from mv2mae_jax.training.parameters import split
 
 CLASSES, STEPS = 60, 5
@@ -40,7 +40,7 @@ def test_rates_and_decays_of_every_parameter():
     real = jax.eval_shape(parameters_of, jax.random.key(0))
     names = {name: (1,) * value.ndim for name, value in real.items()}  # values do not matter
     assert names.keys() == expected.keys()
-    optimizer = adamw(config, lambda step: 1.0, {k: jnp.zeros(v) for k, v in names.items()})
+    optimizer = update_rule(config, lambda step: 1.0, {k: jnp.zeros(v) for k, v in names.items()})
     updates = {}
     for value in (0.0, 1.0):
         parameters = {name: jnp.full(shape, value) for name, shape in names.items()}

@@ -11,7 +11,7 @@ from flax import nnx
 
 from configs.base import get_config
 from mv2mae_jax.model import build
-from mv2mae_jax.training.optimizer import adamw, decays, describe, layer_scales, learning_rate
+from mv2mae_jax.training.optimizer import decays, describe, layer_scales, learning_rate, update_rule
 from mv2mae_jax.training.parameters import split
 
 
@@ -84,7 +84,7 @@ def test_adamw_with_layer_decay_equals_pytorchs(classifier_parameters: dict, cli
     config.batch_size, config.epochs, config.optimizer.warmup_epochs = 256, 8, 3.0
     config.optimizer.layer_decay = 0.7
     schedule = learning_rate(config, steps_per_epoch=1)
-    optimizer = adamw(config, schedule, classifier_parameters)
+    optimizer = update_rule(config, schedule, classifier_parameters)
     scales = layer_scales(classifier_parameters, 0.7)
     theirs = {k: torch.tensor(np.asarray(x)) for k, x in classifier_parameters.items()}
     groups = [

@@ -13,7 +13,7 @@ from jax.sharding import AbstractMesh
 from configs.base import get_config
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.model import build
-from mv2mae_jax.training.optimizer import adamw
+from mv2mae_jax.training.optimizer import update_rule
 from mv2mae_jax.training.parameters import split
 from mv2mae_jax.training.sharding import SMALLEST_SPLIT, state_sharding
 
@@ -40,7 +40,7 @@ def large() -> dict:
 
     def create() -> dict:
         _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
-        optimizer = adamw(config, lambda step: 1e-3, parameters)
+        optimizer = update_rule(config, lambda step: 1e-3, parameters)
         return {"parameters": parameters, "optimizer": optimizer.init(parameters)}
 
     return jax.eval_shape(create)

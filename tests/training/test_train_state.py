@@ -14,7 +14,7 @@ from configs.mannequin import get_config
 from mv2mae_jax.losses import classification_loss
 from mv2mae_jax.model import build
 from mv2mae_jax.training.checkpoints import Checkpoints, load_parameters
-from mv2mae_jax.training.optimizer import adamw, trainable_parameters
+from mv2mae_jax.training.optimizer import trainable_parameters, update_rule
 from mv2mae_jax.training.sharding import make_mesh, to_devices
 from mv2mae_jax.training.step import create_state, make_train_step
 
@@ -122,7 +122,7 @@ def finetuning():
     config = get_config("finetune")
     config.data.num_frames, config.data.image_size, config.model.patch_size = 4, 32, (2, 16, 16)
     mesh = make_mesh(1)
-    make_optimizer = partial(adamw, config, lambda step: 1e-3)
+    make_optimizer = partial(update_rule, config, lambda step: 1e-3)
     rng = np.random.default_rng(0)
     batch = {
         "clips": rng.integers(0, 256, (4, 4, 32, 32, 3)).astype(np.uint8),
