@@ -115,7 +115,7 @@ GROUPS = {
     "xsub": main_rows("xsub"),
     "temperature": [
         variant(f"temperature {value:g}", "xview", {"objective.temperature": value})
-        for value in (2.0, 32.0, math.inf)
+        for value in (math.inf, 32.0, 2.0)
     ],
     "masking": [
         variant(f"mask ratio {value}", "xview", {"masking.ratio": value})
