@@ -98,7 +98,7 @@ def comparisons_table(findings: Sequence[Finding]) -> str:
                 [_points(found), f"**{verdict(judged, found)}**"] if judged and found else ["", ""]
             )
             seeds = max(seeds, found.seeds if found else 0)
-        rows.append([*row, seeds])
+        rows.append([*row, seeds or "not run"])
     measurements = ["fine-tuned, points", "verdict", "token probe, points", "verdict"]
     return _table(rows, ["difference", "protocol", "the paper says", *measurements, "seeds"])
 
