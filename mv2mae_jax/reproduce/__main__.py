@@ -36,7 +36,7 @@ def main() -> int:
     args = parser.parse_args()
     out = args.out or Path(f"build/reproduction-{args.scale}")
     try:
-        if args.seeds:
+        if args.seeds > 0:
             prepare(out)
         for group, seed in itertools.product(args.groups, range(args.seeds)):
             for row in GROUPS[group]:  # what is compared is run with one seed before the next
