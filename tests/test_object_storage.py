@@ -28,7 +28,7 @@ from mv2mae_jax.storage import GrowingFiles, to_path
 from mv2mae_jax.tasks.finetune import finetune
 from mv2mae_jax.training.metrics import MetricsWriter
 from mv2mae_jax.visualize.__main__ import main as visualize
-from mv2mae_jax.visualize.rows import save
+from mv2mae_jax.visualize.rows import Section, save
 
 SMALL = {
     "data.data_dir": "gs://bucket/data",
@@ -158,7 +158,7 @@ def test_what_is_made_of_a_run_in_the_bucket(store: ObjectStore, pretrained: str
     assert store.objects["pictures/motion.png"].content.startswith(b"\x89PNG")
     clip = np.random.default_rng(0).random((2, 16, 16, 3))
     for suffix, start in ((".gif", b"GIF89a"), (".mp4", b"ftyp")):
-        save([{"clip": clip}], 1, "it plays", f"gs://bucket/pictures/clip{suffix}")
+        save([Section("a clip", {"clip": clip})], 1, "it plays", f"gs://bucket/pictures/clip{suffix}")
         assert start in store.objects[f"pictures/clip{suffix}"].content[:10]
     export("gs://bucket/runs/pretrain", "pytorch", tmp_path / "exported")
     assert (tmp_path / "exported" / "README.md").exists()
