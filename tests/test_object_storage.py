@@ -158,7 +158,9 @@ def test_what_is_made_of_a_run_in_the_bucket(store: ObjectStore, pretrained: str
     assert store.objects["pictures/motion.png"].content.startswith(b"\x89PNG")
     clip = np.random.default_rng(0).random((2, 16, 16, 3))
     for suffix, start in ((".gif", b"GIF89a"), (".mp4", b"ftyp")):
-        save([Section("a clip", {"clip": clip})], 1, "it plays", f"gs://bucket/pictures/clip{suffix}")
+        save(
+            [Section("a clip", {"clip": clip})], 1, "it plays", f"gs://bucket/pictures/clip{suffix}"
+        )
         assert start in store.objects[f"pictures/clip{suffix}"].content[:10]
     export("gs://bucket/runs/pretrain", "pytorch", tmp_path / "exported")
     assert (tmp_path / "exported" / "README.md").exists()
