@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 from configs import base, mannequin
 
+SCALES = ("cpu", "gpu")
 EPOCHS = {"xview": (32, 15), "xsub": (64, 20)}  # of pre-training, of fine-tuning: equal steps
 WARMUP = 1 / 20  # of all epochs
 
@@ -29,7 +30,7 @@ def get_config(variant: str = "pretrain") -> ConfigDict:
     """Both protocols of the roaming mannequin, at two scales."""
     task, options = base.parse_variant(
         variant,
-        scale=("cpu", "gpu"),
+        scale=SCALES,
         protocol=("xview", "xsub"),
         method=("mv2mae", "videomae", "random_mask", "single_view"),
     )

@@ -14,13 +14,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from configs.reproduction import SCALES
 from mv2mae_jax.command_line import Parser
 from mv2mae_jax.errors import InputError, one_line
 from mv2mae_jax.reproduce.document import write
 from mv2mae_jax.reproduce.rows import GROUPS
 from mv2mae_jax.reproduce.runs import prepare, read_findings, run_missing
-
-SCALES = ("cpu", "gpu")
 
 
 def main() -> int:
@@ -40,8 +39,8 @@ def main() -> int:
             prepare(out)
         for group, seed in itertools.product(args.groups, range(args.seeds)):
             for row in GROUPS[group]:  # what is compared is run with one seed before the next
-                run_missing(row, args.scale, seed, out)
-                write(read_findings(out / "results.jsonl"), out)
+                if run_missing(row, args.scale, seed, out):
+                    write(read_findings(out / "results.jsonl"), out)
         findings = read_findings(out / "results.jsonl")
         if not findings:
             raise InputError(f"{out} has no results to draw; run rows with --seeds=1 or more")

@@ -1,7 +1,6 @@
 """The tables and pictures of what was found, as docs/reproduction.md has them."""
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -197,14 +196,10 @@ def differences_figure(findings: Sequence[Finding]) -> Figure:
 
 
 def _by_row(findings: Sequence[Finding]) -> Iterator[tuple[str, list[Finding]]]:
-    """The findings of each row, in the order of `ROWS`."""
-    for name, _ in itertools.groupby(row.name for row in _in_order(findings)):
-        yield name, [x for x in findings if x.row == name]
-
-
-def _in_order(findings: Sequence[Finding]) -> Iterable[Any]:
-    there = {(x.row, x.protocol) for x in findings}
-    return [row for row in ROWS if (row.name, row.protocol) in there]
+    """The findings of each row of a protocol, in the order of `ROWS`."""
+    for name in dict.fromkeys(row.name for row in ROWS):
+        if of_row := [x for x in findings if x.row == name]:
+            yield name, of_row
 
 
 def _percent(values: Sequence[float]) -> str:

@@ -80,8 +80,11 @@ def prepare(out: Path) -> None:
     )
 
 
-def run_missing(row: Row, scale: str, seed: int, out: Path) -> None:
+def run_missing(row: Row, scale: str, seed: int, out: Path) -> bool:
     """Runs a row with a seed, unless `results.jsonl` has it; adds what it found.
+
+    Returns:
+      Whether it was run.
 
     Raises:
       InputError: what is there was found with another config or on other data.
@@ -99,6 +102,7 @@ def run_missing(row: Row, scale: str, seed: int, out: Path) -> None:
             f"{results} has {row.name}, {row.protocol}, seed {seed} with another config or of "
             "other data; delete its line to run it again, or choose another --out"
         )
+    return known is None
 
 
 def read_findings(results: Path) -> list[Finding]:

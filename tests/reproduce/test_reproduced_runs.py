@@ -54,7 +54,7 @@ def test_findings_are_what_the_runs_found(out: Path):
 
 def test_a_row_is_not_run_again(out: Path):
     before = (out / "results.jsonl").read_bytes()
-    run_missing(ROWS[1], "cpu", 0, out)
+    assert not run_missing(ROWS[1], "cpu", 0, out)
     assert (out / "results.jsonl").read_bytes() == before
     changed = Row(MV2MAE, "xview", Pretraining("t", overrides=TINY | {"epochs": 2}), TINY)
     with pytest.raises(InputError, match="MV2MAE, xview, seed 0 with another config"):
