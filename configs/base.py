@@ -138,7 +138,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.optimizer = optimizer = ml_collections.ConfigDict()
     optimizer.base_learning_rate = 1e-3  # times batch_size / reference_batch
-    optimizer.min_learning_rate = 1e-5  # at the end of the cosine; scaled in the same way
+    optimizer.min_learning_rate = 1e-5  # of the cosine; scaled too, at most the base rate
     optimizer.reference_batch = 256  # the batch that rates are given for (VideoMAE's rule)
     optimizer.warmup_epochs = 320.0  # the rate rises linearly from 0, before the cosine
     optimizer.b1 = 0.9  # AdamW's decay of the mean of gradients

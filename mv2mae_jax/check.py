@@ -79,6 +79,7 @@ AT_LEAST_ZERO = (
     "seed",
 )
 LARGEST = 2**31 - 1  # whole number, as on the devices
+LARGEST_FLOAT = 3.4e38  # as good as float32's
 AT_MOST = {  # of those that would take all memory, processes or time before anything is said
     "data.randaug.operations": 100,
     "data.repeats": 1000,
@@ -87,6 +88,7 @@ AT_MOST = {  # of those that would take all memory, processes or time before any
     "epochs": 1_000_000,
     "evaluation.batch_size": 10_000,
     "evaluation.clips": 1000,
+    "optimizer.base_learning_rate": 1e24,  # with any batch a float32
     "optimizer.warmup_epochs": 10_000,
     "seed": 2**32 - 1,
 }
@@ -223,9 +225,10 @@ def _check_value(field: str, value: Any) -> None:
         unweighted = field == "objective.temperature" and x == math.inf
         if isinstance(x, float) and not math.isfinite(x) and not unweighted:
             raise InputError(f"config.{field}={value}; it is a finite number")
-        most = AT_MOST.get(field, LARGEST if isinstance(x, int) else math.inf)
-        if isinstance(x, int | float) and x > most:
-            raise InputError(f"config.{field}={value}; it is at most {most:,}")
+        most = AT_MOST.get(field, LARGEST if isinstance(x, int) else LARGEST_FLOAT)
+        if isinstance(x, int | float) and x > most and not unweighted:
+            digits = "," if isinstance(most, int) else "g"
+            raise InputError(f"config.{field}={value}; it is at most {most:{digits}}")
 
 
 def check_tubelets(config: ConfigDict) -> None:

@@ -44,6 +44,8 @@ def test_the_defaults_are_possible():
         ("objective.temperature", math.nan, "finite"),
         ("objective.cross_view", math.nan, "finite"),
         ("optimizer.base_learning_rate", -1.0, "0 or more"),
+        ("optimizer.base_learning_rate", 1e25, "at most 1e+24"),
+        ("objective.cross_view", 1e300, "at most 3.4e+38"),
         ("probe.every_epochs", math.inf, "finite"),
         ("task", "train", "pretrain, finetune, evaluate, probe"),
         ("data.train_fraction", 0.0, "(0, 1]"),

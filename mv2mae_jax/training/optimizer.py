@@ -12,17 +12,19 @@ def learning_rate(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
     """Linear warm-up from 0, then half a cosine down to the minimum, per step.
 
     Both rates grow with the batch: base x batch_size / reference_batch. Repeats of one decoded clip
-    do not count.
+    do not count. The minimum is at most the base rate: the cosine never rises.
     """
+    base = config.optimizer.base_learning_rate
+    minimum = min(config.optimizer.min_learning_rate, base)
     scale = config.batch_size / config.optimizer.reference_batch
     warmup_steps, total_steps = _steps(config, steps_per_epoch)
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0,
-        peak_value=config.optimizer.base_learning_rate * scale,
+        peak_value=base * scale,
         warmup_steps=warmup_steps,
         # A run that is shorter than its warm-up ends within it.
         decay_steps=max(total_steps, warmup_steps + 1),
-        end_value=config.optimizer.min_learning_rate * scale,
+        end_value=minimum * scale,
     )
 
 

@@ -35,6 +35,14 @@ def test_a_run_shorter_than_its_warmup():
     assert float(learning_rate(config, steps_per_epoch=10)(20)) == pytest.approx(1e-3 / 4)
 
 
+def test_the_cosine_never_rises():
+    config = get_config()
+    config.batch_size, config.epochs, config.optimizer.warmup_epochs = 256, 4, 1.0
+    config.optimizer.base_learning_rate, config.optimizer.min_learning_rate = 1e-6, 1e24
+    rate = learning_rate(config, steps_per_epoch=10)
+    assert [float(rate(step)) for step in (10, 20, 40)] == pytest.approx([1e-6] * 3)
+
+
 def test_repeats_do_not_raise_the_rate():
     config = get_config()
     once = learning_rate(config, 10)(3200)
