@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -11,9 +11,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from mv2mae_jax.data.probe_videos import ProbeVideos, training_videos
-from mv2mae_jax.data.samples import Video
 from mv2mae_jax.evaluation.features import FrozenEncoder
-from mv2mae_jax.evaluation.probes import TokenFeatures, probe_predictions
 from mv2mae_jax.evaluation.video_features import extract
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.training.sharding import on_first_device
@@ -60,18 +58,19 @@ class ScheduledProbe:
         if self._encoder is None:
             self._encoder = FrozenEncoder(self._config, jax.eval_shape(lambda: encoder))
         frozen = self._encoder.with_parameters(encoder)
-        train, test = (self._features(frozen, videos) for videos in self._videos)
-        predictions = probe_predictions(train, test.tokens)
-        results = {name: float(np.mean(x == test.labels)) for name, x in predictions.items()}
-        results |= {"chance": 1 / len(np.unique(train.labels))}
+        (train_labels, train), (labels, test) = (
+            extract(self._config, videos, [frozen.tokens]) for videos in self._videos
+        )
+        # Not at the top: scikit-learn would delay the start of every run by a second.
+        from mv2mae_jax.evaluation.probes import TokenFeatures, probe_predictions
+
+        predictions = probe_predictions(TokenFeatures(train, train_labels), test)
+        results = {name: float(np.mean(x == labels)) for name, x in predictions.items()}
+        results |= {"chance": 1 / len(np.unique(train_labels))}
         shown = " · ".join(f"{name} {value:.1%}" for name, value in results.items())
         results["seconds"] = time.perf_counter() - started
-        tqdm.write(f"probe of {len(test.labels)} videos · {shown} · {results['seconds']:.1f} s")
+        tqdm.write(f"probe of {len(labels)} videos · {shown} · {results['seconds']:.1f} s")
         return {f"probe_{name}": value for name, value in results.items()}
-
-    def _features(self, encoder: FrozenEncoder, videos: Sequence[Video]) -> TokenFeatures:
-        labels, tokens = extract(self._config, videos, [encoder.tokens])
-        return TokenFeatures(tokens, labels)
 
 
 def _encoder_part(parameters: Parameters) -> Parameters:

@@ -2,19 +2,21 @@
 
 import io
 import json
+import os
+import socket
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import jax
 from etils import epath
 from PIL import Image
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 from tqdm import tqdm
 
 from mv2mae_jax.errors import InputError
@@ -44,10 +46,11 @@ class MetricsWriter:
         write_whole(file, "".join(_lines_to(start_step, self.path)))
         with written(self.path):
             self._file = file.open("a", buffering=1)
-            # Not SummaryWriter: its queue hangs for ever when the disk is full.
-            self._events = EventsWriter(str(file.with_name("events")))
+            # Not TensorBoard's own writer of events: its thread hides that the disk is full.
+            self._events = RecordWriter(file.with_name(_events_name()).open("ab"))
+            self._write_event(file_version="brain.Event:2")
             start = SessionLog(status=SessionLog.START)  # drops what comes after this step
-            self._events.write_event(Event(step=start_step + 1, session_log=start))
+            self._write_event(step=start_step + 1, session_log=start)
         self._published = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -72,7 +75,7 @@ class MetricsWriter:
         with written(self.path):
             self._file.write(json.dumps({"step": step, **scalars}) + "\n")
             values = [Summary.Value(tag=name, simple_value=x) for name, x in scalars.items()]
-            self._write_event(step, values)
+            self._write_event(step=step, summary=Summary(value=values))
         if time.monotonic() - self._published > PUBLISH_SECONDS:
             self.publish()
 
@@ -86,11 +89,10 @@ class MetricsWriter:
             image = Summary.Image(width=width, height=height, encoded_image_string=file)
             values.append(Summary.Value(tag=f"pictures/{name}", image=image))
         with written(self.path):
-            self._write_event(step, values)
+            self._write_event(step=step, summary=Summary(value=values))
 
-    def _write_event(self, step: int, values: list[Summary.Value]) -> None:
-        summary = Summary(value=values)
-        self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+    def _write_event(self, **fields: Any) -> None:
+        self._events.write(Event(wall_time=time.time(), **fields).SerializeToString())
         self._events.flush()
 
     def publish(self) -> None:
@@ -98,6 +100,11 @@ class MetricsWriter:
         if self._writes:
             self._files.publish()
             self._published = time.monotonic()
+
+
+def _events_name() -> str:
+    """A file that TensorBoard finds; those of restarts are in their order."""
+    return f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
 
 
 def _lines_to(step: int, file: epath.Path) -> Iterator[str]:
