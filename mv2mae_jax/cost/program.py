@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from mv2mae_jax.losses import classification_loss, pretraining_loss
 from mv2mae_jax.model import build
 from mv2mae_jax.training.optimizer import learning_rate, trainable_parameters, update_rule
-from mv2mae_jax.training.parameters import Parameters, split
+from mv2mae_jax.training.parameters import Parameters, initial
 from mv2mae_jax.training.step import (
     DeviceBatch,
     Loss,
@@ -119,7 +119,7 @@ def kept_bytes(config: ConfigDict, classes: int) -> int:
     loss, make_model, trainable = parts_of(config, classes)
 
     def backward(key: jax.Array, batch: DeviceBatch) -> Any:
-        definition, parameters = split(make_model(nnx.Rngs(key)))
+        definition, parameters = initial(make_model, key)
         keys = jax.random.split(key, len(batch["index"]))
 
         def loss_of(training: Parameters) -> jax.Array:

@@ -1,12 +1,12 @@
 """A frozen encoder: tokens and clip features of a trained run, for probes and other programs."""
 
 import copy
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
-from flax import nnx
 from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
@@ -15,7 +15,7 @@ from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop.models import load_model
 from mv2mae_jax.model import build
 from mv2mae_jax.model.layers import LayerNorm
-from mv2mae_jax.training.parameters import Parameters, split
+from mv2mae_jax.training.parameters import Parameters, definition_of, initial
 
 CLIPS_AT_ONCE = 16
 
@@ -36,9 +36,9 @@ class FrozenEncoder:
         self._parameters = parameters
         prefix = next((x for x in ("encoder_norm", "norm") if f"{x}.scale" in parameters), None)
         width = parameters["encoder.embed.bias"].shape[0]
-        encoder, _ = split(build.encoder(config, nnx.Rngs(0)))
+        encoder = definition_of(partial(build.encoder, config))
         encoder.check(_below("encoder", parameters))
-        norm, _ = split(LayerNorm(width, rngs=nnx.Rngs(0)))
+        norm = definition_of(lambda rngs: LayerNorm(width, rngs=rngs))
 
         def tokens(parameters: Parameters, clips: Array, pool: bool) -> Array:
             encode = encoder.bind(_below("encoder", parameters))
@@ -130,7 +130,8 @@ def load_encoder(
 
 def random_encoder(config: ConfigDict) -> FrozenEncoder:
     """The encoder as it is before pre-training."""
-    _, parameters = split(build.pretraining_model(config, nnx.Rngs(config.seed)))
+    make_model = partial(build.pretraining_model, config)
+    _, parameters = initial(make_model, jax.random.key(config.seed))
     return FrozenEncoder(config, parameters)
 
 

@@ -3,12 +3,12 @@
 import csv
 import io
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from etils import epath
-from flax import nnx
 from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, UInt8
@@ -20,7 +20,7 @@ from mv2mae_jax.data.samples import Video
 from mv2mae_jax.evaluation.crops import over_crops
 from mv2mae_jax.model import build
 from mv2mae_jax.storage import write_whole
-from mv2mae_jax.training.parameters import Parameters, split
+from mv2mae_jax.training.parameters import Parameters, definition_of
 from mv2mae_jax.training.sharding import batch_sharding, local_mesh
 
 
@@ -62,7 +62,7 @@ def predict(config: ConfigDict, parameters: Parameters, *, clips: int, crops: in
     mesh = local_mesh()
     parameters = jax.device_put(parameters, NamedSharding(mesh, PartitionSpec()))
     num_classes = parameters["head.bias"].shape[0]
-    definition, _ = split(build.classifier(config, num_classes, nnx.Rngs(0)))
+    definition = definition_of(partial(build.classifier, config, num_classes))
 
     @jax.jit
     def mean_softmax(

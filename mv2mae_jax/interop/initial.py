@@ -2,16 +2,15 @@
 
 from collections import Counter
 from collections.abc import Collection
+from functools import partial
 
-import jax
 from etils import epath
-from flax import nnx
 from ml_collections import ConfigDict
 
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop.models import left_because, load_model
 from mv2mae_jax.model import build
-from mv2mae_jax.training.parameters import Parameters, split
+from mv2mae_jax.training.parameters import Parameters, definition_of
 
 
 def load_initial(
@@ -37,14 +36,14 @@ def load_initial(
                 f"{path} has model.{field}={theirs}, but this config has {ours}; set "
                 f"config.model.{field}={theirs}"
             )
-    model = jax.eval_shape(lambda: split(build.pretraining_model(config, nnx.Rngs(0)))[1])
+    model = definition_of(partial(build.pretraining_model, config)).shape_of
     wanted = {name for name in model if name.startswith("encoder.") or not encoder_only}
     taken = {name: parameters[name] for name in wanted & parameters.keys()}
     for name, value in taken.items():
-        if value.shape != model[name].shape:
+        if value.shape != model[name]:
             raise InputError(
                 f"{path} is of another architecture than its config says: {name} is of shape "
-                f"{value.shape}, here {model[name].shape}"
+                f"{value.shape}, here {model[name]}"
             )
     count = sum(not row.left and taken.keys() >= set(row.parameters) for row in rows)
     unread, random = parameters.keys() - taken.keys(), wanted - taken.keys()

@@ -8,12 +8,11 @@ tensor is told.
 import re
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from etils import epath
-from flax import nnx
 from ml_collections import ConfigDict
 
 from configs.base import get_config, set_method
@@ -33,7 +32,7 @@ from mv2mae_jax.model import build
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.storage import to_path
 from mv2mae_jax.training.checkpoints import load_parameters
-from mv2mae_jax.training.parameters import Parameters, split
+from mv2mae_jax.training.parameters import Parameters, definition_of
 from mv2mae_jax.training.workdir import read_classes
 
 Shape = tuple[int, ...]
@@ -240,12 +239,9 @@ def _shapes(parameters: Tensors, config: ConfigDict) -> dict[str, Shape]:
     separate = any(name.startswith("cross_view_projector.") for name in parameters)
     config.model.projector = "separate" if separate else "shared"
     classes = parameters["head.kernel"].shape[-1] if "head.kernel" in parameters else 1
-    models = (
-        lambda: split(build.pretraining_model(config, nnx.Rngs(0)))[1],
-        lambda: split(build.classifier(config, classes, nnx.Rngs(0)))[1],
-    )
-    shapes = [jax.eval_shape(model) for model in models]
-    return {name: tuple(x.shape) for model in shapes for name, x in model.items()}
+    pretraining = definition_of(partial(build.pretraining_model, config))
+    classifier = definition_of(partial(build.classifier, config, classes))
+    return pretraining.shape_of | classifier.shape_of
 
 
 def _fate(parameters: tuple[str, ...], problems: Mapping[str, str]) -> tuple[tuple[str, ...], str]:

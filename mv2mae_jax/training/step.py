@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from mv2mae_jax.model.layers import compiled_for
-from mv2mae_jax.training.parameters import Definition, Module, Parameters, split
+from mv2mae_jax.training.parameters import Definition, Module, Parameters, initial
 from mv2mae_jax.training.sharding import batch_sharding, state_sharding
 
 Metrics = dict[str, Float[Array, ""]]
@@ -73,7 +73,7 @@ def create_state(
     definitions = []  # static, so tracing hands it out by this way
 
     def create(key: Key[Array, ""]) -> TrainState:
-        definition, parameters = split(make_model(nnx.Rngs(key)))
+        definition, parameters = initial(make_model, key)
         definitions.append(definition)
         training = trainable(parameters)
         return TrainState(
@@ -85,7 +85,8 @@ def create_state(
         )
 
     key = jax.random.key(seed)
-    shardings = state_sharding(mesh, jax.eval_shape(create, key))
+    shapes = jax.eval_shape(jax.jit(create), key)  # jitted, so that it is traced once
+    shardings = state_sharding(mesh, shapes)
     state = jax.jit(create, out_shardings=shardings)(key)
     return definitions[0], state
 

@@ -1,10 +1,9 @@
 """What the pictures of a pre-training are drawn from: its model, and some of its clips."""
 
 import argparse
+from functools import partial
 from typing import NamedTuple
 
-import jax
-from flax import nnx
 from ml_collections import ConfigDict
 
 from mv2mae_jax.data import loader
@@ -13,7 +12,7 @@ from mv2mae_jax.figures import picture_path
 from mv2mae_jax.model import build
 from mv2mae_jax.model.mv2mae import MV2MAE
 from mv2mae_jax.training.checkpoints import load_parameters
-from mv2mae_jax.training.parameters import Definition, Parameters, split
+from mv2mae_jax.training.parameters import Definition, Parameters, definition_of
 from mv2mae_jax.visualize.rows import SUFFIXES
 from mv2mae_jax.visualize.training_clips import Clip, first_clips
 
@@ -62,13 +61,9 @@ def require_samples(config: ConfigDict, samples: int) -> None:
         raise InputError(f"--samples={samples}; the run is trained on {there:,}: name 1 to so many")
 
 
-def definition_of(config: ConfigDict) -> Definition[MV2MAE]:
+def pretraining_model(config: ConfigDict) -> Definition[MV2MAE]:
     """The model of a run, of which no value is computed."""
-    definitions: list[Definition[MV2MAE]] = []  # static, so tracing hands it out by this way
-    jax.eval_shape(
-        lambda: definitions.append(split(build.pretraining_model(config, nnx.Rngs(0)))[0])
-    )
-    return definitions[0]
+    return definition_of(partial(build.pretraining_model, config))
 
 
 def masked_share(config: ConfigDict) -> str:
