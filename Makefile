@@ -38,9 +38,10 @@ lint: setup-dev
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-# Two at a time: one alone leaves a core idle half of the time. A file's tests share what they make.
+# Two at a time: one alone leaves a core idle half of the time. A file's tests share what they make;
+# the longest files come first (tests/conftest.py).
 test: lint
-	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile
+	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # With the compiler for TPUs, which complains in every process of a machine that has none.
 test-slow: setup-dev

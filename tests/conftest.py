@@ -12,12 +12,22 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Two tests at a time on two cores: threads of OpenMP, waiting for each other, would take them all.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from jaxtyping import install_import_hook
 
 install_import_hook(
     ["mv2mae_jax.model", "mv2mae_jax.objective", "mv2mae_jax.mixing"], "beartype.beartype"
 )
+
+# Files of few tests that take long: begun last, one process would still run when all have ended.
+LONG = ("test_tour.py", "test_survival.py", "test_scale.py", "test_reproduced_runs.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG)
+
 
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,7 +1,7 @@
 """The training step of a config as a run makes it, from shapes alone: nothing is computed."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -98,17 +98,26 @@ def products(program: Any, repeats: bool = True) -> int:
       program: a jaxpr.
       repeats: whether the body of a loop counts as often as it runs, or once.
     """
-    total = 0
+    return sum(times * flops(product) for product, times in dot_generals(program, repeats))
+
+
+def dot_generals(program: Any, repeats: bool = True) -> Iterator[tuple[Any, int]]:
+    """The equations of those products, and how often each runs; arguments as of `products`."""
     for equation in program.eqns:
         if equation.primitive.name == "dot_general":
-            (contracted, _), _ = equation.params["dimension_numbers"]
-            left = equation.invars[0].aval.shape
-            inner = math.prod(left[axis] for axis in contracted)
-            total += 2 * inner * math.prod(equation.outvars[0].aval.shape)
+            yield equation, 1
         times = equation.params["length"] if equation.primitive.name == "scan" and repeats else 1
-        within = jax.extend.core.jaxprs_in_params(equation.params)
-        total += times * sum(products(inner, repeats) for inner in within)
-    return total
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+            for product, count in dot_generals(inner, repeats):
+                yield product, times * count
+
+
+def flops(dot_general: Any) -> int:
+    """Floating-point operations of one matrix product, given as an equation."""
+    (contracted, _), _ = dot_general.params["dimension_numbers"]
+    left = dot_general.invars[0].aval.shape
+    inner = math.prod(left[axis] for axis in contracted)
+    return 2 * inner * math.prod(dot_general.outvars[0].aval.shape)
 
 
 def kept_bytes(config: ConfigDict, classes: int) -> int:
