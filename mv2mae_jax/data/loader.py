@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 Batch = dict[str, np.ndarray]
 
+MOST_AT_ONCE = 8  # samples handed over by a worker: less work for this process than one by one
+
 
 class Batches(Iterator[Batch]):
     """An iterator of batches; `close` it, or use it in a `with` statement, to end its workers."""
@@ -292,8 +294,11 @@ def _training_batches(
     )
     samples = training_order(config, items).map_with_index(make_sample)
     first = start_step * config.batch_size + process_index
-    made = Samples(config.data, samples[first::process_count], share)
-    return Batches(made, partial(_batches_in_order, share), config.data.bad_records)
+    at_once = max(n for n in range(1, MOST_AT_ONCE + 1) if share % n == 0)
+    endless = samples[first::process_count]
+    parts = endless.batch(at_once, drop_remainder=True, batch_fn=_concatenate)
+    made = Samples(config.data, parts, share // at_once)
+    return Batches(made, partial(_batches_in_order, share // at_once), config.data.bad_records)
 
 
 def _concatenate(samples: Sequence[Batch]) -> Batch:

@@ -33,7 +33,7 @@ _KILLED = re.compile(r"terminated unexpectedly with exit code -(\d+)")
 
 
 class Samples(Iterator[Sample]):
-    """Samples one by one, in order; `close` ends the threads and processes.
+    """Samples in order, one by one or some joined; `close` ends the threads and processes.
 
     When a worker process is killed, all are started again from the next sample on. Samples are
     functions of their place, so they are what they would have been.
@@ -49,8 +49,8 @@ class Samples(Iterator[Sample]):
 
         Args:
           data: `config.data`.
-          samples: makes the sample of each place.
-          batch_size: samples made ahead, so that the next batch is ready when the step is done.
+          samples: makes the sample of each place, or those that are handed over together.
+          batch_size: places made ahead, so that the next batch is ready when the step is done.
             They are batched after the workers: neither memory nor the time to the first batch
             grows with the number of threads.
         """
