@@ -146,6 +146,15 @@ def test_worker_processes_change_nothing(config, make, workers):
     assert not multiprocessing.active_children()  # closed: nothing is left running
 
 
+def test_samples_handed_over_together_are_those_one_by_one(config):
+    config.batch_size = 6
+    expected = take(loader.pretraining_batches(config, 1), 5)
+    config.data.workers, config.data.threads = 2, 1
+    parts = loader.pretraining_batches(config, 1)._samples._samples
+    assert len(parts[0]["index"]) == 3
+    assert_same(take(loader.pretraining_batches(config, 1), 5), expected)
+
+
 def test_threads_change_nothing(config):
     expected = take(loader.pretraining_batches(config), 5)
     config.data.threads = 1
