@@ -8,7 +8,6 @@ that a step with these products takes.
 """
 
 import argparse
-import importlib.util
 import string
 import sys
 import time
@@ -27,7 +26,7 @@ from benchmarks import common
 from configs.base import get_config
 from mv2mae_jax.command_line import Parser
 from mv2mae_jax.cost import program
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.interop.files import require
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.training.sharding import make_mesh
 
@@ -58,8 +57,7 @@ def measure(arguments: argparse.Namespace) -> common.Report:
     Raises:
       InputError: PyTorch is not installed.
     """
-    if importlib.util.find_spec("torch") is None:
-        raise InputError("PyTorch is not installed; pip install -e '.[torch]'")
+    require("torch", "benchmarks.products")
     machine = common.machine()
     config = get_config()
     config.model.variant, config.model.dtype = arguments.variant, arguments.dtype

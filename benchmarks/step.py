@@ -15,7 +15,6 @@ Fine-tuning is Table 16's, of single clips, without drop path.
 """
 
 import argparse
-import importlib.util
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -31,7 +30,7 @@ from configs.base import get_config, set_finetuning
 from mv2mae_jax.command_line import Parser
 from mv2mae_jax.cost import devices
 from mv2mae_jax.cost.flops import finetuning_flops, pretraining_flops
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.interop.files import require
 from mv2mae_jax.model.variants import VARIANTS
 
 MIB = 2**20
@@ -77,8 +76,7 @@ def measure(config: ConfigDict, arguments: argparse.Namespace) -> common.Report:
     Raises:
       InputError: PyTorch is not installed.
     """
-    if importlib.util.find_spec("torch") is None:
-        raise InputError("PyTorch is not installed; pip install -e '.[torch]'")
+    require("torch", "benchmarks.step")
     machine = common.machine()
     finetuning = config.task == "finetune"
     flops = finetuning_flops(config, rounds.CLASSES) if finetuning else pretraining_flops(config)

@@ -68,6 +68,7 @@ def test_a_run_leaves_what_it_promises(pretrained: Path):
 
 
 def test_tensorboard_reads_its_scalars_and_pictures(pretrained: Path):
+    assert len(list(pretrained.glob("events.out.tfevents.*"))) == 1
     events = EventAccumulator(str(pretrained), size_guidance={"images": 0, "scalars": 0})
     events.Reload()
     losses = [(event.step, event.value) for event in events.Scalars("loss")]

@@ -32,14 +32,12 @@ from mv2mae_jax.data.samples import (
     source_views,
 )
 from mv2mae_jax.data.splits import split_of, split_videos, videos_of
-from mv2mae_jax.data.workers import Samples, num_workers
+from mv2mae_jax.data.workers import Samples, samples_at_once
 from mv2mae_jax.errors import InputError
 
 log = logging.getLogger(__name__)
 
 Batch = dict[str, np.ndarray]
-
-MOST_AT_ONCE = 8  # samples handed over by a worker: less work for this process than one by one
 
 
 class Batches(Iterator[Batch]):
@@ -294,18 +292,11 @@ def _training_batches(
     )
     samples = training_order(config, items).map_with_index(make_sample)
     first = start_step * config.batch_size + process_index
-    at_once = _at_once(config.data, share)
-    endless = samples[first::process_count]
-    parts = endless.batch(at_once, drop_remainder=True, batch_fn=_concatenate)
+    at_once, parts = samples_at_once(config.data, share), samples[first::process_count]
+    if at_once > 1:  # of an endless sequence, so that nothing is dropped
+        parts = parts.batch(at_once, drop_remainder=True, batch_fn=_concatenate)
     made = Samples(config.data, parts, share // at_once)
     return Batches(made, partial(_batches_in_order, share // at_once), config.data.bad_records)
-
-
-def _at_once(data: ConfigDict, share: int) -> int:
-    """Samples that a worker hands over together: of a batch, each thread makes such a part."""
-    threads = num_workers(data) * data.threads
-    most = min(MOST_AT_ONCE, share // threads) if threads else 1
-    return max(n for n in range(1, max(1, most) + 1) if share % n == 0)
 
 
 def _concatenate(samples: Sequence[Batch]) -> Batch:

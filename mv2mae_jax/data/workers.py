@@ -27,6 +27,7 @@ from mv2mae_jax.errors import InputError
 log = logging.getLogger(__name__)
 
 MOST_DEATHS = 3  # of workers, while one batch is made
+MOST_AT_ONCE = 8  # samples handed over by a worker: less work for this process than one by one
 
 # Grain's words for a process that died of a signal. One that ends otherwise has a bug.
 _KILLED = re.compile(r"terminated unexpectedly with exit code -(\d+)")
@@ -141,3 +142,14 @@ def num_workers(data: ConfigDict) -> int:
     if data.workers != FROM_CORES:
         return data.workers
     return usable_cores() // data.threads
+
+
+def samples_at_once(data: ConfigDict, batch_size: int) -> int:
+    """How many samples of a batch are best handed over together.
+
+    A divisor of the batch that leaves a part for every thread of every worker; 1 without workers,
+    as nothing is handed over then.
+    """
+    makers = num_workers(data) * data.threads
+    most = min(MOST_AT_ONCE, batch_size // makers) if makers else 1
+    return max((n for n in range(2, most + 1) if batch_size % n == 0), default=1)

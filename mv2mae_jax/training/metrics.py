@@ -46,7 +46,7 @@ class MetricsWriter:
         write_whole(file, "".join(_lines_to(start_step, self.path)))
         with written(self.path):
             self._file = file.open("a", buffering=1)
-            # Not TensorBoard's own writer of events: its thread hides that the disk is full.
+            # Not its EventFileWriter, whose thread prints a traceback when the disk is full.
             self._events = RecordWriter(file.with_name(_events_name()).open("ab"))
             self._write_event(file_version="brain.Event:2")
             start = SessionLog(status=SessionLog.START)  # drops what comes after this step

@@ -17,7 +17,7 @@ from mv2mae_jax.model.masking import Mask
 from mv2mae_jax.model.mv2mae import MV2MAE
 from mv2mae_jax.model.positions import Grid
 from mv2mae_jax.training.parameters import Definition, Parameters
-from mv2mae_jax.visualize.pretrained import pretraining_model
+from mv2mae_jax.visualize.pretrained import pretraining_definition
 from mv2mae_jax.visualize.reconstruct import masked_inputs
 
 RED = (1.0, 0.1, 0.1)
@@ -62,7 +62,7 @@ def cross_attention_maps(
         places = _moving_most(config, clips[:, 0], mask.masked[:, 0])
     else:
         places = _find(query, build.grid_of(config), masked)
-    looks = _attention(pretraining_model(config), parameters, patches, mask, places)
+    looks = _attention(pretraining_definition(config), parameters, patches, mask, places)
     looks = rearrange(np.asarray(looks, np.float32), "b l h (s k) -> b s l h k", s=views - 1)
     heads = np.zeros((*looks.shape[:-1], tokens), np.float32)
     visible = np.asarray(mask.visible)[:, 1:, None, None]

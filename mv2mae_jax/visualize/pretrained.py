@@ -61,7 +61,7 @@ def require_samples(config: ConfigDict, samples: int) -> None:
         raise InputError(f"--samples={samples}; the run is trained on {there:,}: name 1 to so many")
 
 
-def pretraining_model(config: ConfigDict) -> Definition[MV2MAE]:
+def pretraining_definition(config: ConfigDict) -> Definition[MV2MAE]:
     """The model of a run, of which no value is computed."""
     return definition_of(partial(build.pretraining_model, config))
 

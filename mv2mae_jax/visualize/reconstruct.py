@@ -19,7 +19,7 @@ from mv2mae_jax.model.positions import Grid
 from mv2mae_jax.objective import gather_tokens, patchify, unpatchify
 from mv2mae_jax.training.parameters import Definition, Parameters
 from mv2mae_jax.training.step import sample_keys
-from mv2mae_jax.visualize.pretrained import pretraining_model
+from mv2mae_jax.visualize.pretrained import pretraining_definition
 
 HIDDEN = 0.5  # grey of masked tubelets
 
@@ -61,7 +61,7 @@ def reconstruct(
         hidden tubelets, which show through; many papers' pictures are made so.
     """
     inputs, mask = masked_inputs(config, clips)
-    self_view, cross_view = _predict(pretraining_model(config), parameters, inputs, mask)
+    self_view, cross_view = _predict(pretraining_definition(config), parameters, inputs, mask)
     grid = build.grid_of(config)
     pixels = _unit_patches(config, clips)
     visible, masked = merge_views(mask.visible), merge_views(mask.masked)
@@ -100,7 +100,7 @@ def reconstruct_unseen(
       InputError: the run has no cross-view decoder.
     """
     inputs, mask = masked_inputs(config, clips)
-    definition = pretraining_model(config)
+    definition = pretraining_definition(config)
     prediction = _predict_unseen(definition, parameters, inputs[:, 1:], _of_sources(mask))
     batch, views = clips.shape[:2]
     pixels = _unit_patches(config, clips)

@@ -9,7 +9,7 @@ from mv2mae_jax.errors import InputError
 from mv2mae_jax.model import build
 from mv2mae_jax.training.parameters import split
 from mv2mae_jax.visualize.cross_attention import cross_attention_maps, mark_tubelet
-from mv2mae_jax.visualize.pretrained import pretraining_model
+from mv2mae_jax.visualize.pretrained import pretraining_definition
 from mv2mae_jax.visualize.reconstruct import masked_inputs
 
 
@@ -46,7 +46,7 @@ def test_maps_are_the_models_attention_of_the_tubelet_that_moves(config, paramet
     np.put_along_axis(shown, np.asarray(mask.visible[:, 1:]), True, axis=-1)
     assert (maps.sources[shown] > 0).all() and not maps.sources[~shown].any()
     np.testing.assert_allclose(maps.sources.sum(axis=(1, 2)), 1, rtol=1e-5)
-    attention = pretraining_model(config).bind(parameters).cross_attention(patches, mask)
+    attention = pretraining_definition(config).bind(parameters).cross_attention(patches, mask)
     visible = mask.visible.shape[-1]
     of_query = np.asarray(attention[1, 0, ..., visible + 2, -visible:]).mean(axis=(0, 1))
     last = maps.sources[1, -1, np.asarray(mask.visible[1, -1])]

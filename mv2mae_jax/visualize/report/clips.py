@@ -22,7 +22,7 @@ from mv2mae_jax.model.positions import num_masked
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.objective import patchify
 from mv2mae_jax.training.parameters import Parameters
-from mv2mae_jax.visualize.pretrained import pretraining_model, require_samples
+from mv2mae_jax.visualize.pretrained import pretraining_definition, require_samples
 from mv2mae_jax.visualize.reconstruct import masked_inputs, reconstruct
 from mv2mae_jax.visualize.report.page import columns_of, packed, sheet
 from mv2mae_jax.visualize.training_clips import Clip, first_clips
@@ -121,7 +121,7 @@ def token_attention(
     The last axis is the visible tokens of all other views, in the order of the mask. Visible
     tubelets of the target look there too, in every block.
     """
-    definition = pretraining_model(config)
+    definition = pretraining_definition(config)
 
     @jax.jit
     def in_token_order(
