@@ -174,9 +174,10 @@ def _parser() -> Parser:
     mannequin.add_argument("--seed", type=_number(int, 0, 2**32 - 1), default=0)
     mannequin.add_argument(
         "--staging",
-        choices=("centred", "roaming"),
+        choices=("centred", "roaming", "alone"),
         default="centred",
-        help="roaming: people stand and act anywhere, while balls bounce (default centred)",
+        help="roaming: people stand and act anywhere, while balls bounce; alone: without the balls "
+        "(default centred)",
     )
     mannequin.set_defaults(builder=_mannequin)
 

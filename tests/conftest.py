@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_opt_preset=fast_compile"
+    " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+)
 # Two tests at a time on two cores: threads of OpenMP, waiting for each other, would take them all.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -1,11 +1,13 @@
 """Every config and variant builds, differs from the default as it says, and takes real steps."""
 
+import dataclasses
 import functools
 import importlib
 import itertools
 import json
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -18,6 +20,7 @@ from benchmarks.training import Training
 from configs.base import PLANS, get_config, parse_variant
 from mv2mae_jax.check import check
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.model.variants import VARIANTS
 
 CONFIGS = sorted(
     str(path.relative_to("configs").with_suffix(""))
@@ -152,6 +155,14 @@ FINETUNING_CHOICES = (
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def shallow() -> Iterator[None]:
+    """Of the smallest encoder half as many blocks: to compile steps is what takes time here."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(VARIANTS, "mini", dataclasses.replace(VARIANTS["mini"], depth=2))
+        yield
+
+
 SEEN_BY_STEPS = ("num_frames", "image_size", "num_views", "repeats", "mean", "std")
 
 
@@ -282,7 +293,7 @@ def test_choices_of_finetuning_take_steps(choice: dict[str, object]):
     config.update_from_flattened_dict(choice)
     unchanged = take_steps(config, CLASSES)
     if "finetune.trainable_blocks" in choice:
-        assert {name.split(".")[2] for name in unchanged if "blocks" in name} == {"0", "1", "2"}
+        assert {name.split(".")[2] for name in unchanged if "blocks" in name} == {"0"}
         assert all(name.startswith("encoder.") for name in unchanged)
     else:
         assert unchanged == set()

@@ -76,20 +76,29 @@ def test_motion_weights_equal_algorithm_1(clip_and_patch, temperature):
     np.testing.assert_allclose(ours.sum(axis=1), 1, rtol=1e-5)
 
 
-def test_motion_weights_by_hand():
+def jumping() -> jax.Array:
     """Two tubelets in time, two in width, each 2 frames x 1 x 1 pixel x 2 channels.
 
     Left: both channels jump by 3 between frames 0 and 1. The difference (3, 3) stands at frames 0
     (repeated) and 1, so the first tubelet's norm is sqrt(4 * 9) = 6 and the second's 0.
     Right: one channel jumps by 4 between frames 2 and 3: 0 in the first tubelet, 4 in the second.
     Norms in token order (t h w): 6, 0, 0, 4. With tau = 2 / ln 2, exp(norm / tau) = 2^(norm / 2):
-    8, 1, 1, 4, together 14.
+    8, 1, 1, 4.
     """
     left = [[0, 0], [3, 3], [3, 3], [3, 3]]
     right = [[1, 5], [1, 5], [1, 5], [1, 1]]
-    clip = jnp.array([left, right], jnp.float32).transpose(1, 0, 2)[None, :, None]
-    weights = objective.motion_weights(clip, (2, 1, 1), 2 / np.log(2))
+    return jnp.array([left, right], jnp.float32).transpose(1, 0, 2)[None, :, None]
+
+
+def test_motion_weights_by_hand():
+    weights = objective.motion_weights(jumping(), (2, 1, 1), 2 / np.log(2))
     np.testing.assert_allclose(weights, [[8 / 14, 1 / 14, 1 / 14, 4 / 14]], rtol=1e-6)
+
+
+def test_motion_weights_among_some_tubelets_by_hand():
+    some = jnp.array([[3, 0]])
+    weights = objective.motion_weights(jumping(), (2, 1, 1), 2 / np.log(2), among=some)
+    np.testing.assert_allclose(weights, [[8 / 12, 0, 0, 4 / 12]], rtol=1e-6)
 
 
 def test_low_temperature_follows_motion_and_high_temperature_ignores_it():
@@ -102,8 +111,14 @@ def test_low_temperature_follows_motion_and_high_temperature_ignores_it():
     np.testing.assert_array_equal(flat, 1 / 128)
 
 
-def test_tubelets_have_the_papers_default_size():
-    assert objective.motion_weights(jnp.zeros((1, 16, 128, 128, 3))).shape == (1, 512)
+def test_defaults_are_the_papers():
+    clip = jnp.array(np.random.default_rng(0).normal(size=(1, 4, 32, 32, 3)), jnp.float32)
+    weights = objective.motion_weights(clip)
+    np.testing.assert_array_equal(weights, objective.motion_weights(clip, (2, 16, 16), 60.0))
+    assert weights.shape == (1, 8) and weights.max() > weights.min()
+    patches = objective.patchify(clip, (2, 16, 16))
+    targets = objective.normalize_patches(patches)
+    np.testing.assert_array_equal(targets, objective.normalize_patches(patches, 3, 1e-6))
 
 
 @settings(deadline=None, max_examples=8)
@@ -131,6 +146,8 @@ def test_motion_history_by_hand():
     clip = jnp.array([0.0, 1.0, 1.2, 1.2, 3.0]).reshape(1, 5, 1, 1, 1)
     history = objective.motion_history(clip, threshold=0.5)
     np.testing.assert_allclose(history.ravel(), [1, 1, 0.8, 0.6, 1], rtol=1e-6)
+    at_threshold = objective.motion_history(clip[:, :2] / 2, threshold=0.5)
+    assert not at_threshold.any()  # more than that counts
     still = objective.motion_history(jnp.zeros((1, 4, 2, 2, 3)), threshold=0.5)
     assert still.shape == (1, 4, 2, 2, 1) and not still.any()
 

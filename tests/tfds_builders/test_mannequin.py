@@ -22,7 +22,7 @@ from tfds_builders.mannequin.figure import make_figure
 from tfds_builders.mannequin.generate import generate, plan, render_activity
 from tfds_builders.mannequin.render import draw_subject
 from tfds_builders.mannequin.scene import AZIMUTHS, MARGIN, Camera, make_setup
-from tfds_builders.mannequin.staging import CENTRED, ROAMING
+from tfds_builders.mannequin.staging import ALONE, CENTRED, ROAMING
 
 SEEDS = st.integers(0, 2**31)
 
@@ -250,7 +250,16 @@ def test_balls_stay_in_the_room_and_are_seen_from_outside():
             reach = np.linalg.norm(surface.vertices - ball.middle[:, None], axis=-1)
             np.testing.assert_allclose(reach, ball.radius, rtol=1e-3)
     assert counts == {1, 2, 3}
-    assert draw_balls(CENTRED, 50, [0]) == []
+    assert draw_balls(CENTRED, 50, [0]) == draw_balls(ALONE, 50, [0]) == []
+
+
+def test_alone_is_roaming_without_its_balls():
+    """The same performance from the same cameras: nearly all of the picture is the same."""
+    roaming, alone = (render_activity(1, 2, 1, 3, 0, staging) for staging in (ROAMING, ALONE))
+    for camera, view in roaming.items():
+        assert view.shape == alone[camera].shape
+        differs = np.abs(view.astype(int) - alone[camera]).max(axis=-1) > 20
+        assert 0 < differs.mean() < 0.1
 
 
 def test_a_ball_that_bounces_falls_as_things_fall():

@@ -6,9 +6,12 @@ when something moves tells the action, to a linear classifier of frame differenc
 `roaming`: people stand anywhere in the room and in the picture, nearer or farther, and act for a
 part of the time, while balls bounce through the room. What moves, and how, has to be told from
 where: a fair test of features.
+
+`alone`: the performances of `roaming`, seen by the same cameras, without balls: what moves is the
+person.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -62,4 +65,5 @@ ROAMING = Staging(
     end=(0.65, 0.98),
     balls=(1, 3),
 )
-STAGINGS = {"centred": CENTRED, "roaming": ROAMING}
+ALONE = replace(ROAMING, balls=(0, 0))
+STAGINGS = {"centred": CENTRED, "roaming": ROAMING, "alone": ALONE}
