@@ -2,6 +2,7 @@
 
 python -m mv2mae_jax.reproduce --scale=cpu
 python -m mv2mae_jax.reproduce --scale=cpu --seeds=5 --groups xview labels
+python -m mv2mae_jax.reproduce --scale=cpu --staging=alone --groups xview temperature
 python -m mv2mae_jax.reproduce --scale=cpu --seeds=0
 
 After every row it writes results.jsonl, tables (results.md) and pictures into --out. Started again,
@@ -21,22 +22,30 @@ from mv2mae_jax.reproduce.document import write
 from mv2mae_jax.reproduce.rows import GROUPS
 from mv2mae_jax.reproduce.runs import prepare, read_findings, run_missing
 
+STAGINGS = ("roaming", "alone")  # of which linear classifiers read little (docs/reproduction.md)
+
 
 def main() -> int:
     """Runs everything; returns the exit code."""
     parser = Parser(prog="python -m mv2mae_jax.reproduce", description=__doc__)
     parser.add_argument("--scale", choices=SCALES, required=True, help="of configs/reproduction.py")
-    parser.add_argument("--out", type=Path, help="takes all files; build/reproduction-SCALE")
+    parser.add_argument(
+        "--staging", choices=STAGINGS, default="roaming",
+        help="of the mannequin; in `alone` nothing but people moves (default roaming)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, help="takes all files; build/reproduction-SCALE-STAGING"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="of every row, from 0")
     parser.add_argument(
         "--groups", nargs="+", choices=GROUPS, default=list(GROUPS), metavar="GROUP",
         help=f"of rows: {', '.join(GROUPS)}; all of them",
     )  # fmt: skip
     args = parser.parse_args()
-    out = args.out or Path(f"build/reproduction-{args.scale}")
+    out = args.out or Path(f"build/reproduction-{args.scale}-{args.staging}")
     try:
         if args.seeds > 0:
-            prepare(out)
+            prepare(out, args.staging)
         for group, seed in itertools.product(args.groups, range(args.seeds)):
             for row in GROUPS[group]:  # what is compared is run with one seed before the next
                 if run_missing(row, args.scale, seed, out):

@@ -67,8 +67,8 @@ class Finding(NamedTuple):
         return np.unpackbits(bits)[: self.predictions[metric]].astype(bool)
 
 
-def prepare(out: Path) -> None:
-    """Renders the videos and builds the records, as far as they are not there.
+def prepare(out: Path, staging: str) -> None:
+    """Renders the videos of a staging and builds the records, as far as they are not there.
 
     Raises:
       subprocess.CalledProcessError: it failed, and has said why.
@@ -76,7 +76,7 @@ def prepare(out: Path) -> None:
     run(
         "render three cameras, build records",
         *("prepare", "mannequin", f"--raw-dir={out / 'raw'}", f"--data-dir={out / 'data'}"),
-        *("--staging=roaming", f"--subjects={SUBJECTS}", f"--short-side={SHORT_SIDE}"),
+        *(f"--staging={staging}", f"--subjects={SUBJECTS}", f"--short-side={SHORT_SIDE}"),
     )
 
 

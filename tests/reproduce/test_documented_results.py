@@ -7,7 +7,7 @@ from mv2mae_jax.reproduce.document import text
 from mv2mae_jax.reproduce.rows import ROWS
 from mv2mae_jax.reproduce.runs import read_findings
 
-FOLDER = Path("docs/reproduction-cpu")
+FOLDER = Path("docs/reproduction-cpu-roaming")
 
 
 def test_tables_are_made_of_the_results_beside_them():
