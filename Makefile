@@ -2,6 +2,7 @@
 #   make demo       the main job on the embedded data set, then `make footage`
 #   make test       lint, types and tests
 #   make test-slow  the proofs that take longer, and those that download
+#   make mutants    changes the core, and counts what no test notices: hours
 #   make footage    the same road with real four-camera footage (downloads one package)
 #   make reproduce  the paper's claims on rendered people: hours; SCALE=gpu on a GPU
 #   make docs       the documents as a site, in build/site
@@ -11,7 +12,7 @@ PYTHON := .venv/bin/python
 VERSION := $(shell $(BASE_PYTHON) -c 'import sys; print("py%d%d" % sys.version_info[:2])')
 CONSTRAINTS := constraints/$(VERSION).txt
 
-.PHONY: setup setup-dev demo lint test test-slow footage reproduce docs
+.PHONY: setup setup-dev demo lint test test-slow mutants footage reproduce docs
 
 setup: .venv/installed
 setup-dev: .venv/installed-dev
@@ -47,6 +48,11 @@ test: lint
 test-slow: setup-dev
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[tpu]'
 	JAX_PLATFORMS=cpu $(PYTHON) -m pytest -m "slow or network"
+
+MODULES :=
+mutants: setup-dev
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[mutants]'
+	$(PYTHON) tests/mutants.py $(MODULES)
 
 # Read it with `python3 -m http.server --directory build/site`; as files too, but without its search.
 docs: setup-dev

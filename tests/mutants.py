@@ -25,7 +25,13 @@ TESTS = {
     "model/masking.py": ("model/test_masking.py",),
     "model/positions.py": ("model/test_positions.py", "model/test_masking.py"),
     "training/optimizer.py": ("training/test_optimizer.py",),
-    "data/protocols.py": ("data/test_protocols.py",),
+    "data/protocols.py": (
+        "data/test_protocols.py",
+        *(
+            f"tfds_builders/test_{name}.py"
+            for name in ("etri", "nucla", "pku_mmd2", "rocog_v2", "synadl")
+        ),
+    ),
     "evaluation/fusion.py": ("evaluation/test_fusion.py",),
     "training/workdir.py": ("training/test_workdir.py",),
     "training/checkpoints.py": ("training/test_train_state.py", "training/test_loop.py"),
