@@ -1,6 +1,7 @@
 """The schedule by hand, and AdamW with all its rules against PyTorch's."""
 
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,14 @@ from flax import nnx
 
 from configs.base import get_config
 from mv2mae_jax.model import build
-from mv2mae_jax.training.optimizer import decays, describe, layer_scales, learning_rate, update_rule
+from mv2mae_jax.training.optimizer import (
+    decays,
+    describe,
+    layer_scales,
+    learning_rate,
+    trainable_parameters,
+    update_rule,
+)
 from mv2mae_jax.training.parameters import split
 
 
@@ -83,6 +91,28 @@ def test_layer_scales_by_hand(classifier_parameters: dict):
 def test_only_matrices_decay(classifier_parameters: dict):
     decayed = {name for name, decay in decays(classifier_parameters).items() if decay}
     assert decayed == {name for name in classifier_parameters if name.endswith("kernel")}
+
+
+@pytest.mark.parametrize(
+    ("last_blocks", "trains"),
+    [
+        (-1, {"encoder.embed", *(f"encoder.blocks.{n}" for n in range(4))}),
+        (0, set()),
+        (1, {"encoder.blocks.3"}),
+        (3, {f"encoder.blocks.{n}" for n in (1, 2, 3)}),
+        (4, {f"encoder.blocks.{n}" for n in range(4)}),  # all blocks, and still no embedding
+    ],
+)
+def test_which_part_of_the_encoder_trains(
+    classifier_parameters: dict, last_blocks: int, trains: set[str]
+):
+    trainable = trainable_parameters(classifier_parameters, last_blocks)
+    modules = {re.match(r"encoder\.(embed|blocks\.\d)|\w+", name)[0] for name in trainable}
+    assert modules == trains | {"norm", "head"}
+    for name, value in classifier_parameters.items():  # of a module all, or nothing
+        module = re.match(r"encoder\.(embed|blocks\.\d)|\w+", name)[0]
+        assert (name in trainable) == (module in modules)
+        assert name not in trainable or trainable[name] is value
 
 
 @pytest.mark.parametrize("clip_norm", [0.0, 500.0])
