@@ -94,8 +94,8 @@ def trainable_parameters(parameters: Parameters, last_blocks: int) -> Parameters
 
     Args:
       parameters: of a classifier.
-      last_blocks: how many, at most all; 0 is a frozen encoder, -1 leaves nothing out, the embedding
-        included.
+      last_blocks: how many, at most all; 0 is a frozen encoder, -1 leaves nothing out, not even the
+        embedding.
     """
     if last_blocks == -1:
         return parameters
