@@ -21,7 +21,7 @@ from cosmic_ray.work_item import WorkerOutcome, WorkResult
 # What the method and a resumed run stand on, each with the tests that are to notice.
 TESTS = {
     "objective.py": ("test_objective.py",),
-    "losses.py": ("test_losses.py",),
+    "losses.py": ("test_losses.py", "test_mixing.py"),
     "model/masking.py": ("model/test_masking.py",),
     "model/positions.py": ("model/test_positions.py", "model/test_masking.py"),
     "training/optimizer.py": ("training/test_optimizer.py",),
@@ -34,8 +34,8 @@ TESTS = {
     ),
     "evaluation/fusion.py": ("evaluation/test_fusion.py",),
     "training/workdir.py": ("training/test_workdir.py",),
-    "training/checkpoints.py": ("training/test_train_state.py", "training/test_loop.py"),
-    "training/loop.py": ("training/test_loop.py", "training/test_train_state.py"),
+    "training/checkpoints.py": ("training/test_checkpoints.py", "training/test_train_state.py"),
+    "training/loop.py": ("training/test_loop.py", "training/test_health.py"),
 }
 CONFIG = """
 [cosmic-ray]

@@ -8,11 +8,9 @@ import copy
 import json
 import os
 import shutil
-import signal
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -335,19 +333,13 @@ def test_bytes_are_a_record_or_refused(data_dir: Path, data: Any) -> None:
 
 
 class Line(nnx.Module):
-    def __init__(self, rngs: nnx.Rngs, size: int = 70):
-        self.slope = nnx.Param(jax.random.normal(rngs.params(), (40, size)))
-
-
-def state_of(size: int = 70) -> Any:
-    return create_state(
-        lambda rngs: Line(rngs, size), lambda _: optax.adam(0.1), 0, make_mesh(1), averaged=True
-    )[1]
+    def __init__(self, rngs: nnx.Rngs):
+        self.slope = nnx.Param(jax.random.normal(rngs.params(), (40, 70)))
 
 
 @pytest.fixture(scope="module")
 def state() -> Any:
-    return state_of()
+    return create_state(Line, lambda _: optax.adam(0.1), 0, make_mesh(1), averaged=True)[1]
 
 
 @pytest.fixture(scope="module")
@@ -391,59 +383,6 @@ def test_a_damaged_checkpoint_is_named_with_those_before_it(
         parameters, config = load_parameters(folder)
         assert parameters["slope"].shape == (40, 70) and config.task in ("pretrain", "finetune")
     shutil.rmtree(folder)
-
-
-def test_what_to_do_about_a_damaged_checkpoint(workdir: Path, tmp_path: Path) -> None:
-    """By the real command, which says one line, and then does what the line says."""
-    folder = tmp_path / "run"
-    shutil.copytree(workdir, folder)
-    (folder / "checkpoints/2/state/manifest.ocdbt").unlink()
-    words = [sys.executable, "-m", "mv2mae_jax.convert", "export", f"--checkpoint={folder}"]
-    words += ["--format=pytorch", f"--out={tmp_path / 'out'}"]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: checkpoint {folder}/checkpoints/2 is damaged (ValueError: NOT")
-    assert line.endswith("; delete this folder to go back to step 1 (there are [1])")
-    assert not (tmp_path / "out").exists()
-    shutil.rmtree(folder / "checkpoints/2")
-    assert load_parameters(folder)[0]["slope"].shape == (40, 70)
-    shutil.rmtree(folder / "checkpoints/1/state")
-    with pytest.raises(InputError, match="no other is beside it"):
-        load_parameters(folder)
-
-
-def test_a_checkpoint_of_another_model_is_refused(workdir: Path) -> None:
-    with (
-        Checkpoints(workdir) as checkpoints,
-        pytest.raises(InputError, match=r"slope is \(40, 70\) there, \(40, 50\) here"),
-    ):
-        checkpoints.restore(state_of(50))
-
-
-def test_a_torn_checkpoint_is_as_none(tmp_path: Path) -> None:
-    """A process killed while it saves leaves a temporary folder, which the next save replaces."""
-    program = (
-        "import sys, time, jax.numpy as jnp\n"
-        "from configs.mannequin import get_config\n"
-        "from mv2mae_jax.training.checkpoints import Checkpoints\n"
-        "with Checkpoints(sys.argv[1]) as checkpoints:\n"
-        "    for step, size in (1, 10), (2, 80_000_000):\n"
-        "        checkpoints.save(step, {'parameters': {'x': jnp.ones(size)}}, get_config())\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", program, tmp_path])
-    folder = tmp_path / "checkpoints"
-    while not list(folder.glob("2.*tmp*")):
-        assert process.poll() is None
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert load_parameters(tmp_path)[0]["x"].shape == (10,)
-    with Checkpoints(tmp_path) as checkpoints:
-        assert checkpoints.latest_step == 1
-        checkpoints.save(2, {"parameters": {"x": np.ones(20)}}, mannequin())
-    assert sorted(path.name for path in folder.iterdir()) == ["1", "2"]
-    assert load_parameters(tmp_path)[0]["x"].shape == (20,)
 
 
 @cases(30)

@@ -151,6 +151,7 @@ COMPARISONS = (
     Comparison("xsub", MOTION, RANDOM, "+, no number for one view (Figure 4)", "+"),
     Comparison("xsub", MV2MAE, MOTION, "+2.2 (Table 9)", "+"),
     Comparison("xview", MV2MAE, "temperature inf", "+: weights help (Figure 4)", "+"),
+    Comparison("xview", "temperature 32", "temperature inf", "+: weights help (Figure 4)", "+"),
     Comparison("xview", "temperature inf", RANDOM, "nothing of the decoder without weights", ""),
     Comparison("xview", MV2MAE, "temperature 2", "+: a middle one is best (Figure 4)", "+"),
     Comparison("xview", MV2MAE, "temperature 32", "+: a middle one is best (Figure 4)", "+"),

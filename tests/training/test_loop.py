@@ -1,6 +1,8 @@
-"""When the loop probes, also of a run that is stopped and continued."""
+"""What the loop does when: lines, probes, pictures, checkpoints; the same where it is continued."""
 
+import io
 import json
+import logging
 import os
 import signal
 import time
@@ -12,12 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from ml_collections import ConfigDict
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from configs.base import get_config
 from mv2mae_jax.data.loader import Batches
 from mv2mae_jax.data.workers import Samples
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.training.checkpoints import Checkpoints, load_parameters
 from mv2mae_jax.training.loop import train
+from mv2mae_jax.training.optimizer import learning_rate
+from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.training.sharding import make_mesh
 
 
@@ -58,24 +66,28 @@ class Probe:
         return {"probe": self.seen[-1]}
 
 
-def run(
-    workdir: Path, probe: Probe | None, epochs: int = 11, log_every: int = 4, **options: Any
-) -> None:
+def configured(epochs: int = 11, log_every: int = 4, **fields: Any) -> ConfigDict:
     config = get_config()
     config.batch_size, config.epochs, config.log_every = 4, epochs, log_every
     config.optimizer.warmup_epochs, config.optimizer.base_learning_rate = 0.0, 0.1
+    config.update(fields)
+    return config
+
+
+def run(
+    workdir: Path, probe: Probe | None, config: ConfigDict | None = None, **options: Any
+) -> Parameters:
     workdir.mkdir(exist_ok=True)
-    train(
-        config,
+    usual = {"batches": endless, "steps_per_epoch": 1, "probe_every": 3}
+    return train(
+        config or configured(),
         workdir,
         make_model=Model,
         loss=loss,
-        steps_per_epoch=1,
         unit="samples",
         mesh=make_mesh(1),
         probe=probe,
-        probe_every=3,
-        **({"batches": endless} | options),
+        **(usual | options),
     )
 
 
@@ -105,28 +117,81 @@ def test_probes_are_on_schedule_on_the_parameters_of_their_step(tmp_path: Path):
     assert probes(tmp_path / "bare") == {}
 
 
+def test_a_line_says_where_in_the_schedule_it_is(tmp_path: Path):
+    config = configured(epochs=3, log_every=2)
+    run(tmp_path, None, config, steps_per_epoch=2)
+    lines = computed(tmp_path)
+    assert [(line["step"], line["epoch"]) for line in lines] == [(2, 1.0), (4, 2.0), (6, 3.0)]
+    rate = learning_rate(config, 2)  # of the step that a line ends with; steps count from 0
+    assert [line["learning_rate"] for line in lines] == [float(rate(n)) for n in (1, 3, 5)]
+
+
+def test_pictures_are_on_schedule(tmp_path: Path):
+    png = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(png, "png")
+    seen = []
+
+    def pictures(parameters: Parameters) -> dict[str, bytes]:
+        seen.append(float(parameters["encoder.blocks.0.kernel"].sum()))
+        return {"drawn": png.getvalue()}
+
+    probe = Probe()
+    run(tmp_path, probe, pictures=pictures, pictures_every=6)
+    assert seen == [probe.seen[1], probe.seen[3]]  # at steps 6 and 11, of which probes know too
+    events = EventAccumulator(str(tmp_path), size_guidance={"images": 0})
+    events.Reload()
+    assert [event.step for event in events.Images("pictures/drawn")] == [6, 11]
+
+
+def test_it_starts_from_the_parameters_given(tmp_path: Path):
+    """A kernel of zeros: the first loss is that of the bias, which is zero too."""
+    zeros = {"encoder.blocks.0.kernel": np.zeros((2, 1), np.float32)}
+    run(tmp_path / "given", None, configured(log_every=1), initial=zeros)
+    run(tmp_path / "random", None, configured(log_every=1))
+    losses = [computed(tmp_path / name)[0]["loss"] for name in ("given", "random")]
+    assert losses[0] == 0 < losses[1]
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_the_average_is_kept_and_returned_where_there_is_one(tmp_path: Path, decay: float):
+    result = run(tmp_path, None, configured(ema_decay=decay))
+    with Checkpoints(tmp_path) as checkpoints:
+        parts = checkpoints.shapes()
+    assert set(parts) == ({"parameters", "average"} if decay else {"parameters"})
+    np.testing.assert_array_equal(
+        result["encoder.blocks.0.kernel"],
+        load_parameters(tmp_path)[0]["encoder.blocks.0.kernel"],
+    )
+
+
 @pytest.mark.parametrize(
     ("stop_at_call", "by"), [(1, signal.SIGTERM), (2, signal.SIGINT), (3, signal.SIGTERM)]
 )
 def test_after_a_stop_nothing_is_lost_or_doubled(
-    tmp_path: Path, stop_at_call: int, by: signal.Signals
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, stop_at_call: int, by: signal.Signals
 ):
+    caplog.set_level(logging.INFO)
     whole, first, second = Probe(), Probe(stop_at_call, by), Probe()
     run(tmp_path / "whole", whole)
     with pytest.raises(SystemExit, match="143"):
         run(tmp_path / "stopped", first)
+    assert "continuing" not in caplog.text
+    stopped_at = (4, 7, 10)[stop_at_call - 1]
+    assert f"saved at step {stopped_at} of 11" in caplog.text
     run(tmp_path / "stopped", second)
+    assert f"from step {stopped_at} of 11" in caplog.text
     assert probes(tmp_path / "stopped") == probes(tmp_path / "whole")
     assert first.seen + second.seen == whole.seen
-    # Stopped at steps 4, 7 and 10, of which only the first has a line: the others' numbers are in
-    # the line after them, as if there had been no stop.
+    # Of the three steps only the first has a line: the others' numbers are in the line after them,
+    # as if there had been no stop.
     assert computed(tmp_path / "stopped") == computed(tmp_path / "whole")
 
 
-def test_a_probe_after_the_last_checkpoint_of_a_killed_run_comes_again(tmp_path: Path):
-    class Killed(Exception):
-        pass
+class Killed(Exception):
+    """What ends a run between two checkpoints."""
 
+
+def test_a_probe_after_the_last_checkpoint_of_a_killed_run_comes_again(tmp_path: Path):
     def dies(parameters) -> dict[str, float]:
         raise Killed
 
@@ -135,6 +200,43 @@ def test_a_probe_after_the_last_checkpoint_of_a_killed_run_comes_again(tmp_path:
     probe = Probe()
     run(tmp_path, probe)
     assert list(probes(tmp_path)) == [3, 6, 9, 11] and len(probe.seen) == 4
+
+
+def test_checkpoints_are_on_schedule(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Killed in step 8, it goes on from 6, with the number of step 5 and 6 for the next line."""
+    caplog.set_level(logging.INFO)
+
+    def dies(samples):
+        for number, batch in enumerate(samples):
+            if number == 7:
+                raise Killed
+            yield batch
+
+    def batches(*arguments) -> Batches:
+        return Batches(endless(*arguments)._samples, dies)
+
+    config = configured(checkpoint_every=3, keep_checkpoints=9)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", None, config, batches=batches)
+    run(tmp_path / "killed", None, config)
+    assert "from step 6 of 11" in caplog.text
+    run(tmp_path / "whole", None, config)
+    assert computed(tmp_path / "killed") == computed(tmp_path / "whole")
+    saved = {int(path.name) for path in (tmp_path / "killed/checkpoints").iterdir()}
+    assert saved == {3, 6, 9, 11}
+
+
+def test_a_finished_run_does_nothing_more(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO)
+    result = run(tmp_path, None)
+    assert "is trained to its last step" not in caplog.text
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    again = run(tmp_path, None, batches=None)  # which it does not ask for
+    assert f"{tmp_path} is trained to its last step, 11" in caplog.text
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+    np.testing.assert_array_equal(
+        again["encoder.blocks.0.kernel"], result["encoder.blocks.0.kernel"]
+    )
 
 
 def test_what_stops_it_after_the_last_step_stops_what_would_follow(tmp_path: Path):
@@ -205,9 +307,11 @@ def test_waiting_for_data_is_the_time_in_which_devices_have_nothing_to_do(
     def batches(*arguments) -> Batches:
         return Batches(endless(*arguments)._samples, slowly)
 
-    run(tmp_path, None, batches=batches, epochs=20, log_every=10)
+    config = configured(epochs=20, log_every=10)
+    config.data.repeats = 2  # a step has twice the samples of the batch size
+    run(tmp_path, None, config, batches=batches)
     _, line = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
-    assert 4 / line["samples_per_second"] == pytest.approx(0.1 * max(1, ratio), rel=0.3)
+    assert 8 / line["samples_per_second"] == pytest.approx(0.1 * max(1, ratio), rel=0.3)
     # The first of the ten batches is waited for all the time: the line before it ended a step.
     waiting = (0.1 + 0.9 * (1 - 1 / ratio)) if ratio > 1 else 0.1 * ratio
     assert line["waiting_for_data"] == pytest.approx(waiting, abs=0.08)

@@ -60,10 +60,10 @@ def test_repeats_do_not_raise_the_rate():
 
 def test_the_rule_says_what_it_did():
     config = get_config()
-    config.accumulation = 4
+    config.accumulation = 2
     assert describe(config, 185, "pairs") == (
         "learning rate 0.004 = 0.001 x 1024 / 256; warm-up 59,200 of 592,000 steps; "
-        "a step is 1,024 pairs in 4 micro-batches of 256"
+        "a step is 1,024 pairs in 2 micro-batches of 512"
     )
     config.optimizer.reference_batch, config.accumulation, config.data.repeats = 512, 1, 6
     assert describe(config, 185, "videos") == (

@@ -13,7 +13,12 @@ from ml_collections import ConfigDict
 from configs.base import get_config
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.training.health import failure
-from mv2mae_jax.training.workdir import opened, read_classes, write_classes
+from mv2mae_jax.training.workdir import (
+    opened,
+    read_classes,
+    write_classes,
+    write_parameter_overview,
+)
 
 
 def enter(workdir: Path, config: ConfigDict) -> None:
@@ -110,3 +115,40 @@ def test_a_file_that_cannot_be_replaced_stays_as_it_was(tmp_path: Path):
     with pytest.raises(InputError, match=r"classes\.json cannot be written"):
         write_classes(tmp_path, ("run",))
     assert read_classes(tmp_path) == ("walk", "sit")
+
+
+def test_imported_weights_are_no_run_to_continue(tmp_path: Path):
+    (tmp_path / "import.json").write_text("{}")
+    with pytest.raises(
+        InputError, match=rf"imported weights; .*--config\.pretrain\.init_from={tmp_path}"
+    ):
+        enter(tmp_path, get_config())
+    assert not (tmp_path / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[", "is damaged"),
+        ('{"walk": 0}', "is not a list of names"),
+        ("[1, 2]", "is not a list of names"),
+    ],
+)
+def test_damaged_names_of_classes_are_named(tmp_path: Path, text: str, says: str):
+    assert read_classes(tmp_path) == ()
+    (tmp_path / "classes.json").write_text(text)
+    with pytest.raises(InputError, match=rf"classes\.json {says}.*writes it anew"):
+        read_classes(tmp_path)
+
+
+def test_sizes_of_modules_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    shapes = {"encoder.embed.kernel": (1000, 1000), "encoder.norm.scale": (500_000,)}
+    parameters = {
+        k: np.zeros(v, np.float32) for k, v in (shapes | {"head.bias": (20_000,)}).items()
+    }
+    write_parameter_overview(tmp_path, parameters)
+    file = tmp_path / "parameters.txt"
+    assert capsys.readouterr().out == (
+        f"1.52 M parameters (encoder 1.50, head 0.02); all of them in {file}\n"
+    )
+    assert "encoder.embed.kernel" in file.read_text()
