@@ -52,6 +52,7 @@ exclude-operators = [
   "core/ReplaceBinaryOperator_(?!Add_Sub|Sub_Add|Mul_Div|Div_Mul|Mod_Mul|FloorDiv_Mul|Pow_Mul)",
   "core/ReplaceUnaryOperator_(USub_Not|USub_Invert|Delete_USub)",
   "core/ReplaceComparisonOperator_.*_Is(Not)?$(?<!_Is_IsNot)(?<!_IsNot_Is)",
+  "core/ReplaceComparisonOperator_(Eq|NotEq)_[LG]t",
 ]
 """
 

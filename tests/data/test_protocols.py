@@ -7,7 +7,7 @@ import pytest
 from etils import epath
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from indices import videos
+from indices import split_subjects, videos
 
 from mv2mae_jax.data.protocols import PUBLISHED, protocol_classes, split_activities
 from mv2mae_jax.data.records import Activity, Index
@@ -49,6 +49,14 @@ SUBJECTS_OF_SETUP = {
     31: "6 8 41 42 43 44 51 67 82 85 96 97 98 99 100 101",
     32: "8 41 43 44 67 102 103 104 105 106",
 }
+
+
+# Who trains in cross-subject protocols, as published; lists of others can have as many videos.
+NTU60_TRAINS = "1 2 4 5 8 9 13 14 15 16 17 18 19 25 27 28 31 34 35 38"
+NTU120_TRAINS = (
+    f"{NTU60_TRAINS} 45 46 47 49 50 52 53 54 55 56 57 58 59 70 74 78 80 81 82 83 84 85 86 89 91 92 "
+    "93 94 95 97 98 100 103"
+)
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +149,16 @@ def test_which_activities_a_fraction_keeps_depends_on_their_ids_alone(ntu):
     assert videos(split_activities(turned, "ntu60_xsub", "train", train_fraction=0.1)) == videos(
         kept
     )
+
+
+@pytest.mark.parametrize(
+    ("protocol", "trains", "subjects"),
+    [("ntu60_xsub", NTU60_TRAINS, 40), ("ntu120_xsub", NTU120_TRAINS, 106)],
+)
+def test_subjects_that_train_are_those_published(ntu, protocol, trains, subjects):
+    training, testing = split_subjects(ntu, protocol)
+    assert training == set(trains.split())
+    assert testing == {str(n) for n in range(1, subjects + 1)} - training
 
 
 def test_setups_of_xset_are_even_and_odd(ntu):

@@ -3,19 +3,24 @@
 import re
 from pathlib import Path
 
+import pytest
+
+from mv2mae_jax.reproduce.__main__ import STAGINGS
 from mv2mae_jax.reproduce.document import text
 from mv2mae_jax.reproduce.rows import ROWS
 from mv2mae_jax.reproduce.runs import read_findings
 
-FOLDER = Path("docs/reproduction-cpu-roaming")
+FOLDERS = [Path(f"docs/reproduction-cpu-{staging}") for staging in STAGINGS]
 
 
-def test_tables_are_made_of_the_results_beside_them():
-    assert (FOLDER / "results.md").read_text() == text(read_findings(FOLDER / "results.jsonl"))
+@pytest.mark.parametrize("folder", FOLDERS, ids=STAGINGS)
+def test_tables_are_made_of_the_results_beside_them(folder: Path):
+    assert (folder / "results.md").read_text() == text(read_findings(folder / "results.jsonl"))
 
 
-def test_results_are_of_rows_that_are_there_and_of_one_data_set():
-    findings = read_findings(FOLDER / "results.jsonl")
+@pytest.mark.parametrize("folder", FOLDERS, ids=STAGINGS)
+def test_results_are_of_rows_that_are_there_and_of_one_data_set(folder: Path):
+    findings = read_findings(folder / "results.jsonl")
     assert {(x.protocol, x.row) for x in findings} <= {(row.protocol, row.name) for row in ROWS}
     assert len({x.data for x in findings}) == 1 and {x.scale for x in findings} == {"cpu"}
     places = [(x.protocol, x.row, x.seed) for x in findings]
@@ -27,7 +32,7 @@ def test_results_are_of_rows_that_are_there_and_of_one_data_set():
 
 
 def test_numbers_in_the_text_are_in_the_tables():
-    tables = (FOLDER / "results.md").read_text()
+    tables = "".join((folder / "results.md").read_text() for folder in FOLDERS)
     words = Path("docs/reproduction.md").read_text()
     (found,) = re.findall(r"## What was found\n(.*?)\n## ", words, re.DOTALL)
     quoted = re.findall(r"\*([+-]\d+\.\d) \((.*?)\)\*", found)

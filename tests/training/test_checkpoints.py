@@ -1,5 +1,6 @@
 """What a work directory's checkpoints keep, give back, and say when they cannot."""
 
+import contextlib
 import shutil
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -70,6 +72,39 @@ def test_the_newest_are_kept(workdir: Path):
     assert load_parameters(workdir)[0]["slope"][0, 0] == 3
 
 
+def test_only_the_run_itself_removes_what_is_incomplete(workdir: Path):
+    torn = workdir / "checkpoints" / "4.orbax-checkpoint-tmp"
+    torn.mkdir()
+    with Checkpoints(workdir) as checkpoints:
+        assert checkpoints.latest_step == 2 and torn.exists()
+    with Checkpoints(workdir, keep=2) as checkpoints:
+        assert checkpoints.latest_step == 2 and not torn.exists()
+
+
+def test_what_was_still_being_read_says_nothing_and_all_else_does(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """By the hook for exceptions that nobody can catch."""
+    seen: list[SimpleNamespace] = []
+    monkeypatch.setattr(sys, "__unraisablehook__", seen.append)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # put back afterwards
+    with Checkpoints(workdir) as checkpoints:
+        checkpoints.restore_config()
+
+    def said(error: Exception, where: object = None) -> bool:
+        told = SimpleNamespace(exc_value=error, object=where)
+        sys.unraisablehook(told)
+        return told in seen
+
+    async def reading() -> None: ...
+
+    with contextlib.closing(reading()) as coroutine:
+        assert not said(ValueError("lost"), coroutine)
+    assert not said(RuntimeError("Event loop is closed"))
+    assert said(RuntimeError("lost"))
+    assert said(ValueError("Event loop is closed"))
+
+
 def test_a_relative_directory_is_of_this_folder(workdir: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(workdir.parent)
     assert has_checkpoint("run") and load_parameters("run")[0]["slope"][0, 0] == 2
@@ -87,17 +122,20 @@ def test_whether_there_is_one(workdir: Path, tmp_path: Path):
 
 def test_what_to_do_about_a_damaged_checkpoint(workdir: Path, tmp_path: Path):
     """By the real command, which says one line, and then does what the line says."""
-    (workdir / "checkpoints/2/state/manifest.ocdbt").unlink()
+    with Checkpoints(workdir) as checkpoints:
+        checkpoints.save(3, state_of(3), get_config())
+    (workdir / "checkpoints/3/state/manifest.ocdbt").unlink()
     words = [sys.executable, "-m", "mv2mae_jax.convert", "export", f"--checkpoint={workdir}"]
     words += ["--format=pytorch", f"--out={tmp_path / 'out'}"]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: checkpoint {workdir}/checkpoints/2 is damaged (ValueError: NOT")
-    assert line.endswith("; delete this folder to go back to step 1 (there are [1])")
+    assert line.startswith(f"error: checkpoint {workdir}/checkpoints/3 is damaged (ValueError: NOT")
+    assert line.endswith("; delete this folder to go back to step 2 (there are [1, 2])")
     assert not (tmp_path / "out").exists()
+    shutil.rmtree(workdir / "checkpoints/3")
+    assert load_parameters(workdir)[0]["slope"][0, 0] == 2
     shutil.rmtree(workdir / "checkpoints/2")
-    assert load_parameters(workdir)[0]["slope"].shape == (40, 70)
     shutil.rmtree(workdir / "checkpoints/1/state")
     with pytest.raises(InputError, match="no other is beside it"):
         load_parameters(workdir)
