@@ -246,6 +246,30 @@ def test_what_stops_it_after_the_last_step_stops_what_would_follow(tmp_path: Pat
     assert list(probes(tmp_path)) == [3, 6, 9, 11]
 
 
+def test_steps_before_one_that_is_not_finite_are_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Found out with the line of step 8, step 7 is named, and a line has steps 5 and 6."""
+    # The samples are of no data set, which would name them.
+    monkeypatch.setattr("mv2mae_jax.training.loop.batch_ids", lambda *_: ["of step 7"])
+
+    def poisoned(samples):
+        for number, batch in enumerate(samples):
+            yield batch | {"x": batch["x"] * (np.nan if number == 6 else 1)}
+
+    def batches(*arguments) -> Batches:
+        return Batches(endless(*arguments)._samples, poisoned)
+
+    with pytest.raises(InputError, match="step 7"):
+        run(tmp_path / "poisoned", None, batches=batches)
+    run(tmp_path / "whole", None, configured(log_every=2))
+    lines, whole = computed(tmp_path / "poisoned"), computed(tmp_path / "whole")
+    assert [line["step"] for line in lines] == [4, 6]
+    assert "loss" in lines[1] and lines[1].items() <= whole[2].items()
+    with Checkpoints(tmp_path / "poisoned") as checkpoints:
+        assert checkpoints.latest_step == 6
+
+
 def test_other_data_are_refused(tmp_path: Path):
     with pytest.raises(SystemExit):
         run(tmp_path, Probe(1), data="one")
