@@ -59,6 +59,8 @@ exclude-operators = [
 
 def main(modules: list[str]) -> None:
     """Prints, module by module, what was not noticed, and how much was."""
+    if unknown := sorted(set(modules) - TESTS.keys()):
+        sys.exit(f"error: no tests are named for {', '.join(unknown)}; it is {', '.join(TESTS)}")
     root, tools = Path(__file__).parent.parent, Path(sys.executable).parent
     results: list[WorkResult] = []
     with tempfile.TemporaryDirectory() as folder:
