@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-FAST = ["--xla_backend_optimization_level=0", "--xla_cpu_opt_preset=fast_compile"]
-FAST += ["--xla_cpu_parallel_codegen_split_count=1"]
-if version("jaxlib").startswith("0.10."):  # later ones know no others, and end at the flag
-    FAST += ["--xla_cpu_use_fusion_emitters=false"]
-os.environ.setdefault("XLA_FLAGS", " ".join(FAST))
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_opt_preset=fast_compile"
+    " --xla_cpu_parallel_codegen_split_count=1"
+    # JAX 0.12, which is that of Python 3.12, ends at this one.
+    + " --xla_cpu_use_fusion_emitters=false"
+    * version("jaxlib").startswith("0.10."),
+)
 # Two tests at a time on two cores: threads of OpenMP, waiting for each other, would take them all.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
