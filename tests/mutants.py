@@ -80,12 +80,11 @@ def main(modules: list[str]) -> None:
                 ("cosmic-ray", "baseline", "mutants.toml"),  # fails unless the tests pass
                 ("cosmic-ray", "exec", "mutants.toml", session),
             ):
-                subprocess.run(
-                    [tools / command[0], *command[1:]],
-                    cwd=copy,
-                    check=True,
-                    env={**os.environ, "PYTHONPATH": folder},
-                )
+                words, environment = [tools / command[0], *command[1:]], {"PYTHONPATH": folder}
+                if subprocess.run(words, cwd=copy, env=os.environ | environment).returncode:
+                    sys.exit(
+                        f"error: {' '.join(command)} failed; without a change {tests} must pass"
+                    )
             with use_db(copy / session, WorkDB.Mode.open) as database:
                 run = [x for _, x in database.results if x.worker_outcome != WorkerOutcome.SKIPPED]
             for result in run:

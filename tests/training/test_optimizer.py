@@ -65,10 +65,10 @@ def test_the_rule_says_what_it_did():
         "learning rate 0.004 = 0.001 x 1024 / 256; warm-up 59,200 of 592,000 steps; "
         "a step is 1,024 pairs in 2 micro-batches of 512"
     )
-    config.optimizer.reference_batch, config.accumulation, config.data.repeats = 512, 1, 6
+    config.optimizer.reference_batch, config.accumulation, config.data.repeats = 512, 1, 2
     assert describe(config, 185, "videos") == (
         "learning rate 0.002 = 0.001 x 1024 / 512; warm-up 59,200 of 592,000 steps; "
-        "a step is 1,024 videos x 6 repeats"
+        "a step is 1,024 videos x 2 repeats"
     )
     assert float(learning_rate(config, 185)(59_200)) == pytest.approx(0.002)
 
