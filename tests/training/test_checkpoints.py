@@ -73,12 +73,13 @@ def test_the_newest_are_kept(workdir: Path):
 
 
 def test_only_the_run_itself_removes_what_is_incomplete(workdir: Path):
-    torn = workdir / "checkpoints" / "4.orbax-checkpoint-tmp"
+    """Begun when they are opened, it has ended when something is saved."""
+    torn = workdir / "checkpoints" / "9.orbax-checkpoint-tmp"
     torn.mkdir()
-    with Checkpoints(workdir) as checkpoints:
-        assert checkpoints.latest_step == 2 and torn.exists()
-    with Checkpoints(workdir, keep=2) as checkpoints:
-        assert checkpoints.latest_step == 2 and not torn.exists()
+    for step, keep in ((3, None), (4, 9)):
+        with Checkpoints(workdir, keep=keep) as checkpoints:
+            checkpoints.save(step, state_of(step), get_config())
+        assert torn.exists() == (keep is None)
 
 
 def test_what_was_still_being_read_says_nothing_and_all_else_does(

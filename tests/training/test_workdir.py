@@ -1,7 +1,9 @@
 """Who may enter a work directory, and with which config."""
 
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +50,14 @@ def test_after_a_step_that_is_not_finite_the_cure_may_be_set_and_nothing_else(sa
     config.masking.ratio = 0.6
     with pytest.raises(InputError, match=r"masking\.ratio: 0\.7 there, 0\.6 now"):
         enter(saved, config)
+
+
+def test_a_directory_is_made_and_says_who_was_in_it_last(tmp_path: Path):
+    workdir = tmp_path / "runs" / "first"
+    for _ in range(2):
+        enter(workdir, get_config())
+        host = socket.gethostname()
+        assert (workdir / "run.lock").read_text() == f"process {os.getpid()} on {host}\n"
 
 
 def test_where_it_runs_may_change(saved: Path):
@@ -151,4 +161,4 @@ def test_sizes_of_modules_are_said(tmp_path: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out == (
         f"1.52 M parameters (encoder 1.50, head 0.02); all of them in {file}\n"
     )
-    assert "encoder.embed.kernel" in file.read_text()
+    assert "encoder.embed.kernel" in file.read_text() and "Std" not in file.read_text()
