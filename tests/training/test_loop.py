@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,11 @@ def endless(config, start_step, process_index, process_count) -> Batches:
 
     steps = grain.MapDataset.range(start_step, 1000).map(batch)
     return Batches(Samples(config.data, steps, batch_size=1), iter)
+
+
+def through(change: Callable[[Iterator], Iterator]) -> Callable[..., Batches]:
+    """The endless batches, changed on their way."""
+    return lambda *arguments: Batches(endless(*arguments)._samples, change)
 
 
 class Probe:
@@ -203,7 +209,7 @@ def test_a_probe_after_the_last_checkpoint_of_a_killed_run_comes_again(tmp_path:
 
 
 def test_checkpoints_are_on_schedule(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    """Killed in step 8, it goes on from 6, with the number of step 5 and 6 for the next line."""
+    """Killed in step 8, it goes on from 6, with the numbers of steps 5 and 6 for the next line."""
     caplog.set_level(logging.INFO)
 
     def dies(samples):
@@ -212,12 +218,9 @@ def test_checkpoints_are_on_schedule(tmp_path: Path, caplog: pytest.LogCaptureFi
                 raise Killed
             yield batch
 
-    def batches(*arguments) -> Batches:
-        return Batches(endless(*arguments)._samples, dies)
-
     config = configured(checkpoint_every=3, keep_checkpoints=9)
     with pytest.raises(Killed):
-        run(tmp_path / "killed", None, config, batches=batches)
+        run(tmp_path / "killed", None, config, batches=through(dies))
     run(tmp_path / "killed", None, config)
     assert "from step 6 of 11" in caplog.text
     run(tmp_path / "whole", None, config)
@@ -257,11 +260,8 @@ def test_steps_before_one_that_is_not_finite_are_not_lost(
         for number, batch in enumerate(samples):
             yield batch | {"x": batch["x"] * (np.nan if number == 6 else 1)}
 
-    def batches(*arguments) -> Batches:
-        return Batches(endless(*arguments)._samples, poisoned)
-
     with pytest.raises(InputError, match="step 7"):
-        run(tmp_path / "poisoned", None, batches=batches)
+        run(tmp_path / "poisoned", None, batches=through(poisoned))
     run(tmp_path / "whole", None, configured(log_every=2))
     lines, whole = computed(tmp_path / "poisoned"), computed(tmp_path / "whole")
     assert [line["step"] for line in lines] == [4, 6]
@@ -328,12 +328,9 @@ def test_waiting_for_data_is_the_time_in_which_devices_have_nothing_to_do(
             time.sleep(0.1 * ratio)
             yield batch
 
-    def batches(*arguments) -> Batches:
-        return Batches(endless(*arguments)._samples, slowly)
-
     config = configured(epochs=20, log_every=10)
     config.data.repeats = 2  # a step has twice the samples of the batch size
-    run(tmp_path, None, config, batches=batches)
+    run(tmp_path, None, config, batches=through(slowly))
     _, line = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
     assert 8 / line["samples_per_second"] == pytest.approx(0.1 * max(1, ratio), rel=0.3)
     # The first of the ten batches is waited for all the time: the line before it ended a step.

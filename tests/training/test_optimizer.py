@@ -106,12 +106,14 @@ def test_only_matrices_decay(classifier_parameters: dict):
 def test_which_part_of_the_encoder_trains(
     classifier_parameters: dict, last_blocks: int, trains: set[str]
 ):
+    def module(name: str) -> str:
+        return re.match(r"encoder\.(embed|blocks\.\d)|\w+", name)[0]
+
     trainable = trainable_parameters(classifier_parameters, last_blocks)
-    modules = {re.match(r"encoder\.(embed|blocks\.\d)|\w+", name)[0] for name in trainable}
+    modules = {module(name) for name in trainable}
     assert modules == trains | {"norm", "head"}
     for name, value in classifier_parameters.items():  # of a module all, or nothing
-        module = re.match(r"encoder\.(embed|blocks\.\d)|\w+", name)[0]
-        assert (name in trainable) == (module in modules)
+        assert (name in trainable) == (module(name) in modules)
         assert name not in trainable or trainable[name] is value
 
 
