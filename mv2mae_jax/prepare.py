@@ -25,7 +25,6 @@ from mv2mae_jax.command_line import Parser
 from mv2mae_jax.errors import InputError, one_line
 from mv2mae_jax.storage import to_local_path
 from tfds_builders import DOWNLOADED
-from tfds_builders.mannequin.staging import STAGINGS
 
 if TYPE_CHECKING:
     from tfds_builders.base import MultiViewBuilder
@@ -175,7 +174,7 @@ def _parser() -> Parser:
     mannequin.add_argument("--seed", type=_number(int, 0, 2**32 - 1), default=0)
     mannequin.add_argument(
         "--staging",
-        choices=STAGINGS,
+        choices=("centred", "roaming", "alone"),
         default="centred",
         help="roaming: people stand and act anywhere, while balls bounce; alone: without the balls "
         "(default centred)",
