@@ -3,7 +3,7 @@
 #   make test       lint, types and tests
 #   make test-slow  the proofs that take longer, and those that download
 #   make mutants    changes the core, and counts what no test notices: hours
-#   make footage    the same road with real four-camera footage (downloads one package)
+#   make footage    pre-trains on real four-camera footage (downloads one package)
 #   make reproduce  the paper's claims on rendered people: hours; SCALE=gpu on a GPU
 #   make docs       the documents as a site, in build/site
 

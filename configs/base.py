@@ -73,7 +73,7 @@ def get_config() -> ml_collections.ConfigDict:
     """The pre-training setting of Table 15 (NTU-60), on ViT-S/16."""
     config = ml_collections.ConfigDict()
     config.task = "pretrain"  # pretrain | finetune | evaluate | probe | plan | plan_finetune
-    config.seed = 0  # everything random is a function of (seed, step, sample)
+    config.seed = 0  # everything random is a function of (seed, running number of the sample)
 
     config.data = data = ml_collections.ConfigDict()
     data.data_dir = "data"  # where `python -m mv2mae_jax.prepare` wrote its records; or gs://...
@@ -147,13 +147,11 @@ def get_config() -> ml_collections.ConfigDict:
     optimizer.layer_decay = 1.0  # factor on the learning rate from one layer to the one below it
     optimizer.clip_norm = 0.0  # longest gradient, over all parameters together; 0: no clipping
 
-    # Where training starts: a work directory, or released VideoMAE weights (.pth, .bin,
-    # .safetensors, or a folder of Hugging Face's); empty: random values.
     config.pretrain = pretrain = ml_collections.ConfigDict()
-    pretrain.init_from = ""  # encoder and decoders, as far as they are there
+    pretrain.init_from = ""  # start: work directory or weights (docs/pytorch.md); empty: random
 
     config.finetune = finetune = ml_collections.ConfigDict()
-    finetune.init_from = ""  # the encoder
+    finetune.init_from = ""  # start of the encoder: work directory or weights; empty: random
     finetune.standardize = False  # with init_from: pooled features start at mean 0, variance 1
     finetune.trainable_blocks = -1  # last blocks that train, with norm and head; 0: none; -1: all
     finetune.label_smoothing = 0.1  # share of the target that all classes divide evenly
@@ -161,13 +159,12 @@ def get_config() -> ml_collections.ConfigDict:
     finetune.cutmix = 0.0  # alpha: a box of another clip, of such a share, is pasted in
     finetune.random_erasing = 0.0  # probability that a box of a clip is replaced by noise
 
-    config.probe = probe = ml_collections.ConfigDict()  # of frozen features, on the training split
-    probe.every_epochs = 100.0  # epochs of pre-training between two probes; 0: none
-    probe.train_videos = 1000  # that probes are fitted to
-    probe.test_videos = 500  # of other activities, that they are scored on
+    config.probe = probe = ml_collections.ConfigDict()
+    probe.every_epochs = 100.0  # epochs of pre-training between probes of frozen features; 0: none
+    probe.train_videos = 1000  # of the training split, that probes are fitted to
+    probe.test_videos = 500  # that are scored: of other activities; task probe: of data.evaluate_on
 
-    # Motion weights, reconstructions and cross-attention of a training sample, in TensorBoard.
-    config.pictures_every_epochs = 100.0  # epochs of pre-training between two times; 0: never
+    config.pictures_every_epochs = 100.0  # epochs between pictures in TensorBoard; 0: never
 
     config.evaluation = evaluation = ml_collections.ConfigDict()
     evaluation.clips = 5  # temporal clips of a video, evenly spaced

@@ -2,8 +2,11 @@
 
     make footage
 
-builds its records, runs this config for a minute or two on a CPU and draws a reconstruction. Four
-short activities are too few to learn actions from; real video passes through every part.
+builds its records, runs this config for a minute or two on a CPU, draws a reconstruction and makes
+a report. Four short activities are too few to learn actions from; real video passes through every
+part.
+
+Variants: pretrain (default), plan.
 """
 
 from ml_collections import ConfigDict

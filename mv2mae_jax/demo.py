@@ -66,7 +66,7 @@ def train_and_test(out: Path, seed: int) -> dict[str, float]:
     start = ("main", f"--config={CONFIG}")
     run("pre-train on cameras 2 and 3, without labels", *start, f"--workdir={pretrained}", *common)
     probe = ("main", f"--config={CONFIG}:probe")
-    run("linear probes of the frozen encoder", *probe, f"--workdir={pretrained}", *common)
+    run("probes of the frozen encoder", *probe, f"--workdir={pretrained}", *common)
     finetune = ("main", f"--config={CONFIG}:finetune")
     init = f"--config.finetune.init_from={pretrained}"
     run("fine-tune with labels", *finetune, f"--workdir={finetuned}", init, *common)

@@ -7,7 +7,7 @@ python -m mv2mae_jax.main --config=configs/ntu60.py:plan --topology=v5e:4x4
 
 A config file opens with its variants; any field of configs/base.py can be overridden.
 Exit codes: 0 done; 1 failed, the last line says why; 2 wrong usage; 143 stopped by a signal, saved,
-ready to continue.
+ready to continue, or ended at once by a second signal, not saved.
 
 Several processes, on one host or many, run it together: see docs/scale.md.
 """
