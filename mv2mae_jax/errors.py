@@ -29,6 +29,11 @@ def one_line(message: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def reason(error: BaseException) -> str:
+    """What an exception of a library says, in one line, or its type where it says nothing."""
+    return one_line(error) or type(error).__name__
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """The end of a message about a name that is not known here: the nearest, if one is near."""
     near = difflib.get_close_matches(given, [name for name in known if name != given], n=1)

@@ -170,7 +170,7 @@ def _parser() -> Parser:
     )
     mannequin.add_argument("--raw-dir", type=_local, required=True, help="where its videos go")
     mannequin.add_argument("--subjects", type=_number(int, 1, 999), default=20)
-    mannequin.add_argument("--replications", type=_number(int, 1, 999), default=2)
+    mannequin.add_argument("--replications", type=int, choices=(1, 2), default=2)
     mannequin.add_argument("--seed", type=_number(int, 0, 2**32 - 1), default=0)
     mannequin.add_argument(
         "--staging",
@@ -209,7 +209,7 @@ def _parser() -> Parser:
     )
     show.add_argument("--data-dir", required=True, help="where the records are")
     show.add_argument("--dataset", type=_name, required=True)
-    show.add_argument("--out", type=_local, required=True, help="PNG file to write")
+    show.add_argument("--out", type=_local, required=True, help=".png, .pdf or .svg to write")
     show.add_argument("--activities", type=_number(int, 1, 100), default=4)
     show.set_defaults(command=_show)
     return parser

@@ -137,6 +137,18 @@ def wait_until_gone(session: int) -> None:
     pytest.fail("decoding processes outlive the build")
 
 
+def test_no_process_of_a_killed_rendering_goes_on(tmp_path: Path) -> None:
+    raw, data = f"--raw-dir={tmp_path / 'raw'}", f"--data-dir={tmp_path / 'data'}"
+    words = command("mannequin", raw, data, "--subjects=999", "--jobs=2")
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("*.avi")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    wait_until_gone(process.pid)
+
+
 def test_a_dry_run_predicts_and_the_build_continues_from_it(
     built: tuple[Path, str], manifest: Path, tmp_path: Path
 ) -> None:

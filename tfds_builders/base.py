@@ -25,6 +25,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from tqdm import tqdm
 
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.processes import usable_cores
 from tfds_builders import encoding
 from tfds_builders.manifest import Manifest, Row
 from tfds_builders.report import Prediction, Report, size, summarize
@@ -75,7 +76,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
             raw_dir: Where the videos are; None: TFDS's directory for manual downloads.
             short_side: Of the stored frames, in pixels; smaller videos keep their size.
             quality: Of the JPEGs, 1 to 100.
-            jobs: Processes that decode; None: as many as there are cores.
+            jobs: Processes that decode; None: as many as the cores it may use.
             max_broken: Fraction of the videos that may be broken without failing the build.
             beam_options: Of an Apache Beam pipeline that decodes instead of `jobs` processes here.
             **kwargs: TFDS's own, `data_dir` before all.
@@ -85,7 +86,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         """
         self.raw_dir = None if raw_dir is None else Path(raw_dir)
         self.settings = encoding.Settings(short_side, quality)
-        self.jobs = jobs or os.cpu_count() or 1
+        self.jobs = jobs or usable_cores()
         self.max_broken = max_broken
         self.report: Report | None = None
         self._effort = _Effort()

@@ -11,10 +11,8 @@ import hashlib
 import itertools
 import json
 import multiprocessing
-import os
 import pickle
 import signal
-import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -22,6 +20,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.processes import end_with_parent
 from tfds_builders import files
 from tfds_builders.manifest import Row, Unused
 from tfds_builders.video import VideoError, encode_frames
@@ -115,7 +114,7 @@ def encode_activities(
     Two activities per process are under way at a time, whatever the size of the data set.
     """
     pool = concurrent.futures.ProcessPoolExecutor(
-        jobs, multiprocessing.get_context("spawn"), initializer=_start_worker
+        jobs, multiprocessing.get_context("spawn"), initializer=end_with_parent
     )
     queue = iter(enumerate(work))
     running: dict[concurrent.futures.Future[Encoded], int] = {}
@@ -140,15 +139,3 @@ def encode_activities(
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Ends when the parent does, however it ended."""
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()

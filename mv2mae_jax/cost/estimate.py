@@ -10,7 +10,6 @@ as fast as its peak: operations alone are what no program for them can go below.
 import functools
 import json
 import math
-import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -48,7 +47,6 @@ class Cost:
       memory: what it holds.
       exchanges: with the other chips.
       peak: FLOP/s of such products at most.
-      seconds_to_compile: 0 where nothing was compiled.
     """
 
     topology: Topology
@@ -57,7 +55,6 @@ class Cost:
     memory: Memory
     exchanges: list[Collective]
     peak: float
-    seconds_to_compile: float = 0.0
 
     @property
     def computing(self) -> float:
@@ -103,7 +100,6 @@ def cost(config: ConfigDict, classes: int, topology: Topology) -> Cost:
 def _compiled(config: ConfigDict, classes: int, topology: Topology) -> Cost:
     mesh = make_mesh(config.mesh.fsdp, tpu_devices(topology))
     traced, _ = program.trace_step(config, classes, mesh)
-    started = time.perf_counter()
     try:
         compiled = traced.lower(lowering_platforms=("tpu",)).compile()
     except jax.errors.JaxRuntimeError as error:
@@ -121,7 +117,6 @@ def _compiled(config: ConfigDict, classes: int, topology: Topology) -> Cost:
         memory=memory_of(compiled),
         exchanges=collectives(compiled.as_text(), topology.chips),
         peak=topology.device.peak(config.model.dtype),
-        seconds_to_compile=time.perf_counter() - started,
     )
 
 

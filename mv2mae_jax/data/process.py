@@ -1,16 +1,15 @@
 """Settings of a process that loads data."""
 
 import ctypes
-import multiprocessing
-import os
 import platform
 import secrets
 import signal
-import threading
 from multiprocessing import resource_tracker, shared_memory
 from pathlib import Path
 
 import cv2
+
+from mv2mae_jax.processes import end_with_parent
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
@@ -32,19 +31,6 @@ def tune_process() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, 1 << 25)
         mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on, fewer where its control group (a container) has less."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        cores = os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(cores, int(quota) // int(period)))
-    except (OSError, ValueError):  # no such groups, or "max": as much as there is
-        return cores
 
 
 def shield_what_starts_here() -> None:
@@ -75,7 +61,7 @@ def start_worker(memory: str, *worker: int) -> None:
     del worker
     tune_process()
     shared_memory._SHM_NAME_PREFIX = f"/{memory}"  # type: ignore[attr-defined]
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
 def free_shared_memory(memory: str) -> None:
@@ -93,10 +79,3 @@ def free_shared_memory(memory: str) -> None:
             # The tracker may or may not know the name already: a process dies at any moment.
             resource_tracker.register(f"/{path.name}", "shared_memory")
             resource_tracker.unregister(f"/{path.name}", "shared_memory")
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()  # until the system closes its end of a pipe, however it dies
-    os._exit(1)

@@ -27,7 +27,7 @@ from jaxtyping import Int
 from tensorflow_datasets.proto import tf_example_pb2
 
 from mv2mae_jax.data.staging import staged
-from mv2mae_jax.errors import InputError, did_you_mean, is_name, one_line
+from mv2mae_jax.errors import InputError, did_you_mean, is_name, reason
 from mv2mae_jax.storage import to_path
 from tfds_builders import BUILDERS
 
@@ -197,7 +197,7 @@ class RecordSource:
         try:
             record = parse_record(self._records[self._index.record_number(position, view, first)])
         except Exception as error:  # the reader's and protobuf's own, of many types
-            raise DamagedRecord(activity.id, _reason(error)) from error
+            raise DamagedRecord(activity.id, reason(error)) from error
         if findings := list(differences(self._index, activity, view, first, record)):
             raise DamagedRecord(activity.id, findings[0])
         return record
@@ -256,7 +256,7 @@ def _open(paths: Sequence[epath.Path], index: Index) -> ArrayRecordDataSource | 
                 ArrayRecordDataSource([str(path)])
             except (RuntimeError, ValueError) as error:
                 raise InputError(
-                    f"{path} is cut off or damaged ({_reason(error)}); copy it again, or "
+                    f"{path} is cut off or damaged ({reason(error)}); copy it again, or "
                     f"{_how_to_build(index.dataset)}"
                 ) from error
         raise
@@ -270,10 +270,6 @@ def _missing(paths: Sequence[epath.Path]) -> list[str]:
     every = [f"{named[1]}-{number:05}-of-{named[2]}" for number in range(int(named[2]))]
     there = {path.name for path in paths}
     return [name for name in every if name not in there]
-
-
-def _reason(error: BaseException) -> str:
-    return one_line(error) or type(error).__name__
 
 
 def find_datasets(data_dir: epath.PathLike) -> list[str]:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 
 import numpy as np
-from grain.sources import ArrayRecordDataSource
+from array_record.python.array_record_data_source import ArrayRecordDataSource
 from tqdm import tqdm
 
 from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.records import Activity, Index, Record, differences, parse_record, shards
 from mv2mae_jax.data.staging import staged
+from mv2mae_jax.errors import reason
 
 
 def verify(index: Index) -> list[str]:
@@ -27,7 +28,7 @@ def verify(index: Index) -> list[str]:
                 source = ArrayRecordDataSource([str(shard)])
                 stored = len(source)
             except (RuntimeError, ValueError) as error:
-                findings.append(f"{shard.name}: cannot be opened: {_first_line(error)}")
+                findings.append(f"{shard.name}: cannot be opened: {reason(error)}")
                 findings.append(f"{shard.name}: the records after it cannot be told apart")
                 return findings
             for number, of in enumerate(expected[position : position + stored]):
@@ -36,7 +37,7 @@ def verify(index: Index) -> list[str]:
                 try:
                     record = parse_record(source[number])
                 except Exception as error:  # the reader's and protobuf's own, of many types
-                    findings.append(f"{where}: cannot be read: {_first_line(error)}")
+                    findings.append(f"{where}: cannot be read: {reason(error)}")
                 else:
                     found = record_findings(index, activity, view, first, record)
                     findings += [f"{where}: {finding}" for finding in found]
@@ -56,11 +57,7 @@ def record_findings(
     try:
         height, width = decode_frames(record.frames, times).shape[1:3]
     except (ValueError, IndexError) as error:
-        yield f"its first frame or its last is damaged: {_first_line(error)}"
+        yield f"its first frame or its last is damaged: {reason(error)}"
         return
     if min(height, width) > index.short_side:
         yield f"frames of {width} x {height}, more than the short side {index.short_side}"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -19,10 +19,10 @@ from mv2mae_jax.data.process import (
     shield_what_starts_here,
     start_worker,
     tune_process,
-    usable_cores,
 )
 from mv2mae_jax.data.samples import Sample
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.processes import usable_cores
 
 log = logging.getLogger(__name__)
 

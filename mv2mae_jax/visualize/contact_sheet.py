@@ -1,7 +1,6 @@
 """Some activities of a built data set on one page: all views side by side, times aligned."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import matplotlib
 
@@ -9,10 +8,12 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from etils import epath
 from jaxtyping import Int, UInt8
 
 from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.records import Activity, Index, RecordSource
+from mv2mae_jax.figures import picture_path, save_figure
 
 TIMES = 5  # rows of an activity
 GREY = 128  # where there is no frame
@@ -21,14 +22,18 @@ HIGH = 5.5  # of an activity, in inches
 
 
 @matplotlib.rc_context({"text.parse_math": False})  # names are not formulas
-def contact_sheet(index: Index, out: str | Path, activities: int = 4) -> None:
+def contact_sheet(index: Index, out: epath.PathLike, activities: int = 4) -> None:
     """Draws evenly spaced activities: a column for each view, a row for each time.
 
     Args:
       index: of the data set.
-      out: PNG file to write.
+      out: picture to write: .png, .pdf or .svg.
       activities: how many.
+
+    Raises:
+      InputError: there is no such picture, or it cannot be written.
     """
+    path = picture_path(out)
     records = RecordSource(index)
     count = min(activities, len(index.activities))
     places = np.linspace(0, len(index.activities) - 1, count).astype(int)
@@ -54,9 +59,7 @@ def contact_sheet(index: Index, out: str | Path, activities: int = 4) -> None:
         axis.set_yticks((np.arange(len(at)) + 0.5) * height, at, fontsize=7)
     figure.supxlabel("view", fontsize=8)
     figure.supylabel("frame", fontsize=8)
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=110)
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 def frame_numbers(activity: Activity) -> Int[np.ndarray, " T"]:

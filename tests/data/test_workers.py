@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from configs.base import get_config
-from mv2mae_jax.data import process, workers
+from mv2mae_jax import processes
+from mv2mae_jax.data import workers
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ from mv2mae_jax.data import process, workers
 def test_cores_are_those_of_affinity_and_group(monkeypatch, cores, limit, usable):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
     monkeypatch.setattr(Path, "read_text", lambda path: limit)
-    assert process.usable_cores() == usable
+    assert processes.usable_cores() == usable
 
 
 @pytest.mark.parametrize(("asked", "chosen"), [(-1, 2), (0, 0), (3, 3)])

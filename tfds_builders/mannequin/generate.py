@@ -21,6 +21,7 @@ import numpy as np
 
 from mv2mae_jax.command_line import Parser
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.processes import end_with_parent, usable_cores
 from tfds_builders.mannequin.actions import CLASSES, FRAME_RATE
 from tfds_builders.mannequin.render import Frames, render_activity
 from tfds_builders.mannequin.staging import STAGINGS
@@ -102,7 +103,7 @@ def generate(
         replications: 1, or 2: performances of each action by each subject.
         seed: of everything random.
         staging: how much is left to chance: a name of `STAGINGS`.
-        jobs: processes; None for one a core, 1 for none beside this one.
+        jobs: processes; None for one for each core it may use, 1 for none beside this one.
         progress: called with the number of activities done and their total.
 
     Returns:
@@ -128,7 +129,7 @@ def generate(
     activities = plan(subjects, replications, seed)
     todo = [a for a in activities if not all(p.exists() for p in paths_of(folder, a).values())]
     first = len(activities) - len(todo) + 1
-    jobs = min(jobs or os.cpu_count() or 1, max(len(todo), 1))
+    jobs = min(jobs or usable_cores(), max(len(todo), 1))
     if jobs == 1:
         for done, activity in enumerate(todo, first):
             write_activity(folder, activity, seed, staging)
@@ -136,9 +137,7 @@ def generate(
                 progress(done, len(activities))
     else:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(
-            jobs, context, initializer=cv2.setNumThreads, initargs=(1,)
-        ) as pool:
+        with ProcessPoolExecutor(jobs, context, initializer=_start_worker) as pool:
             work = pool.map(
                 partial(write_activity, folder, seed=seed, staging=staging), todo, chunksize=4
             )
@@ -146,6 +145,11 @@ def generate(
                 if progress:
                     progress(done, len(activities))
     return sorted(path for a in activities for path in paths_of(folder, a).values())
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(1)
+    end_with_parent()
 
 
 def main() -> None:

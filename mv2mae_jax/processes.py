@@ -1,0 +1,31 @@
+"""Processes that work for this one: how many of them, and that they end when it does."""
+
+import multiprocessing
+import os
+import threading
+from pathlib import Path
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on, fewer where its control group (a container) has less."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        cores = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no such groups, or "max": as much as there is
+        return cores
+
+
+def end_with_parent() -> None:
+    """Called in a process that multiprocessing has started: it ends once its parent has ended."""
+    threading.Thread(target=_follow, daemon=True).start()
+
+
+def _follow() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()  # until the system closes its end of a pipe, however it dies
+    os._exit(1)
