@@ -78,7 +78,7 @@ def predict(config: ConfigDict, parameters: Parameters, *, clips: int, crops: in
     # Video number n is number n // processes of the share of process n % processes.
     share = np.zeros((math.ceil(len(videos) / processes), num_classes), np.float32)
     with loader.evaluation_batches(
-        config, split_name, clips, crops, process, processes, jax.local_device_count()
+        config, videos, clips, crops, process, processes, jax.local_device_count()
     ) as batches:
         name, silent = f"{split_name}, {clips} x {crops}", process > 0 or None  # or no terminal
         for batch in tqdm(batches, name, disable=silent, leave=False):

@@ -15,6 +15,7 @@ from mv2mae_jax.evaluation.confusion import draw_confusion
 from mv2mae_jax.evaluation.fusion import fuse_views
 from mv2mae_jax.evaluation.predictions import Predictions, predict, write_table
 from mv2mae_jax.evaluation.scores import Score, score
+from mv2mae_jax.evaluation.trained import as_trained, refusal
 from mv2mae_jax.run_files import PREDICTIONS, RESULTS
 from mv2mae_jax.storage import to_path, write_whole
 from mv2mae_jax.training.checkpoints import load_parameters
@@ -39,15 +40,9 @@ def evaluate(config: ConfigDict, workdir: epath.PathLike) -> None:
             f"{workdir} holds imported weights that do not say which data they were trained on; "
             "fine-tune from them, and evaluate that run"
         )
-    for field in ("dataset", "protocol"):
-        theirs, ours = trained.data[field], config.data[field]
-        if theirs != ours:
-            raise InputError(
-                f"{workdir} was trained with data.{field}={theirs}, testing it with {ours} is "
-                "another experiment, or would mix training and test data; set "
-                f"config.data.{field}={theirs}"
-            )
-    config = as_trained(config, trained)
+    if trained.data.dataset != config.data.dataset:
+        raise refusal("dataset", config, trained, workdir)
+    config = as_trained(config, trained, workdir)
     clips, crops = config.evaluation.clips, config.evaluation.crops
     single_clip = predict(config, parameters, clips=1, crops=1)
     predictions = predict(config, parameters, clips=clips, crops=crops)
@@ -114,12 +109,3 @@ def table(scores: dict[str, Score]) -> str:
         for name, s in scores.items()
     ]
     return tabulate(rows, ["", "accuracy", "95% interval", "count"], disable_numparse=True)
-
-
-def as_trained(config: ConfigDict, trained: ConfigDict) -> ConfigDict:
-    """The config of a trained model, with this command's data directory and way of testing."""
-    merged = trained.copy_and_resolve_references()
-    merged.evaluation = config.evaluation
-    for field in ("data_dir", "evaluate_on", "workers", "threads"):
-        merged.data[field] = config.data[field]
-    return merged

@@ -24,10 +24,10 @@ from mv2mae_jax.evaluation.probes import (
     ridge_predictions,
     sparse_pixels,
 )
+from mv2mae_jax.evaluation.trained import as_trained
 from mv2mae_jax.evaluation.video_features import extract
 from mv2mae_jax.run_files import PROBE, PROBE_PREDICTIONS
 from mv2mae_jax.storage import to_path, write_whole
-from mv2mae_jax.tasks.evaluate import as_trained
 from mv2mae_jax.training.checkpoints import load_parameters
 
 
@@ -35,16 +35,19 @@ def probe(config: ConfigDict, workdir: epath.PathLike) -> None:
     """Fits simple classifiers to the training split and tests them.
 
     On the pixels, on the motion map (where something moves: the shortcut to watch; and where at
-    which time), on the features of an untrained encoder, and on those of the pre-trained one in
-    `workdir`. Of the training split and of `data.evaluate_on`, as many videos as `config.probe`
-    says. `probe.json` has the accuracies, `probe_predictions.csv` what each says about every video.
-    Of several processes the first does it.
+    which time), on the features of an untrained encoder, and on those of the trained one in
+    `workdir`, whatever it was trained on. Of the training split and of `data.evaluate_on`, as many
+    videos as `config.probe` says. `probe.json` has the accuracies, `probe_predictions.csv` what
+    each says about every video. Of several processes the first does it.
+
+    Raises:
+      InputError: no run in `workdir`, or the data cannot be used as configured.
     """
     sizes = config.probe
     parameters, trained = load_parameters(workdir)
     if jax.process_index() > 0:
         return
-    config = as_trained(config, trained)
+    config = as_trained(config, trained, workdir)
     tested = config.data.evaluate_on
     before, after = random_encoder(config), FrozenEncoder(config, parameters)
     features = (
@@ -77,8 +80,9 @@ def probe(config: ConfigDict, workdir: epath.PathLike) -> None:
         predictions[f"tokens_{when}"] = found.pop("ridge")
         predictions |= {f"{name}_{when}": value for name, value in found.items()}
     results = {
-        "split": tested,
+        "dataset": config.data.dataset,
         "protocol": config.data.protocol,
+        "split": tested,
         "num_train_videos": len(labels),
         "num_videos": len(test_labels),
         "chance": 1 / len(np.unique(labels)),
