@@ -7,7 +7,6 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
 
 import jax
 from clu import parameter_overview
@@ -15,6 +14,7 @@ from etils import epath
 from jax.experimental.multihost_utils import sync_global_devices
 from ml_collections import ConfigDict
 
+from mv2mae_jax.check import fields, stored_config
 from mv2mae_jax.errors import InputError, is_name
 from mv2mae_jax.storage import is_local, to_path, write_whole, written
 from mv2mae_jax.training.health import REPORT
@@ -112,12 +112,14 @@ def _claim(path: epath.Path, config: ConfigDict) -> None:
         )
     file = path / "config.json"
     if file.exists() and _has_saved(path):
-        before = _read_config(file)
+        before = dict(fields(_read_config(file)))
         free = FREE_FIELDS + (CURES if (path / REPORT).exists() else ())
+        if config.finetune.mixup or config.finetune.cutmix:  # partners are of the same part
+            free = tuple(name for name in free if name != "accumulation")
         changed = {
-            f"{key}: {before.get(key)} there, {value} now"
-            for key, value in _flat(json.loads(config.to_json())).items()
-            if not key.startswith(free) and before.get(key) != value
+            f"{name}: {before[name]} there, {value} now"
+            for name, value in fields(config)
+            if not name.startswith(free) and before[name] != value
         }
         if changed:
             raise InputError(
@@ -133,10 +135,11 @@ def _has_saved(path: epath.Path) -> bool:
     return checkpoints.exists() and any(step.name.isdigit() for step in checkpoints.iterdir())
 
 
-def _read_config(file: epath.Path) -> dict[str, Any]:
+def _read_config(file: epath.Path) -> ConfigDict:
+    """The config there; what its version did not have is as in configs/base.py."""
     try:
-        return _flat(json.loads(file.read_text()))
-    except (AttributeError, OSError, ValueError, RecursionError) as error:
+        return stored_config(json.loads(file.read_text()))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{file} is damaged ({error}); delete it, and this command's config is taken for the "
             "run's"
@@ -189,13 +192,3 @@ def write_parameter_overview(workdir: epath.Path, parameters: Parameters) -> Non
     parts = ", ".join(f"{module} {size / 1e6:.2f}" for module, size in sizes.items())
     total = sum(sizes.values()) / 1e6
     print(f"{total:.2f} M parameters ({parts}); all of them in {workdir / 'parameters.txt'}")
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

@@ -67,6 +67,32 @@ def test_where_it_runs_may_change(saved: Path):
     assert json.loads((saved / "config.json").read_text())["data"]["workers"] == 7
 
 
+def test_a_run_continues_with_fields_that_are_newer_than_it(saved: Path):
+    file = saved / "config.json"
+    written = json.loads(file.read_text())
+    del written["finetune"]["random_erasing"]
+    file.write_text(json.dumps(written))
+    enter(saved, get_config())
+    written["finetune"].pop("random_erasing", None)
+    file.write_text(json.dumps(written))
+    config = get_config()
+    config.finetune.random_erasing = 0.25
+    with pytest.raises(InputError, match=r"finetune\.random_erasing: 0\.0 there, 0\.25 now"):
+        enter(saved, config)
+
+
+def test_parts_of_a_batch_may_change_unless_clips_are_mixed_within_them(saved: Path):
+    config = get_config()
+    config.accumulation = 2
+    enter(saved, config)
+    config.finetune.mixup = 0.8
+    (saved / "config.json").unlink()
+    enter(saved, config)
+    config.accumulation = 4
+    with pytest.raises(InputError, match=r"\(accumulation: 2 there, 4 now\)"):
+        enter(saved, config)
+
+
 def test_a_run_that_has_saved_nothing_may_be_started_with_another_config(tmp_path: Path):
     config = get_config()
     enter(tmp_path, config)
