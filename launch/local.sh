@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# One run in several processes on this host, one for each GPU. From the checkout:
+# One run in several processes on this host, one for each GPU, each with as many cores as the others
+# (whose loaders would otherwise all take all of them). From the checkout:
 #
 #     launch/local.sh --config=configs/ntu60.py --workdir=runs/pretrain
 #
@@ -14,12 +15,18 @@ read -ra gpus <<<"$GPUS"
 free_port='import socket; s = socket.socket(); s.bind(("localhost", 0)); print(s.getsockname()[1])'
 coordinator=localhost:$("$PYTHON" -c "$free_port")
 
+read -ra cores <<<"$("$PYTHON" -c 'import os; print(*sorted(os.sched_getaffinity(0)))')"
+share=$((${#cores[@]} / ${#gpus[@]}))
+
 processes=()
 interrupted=
 # Ctrl-C reaches this shell alone: it starts processes in the background deaf to it.
 trap 'interrupted=yes; kill -TERM "${processes[@]}" 2>/dev/null || true' TERM INT
 for process_id in "${!gpus[@]}"; do
-    CUDA_VISIBLE_DEVICES=${gpus[process_id]} "$PYTHON" -m mv2mae_jax.main "$@" \
+    own=("${cores[@]:process_id * share:share}")
+    ((share)) || own=("${cores[@]}") # fewer cores than processes
+    CUDA_VISIBLE_DEVICES=${gpus[process_id]} \
+        taskset --cpu-list "$(IFS=, && echo "${own[*]}")" "$PYTHON" -m mv2mae_jax.main "$@" \
         --coordinator="$coordinator" --num_processes="${#gpus[@]}" --process_id="$process_id" &
     processes+=("$!")
 done

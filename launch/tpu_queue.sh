@@ -19,8 +19,18 @@ queue() {
     gcloud compute tpus queued-resources "$verb" "$TPU" --zone="$ZONE" --quiet "$@"
 }
 
+looked=
 while true; do
-    state=$(queue describe --format='value(state.state)' 2>/dev/null || echo ABSENT)
+    if said=$(queue describe --format='value(state.state)' 2>&1); then
+        state=${said##*$'\n'} # below what gcloud warns of
+    elif [[ $said == *NOT_FOUND* ]]; then
+        state=ABSENT
+    else
+        echo "$said" >&2
+        [[ $looked ]] || exit 1 # no right to look, say
+        state=UNKNOWN           # the network, say: one may be on its way, so none is asked for
+    fi
+    looked=yes
     case $state in
     ABSENT)
         queue create --node-id="$TPU" --accelerator-type="$TYPE" --runtime-version="$VERSION" --spot

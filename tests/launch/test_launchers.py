@@ -142,6 +142,23 @@ def test_each_process_of_one_host_has_a_gpu_and_the_highest_code_counts(tmp_path
         assert line == f"{gpu} -m mv2mae_jax.main --workdir=a b {place}"
 
 
+def test_processes_of_one_host_share_its_cores(tmp_path: Path):
+    cores = "import os; os.write(1, b'%r\\n' % os.sched_getaffinity(0))"
+    text = f'''[[ $1 == -c ]] || set -- -c "{cores}"; exec {sys.executable} "$@"'''
+    for gpus, python in (("0 1", "python"), ("0 1 2 3 4 5 6 7", "python8")):
+        variables = {"GPUS": gpus, "PYTHON": str(stand_in(tmp_path / python, text))}
+        (end,) = finish([start(["launch/local.sh"], **environment(1, **variables))])
+        assert end.code == 0, end.stderr
+        ours, theirs = os.sched_getaffinity(0), end.stdout.splitlines()
+        share = len(ours) // len(gpus.split())
+        found = [set(map(int, re.findall(r"\d+", line))) for line in theirs]
+        if share:
+            assert set(map(len, found)) == {share}
+            assert len(set().union(*found)) == share * len(found)
+        else:
+            assert found == [ours] * len(gpus.split())
+
+
 def test_ctrl_c_is_sigterm_to_the_processes_of_one_host(tmp_path: Path):
     text = f"""if [[ $1 == -c ]]; then exec {sys.executable} "$@"; fi
     trap 'sleep 0.2; echo saved; exit 143' TERM
@@ -160,7 +177,13 @@ GCLOUD = """
 printf '%s\\0' "$@" >>"$CLOUD/calls"; printf '\\0' >>"$CLOUD/calls"
 next() { head -n1 "$CLOUD/$1"; sed -i 1d "$CLOUD/$1"; }
 case "$*" in
-*queued-resources\\ describe*) state=$(next states); [[ $state != ABSENT ]] && echo "$state" ;;
+*queued-resources\\ describe*)
+    state=$(next states)
+    case $state in
+    ABSENT) echo "ERROR: (gcloud) NOT_FOUND: Resource was not found." >&2; exit 1 ;;
+    AWAY) echo "ERROR: (gcloud) Failed to connect." >&2; exit 1 ;;
+    *) echo "WARNING: an update is there" >&2; echo "$state" ;;
+    esac ;;
 *tpu-vm\\ describe*) next nodes ;;
 *mv2mae_jax.main*) exit "$(next codes)" ;;
 esac
@@ -185,8 +208,10 @@ def queue(folder: Path, states: str, codes: str, nodes: str) -> tuple[int, list[
         ("ABSENT PROVISIONING ACTIVE SUSPENDED ABSENT ACTIVE", "143 0", "PREEMPTED READY", 0, 2),
         ("ACTIVE ACTIVE ACTIVE", "255 1 1", "READY PREEMPTED READY", 1, 0),
         ("ABSENT FAILED", "", "", 1, 1),
+        ("ABSENT AWAY PROVISIONING AWAY ACTIVE", "0", "READY", 0, 1),
+        ("AWAY", "", "", 1, 0),
     ],
-    ids=["preempted", "failed", "refused"],
+    ids=["preempted", "failed", "refused", "cut off", "no rights"],
 )
 def test_spot_tpus_are_asked_for_again_until_the_run_is_over(
     tmp_path: Path, states: str, codes: str, nodes: str, code: int, created: int
