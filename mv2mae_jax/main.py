@@ -21,6 +21,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
+import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
@@ -76,7 +77,22 @@ def main(argv: list[str]) -> int:
             getattr(task, name)(config, where)
     except (InputError, OSError) as error:  # OSError: a full disk, a folder that is not writable
         return fail(error, FAILED)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return fail(out_of_memory(error, config), FAILED)
     return 0
+
+
+def out_of_memory(error: Exception, config: ConfigDict) -> InputError:
+    """Says what a device lacked, and which fields lower it."""
+    what = str(error).split("RESOURCE_EXHAUSTED: ")[-1].splitlines()[0]
+    return InputError(
+        f"a device has too little memory ({what}); raise config.accumulation="
+        f"{config.accumulation}, set config.model.remat=True or, to test, lower "
+        f"config.evaluation.batch_size={config.evaluation.batch_size}; the variant plan says what "
+        "fits"
+    )
 
 
 def parse(argv: list[str]) -> tuple[ConfigDict, str | Topology]:

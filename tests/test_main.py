@@ -160,6 +160,7 @@ def test_finetune_evaluate_and_probe(pretrained: Path, small: tuple[str, ...], t
 
     probed = run("mannequin.py:probe", pretrained, *small)
     assert probed.returncode == 0, probed.stderr
+    assert "was trained" not in probed.stdout  # the same config but for what a probe takes
     probe = json.loads((pretrained / "probe.json").read_text())
     assert probe["chance"] == pytest.approx(1 / 12)
     assert probe["num_train_videos"] == 48
@@ -170,6 +171,16 @@ def test_finetune_evaluate_and_probe(pretrained: Path, small: tuple[str, ...], t
 def class_names(small: tuple[str, ...]) -> list[str]:
     data_dir = Path(small[-1].partition("=")[2])
     return json.loads((data_dir / "mannequin/2.0.0/index.json").read_text())["classes"]
+
+
+def test_a_step_that_needs_more_memory_than_there_is(small: tuple[str, ...], tmp_path: Path):
+    clips = ("--config.data.image_size=32", "--config.data.num_frames=16", "--config.batch_size=24")
+    tubelets = "--config.model.patch_size=(1,1,1)"  # 16,384 of a clip
+    done = run("mannequin.py", tmp_path, *clips, tubelets, small[-1])
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: a device has too little memory (Out of memory allocating ")
+    assert "config.accumulation=1" in line
 
 
 def test_evaluating_what_cannot_be_evaluated(pretrained: Path, small: tuple[str, ...], tmp_path):
