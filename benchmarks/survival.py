@@ -35,7 +35,7 @@ from mv2mae_jax.data.process import new_shared_memory_name
 from mv2mae_jax.training.checkpoints import Checkpoints
 
 DURING = ("start", "compilation", "step", "checkpoint", "evaluation")
-TIMED = ("videos_per_second", "waiting_for_data")  # of the lines of metrics.jsonl
+TIMED = ("clips_per_second", "waiting_for_data")  # of the lines of metrics.jsonl
 EPOCHS, STEPS_PER_EPOCH, CHECKPOINT_EVERY, LOG_EVERY = 12, 6, 3, 2
 STEPS = EPOCHS * STEPS_PER_EPOCH
 AT_MOST = 5  # steps that a run makes before it is killed in one

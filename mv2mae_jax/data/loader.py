@@ -19,6 +19,7 @@ import grain
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from mv2mae_jax.check import LARGEST
 from mv2mae_jax.data.records import Activity, RecordSource, load_index
 from mv2mae_jax.data.samples import (
     Item,
@@ -221,9 +222,17 @@ def steps_per_epoch(config: ConfigDict) -> int:
     """Steps of an epoch; the last incomplete batch is dropped.
 
     Raises:
-      InputError: there is not one whole batch in the data, or they cannot be used as configured.
+      InputError: there is not one whole batch in the data, or they cannot be used as configured;
+        the run is too long.
     """
-    return _whole_batches(config, num_samples(config))
+    steps = _whole_batches(config, num_samples(config))
+    total = config.epochs * steps * config.batch_size * config.data.repeats
+    if total > LARGEST:  # samples are numbered on the devices
+        raise InputError(
+            f"{config.epochs:,} epochs of {steps:,} steps are {total:,} samples, and a run has at "
+            f"most {LARGEST:,}; lower config.epochs"
+        )
+    return steps
 
 
 def training_order(config: ConfigDict, items: Sequence[Item]) -> grain.MapDataset[Item]:

@@ -284,6 +284,11 @@ def find_datasets(data_dir: epath.PathLike) -> list[str]:
     return found
 
 
+def is_built(data_dir: epath.PathLike, dataset: str) -> bool:
+    """Whether a data set has a finished build."""
+    return bool(_versions(to_path(data_dir) / dataset))
+
+
 def load_index(data_dir: epath.PathLike, dataset: str) -> Index:
     """Reads the index of the newest version of a built data set.
 

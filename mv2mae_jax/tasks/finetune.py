@@ -45,7 +45,7 @@ def finetune(config: ConfigDict, workdir: epath.PathLike) -> None:
             loss=partial(classification_loss, config),
             batches=loader.finetuning_batches,
             steps_per_epoch=steps_per_epoch,
-            unit="videos",
+            unit="clips",
             mesh=mesh,
             data=fingerprint(config.data.data_dir, config.data.dataset),
             initial=initial,
@@ -75,7 +75,7 @@ def standardizing_norm(config: ConfigDict, encoder: Parameters) -> Parameters:
     frozen = FrozenEncoder(config, encoder | plain)
     with loader.finetuning_batches(config, 0, 0, 1) as batches:  # the same in all processes
         steps = math.ceil(STANDARDIZED_CLIPS / (config.batch_size * config.data.repeats))
-        clips = (batch["clips"][:STANDARDIZED_CLIPS] for batch in itertools.islice(batches, steps))
-        pooled = np.concatenate([frozen.encode(part) for part in clips])
+        clips = (batch["clips"] for batch in itertools.islice(batches, steps))
+        pooled = np.concatenate([frozen.encode(part) for part in clips])[:STANDARDIZED_CLIPS]
     scale = 1 / pooled.std(axis=0)
     return {"norm.scale": scale, "norm.bias": -scale * pooled.mean(axis=0)}

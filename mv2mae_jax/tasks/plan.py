@@ -15,8 +15,8 @@ from mv2mae_jax.cost.program import batch_shapes, tree_bytes
 from mv2mae_jax.cost.topology import Topology
 from mv2mae_jax.data import loader, splits
 from mv2mae_jax.data.protocols import ETRI_TRAIN_VIDEOS
+from mv2mae_jax.data.records import is_built
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.storage import to_path
 
 
 class TrainingSet(NamedTuple):
@@ -74,7 +74,7 @@ def training_set(config: ConfigDict) -> tuple[int | None, int]:
       InputError: fine-tuning has no classes, or the data set cannot be used as configured.
     """
     data, pretrains = config.data, config.task == "pretrain"
-    built = (to_path(data.data_dir) / data.dataset).exists()
+    built = is_built(data.data_dir, data.dataset)
     name = data.protocol if data.dataset == "ntu" else f"{data.dataset}_{data.protocol}"
     if name not in PUBLISHED or built:
         classes = 0 if pretrains else len(splits.class_names(config))

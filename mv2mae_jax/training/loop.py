@@ -58,7 +58,7 @@ def train(
       loss: of the model on a batch.
       batches: (config, start step, process index, process count) -> endless batches.
       steps_per_epoch: steps of a pass over the data.
-      unit: what a sample is, for the progress: pairs, videos.
+      unit: what a sample is, for the progress: pairs, clips.
       mesh: the devices.
       data: fingerprint of the data set.
       initial: parameters that replace the random ones of the same names, when training starts.

@@ -71,7 +71,7 @@ ROWS = (
         Panel("gradient norm", "gradient_norm"),
         Panel("pairs a second", "pairs_per_second", kind="rate"),
         Panel("samples a second", "samples_per_second", kind="rate"),
-        Panel("videos a second", "videos_per_second", kind="rate"),
+        Panel("clips a second", "clips_per_second", kind="rate"),
     ),
 )
 OF_ONE_SCALE = (1, 2)  # rows whose panels share their axes

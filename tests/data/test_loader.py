@@ -97,6 +97,16 @@ def test_ids_of_a_batch_are_of_what_it_shows(config, task):
         assert loader.batch_ids(config, step) == expected
 
 
+def test_a_run_has_no_more_samples_than_numbers(config):
+    config.data.repeats = 100
+    per_epoch = USABLE // 4 * 4 * 100
+    config.epochs = (2**31 - 1) // per_epoch
+    assert loader.steps_per_epoch(config) == USABLE // 4
+    config.epochs += 1
+    with pytest.raises(InputError, match=r"at most 2,147,483,647; lower config\.epochs"):
+        loader.steps_per_epoch(config)
+
+
 def test_incomplete_last_batch_is_dropped_and_others_next_time(config):
     assert loader.num_samples(config) == USABLE and loader.steps_per_epoch(config) == USABLE // 4
     batches = take(loader.pretraining_batches(config), 12)

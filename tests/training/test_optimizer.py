@@ -66,9 +66,9 @@ def test_the_rule_says_what_it_did():
         "a step is 1,024 pairs in 2 micro-batches of 512"
     )
     config.optimizer.reference_batch, config.accumulation, config.data.repeats = 512, 1, 2
-    assert describe(config, 185, "videos") == (
+    assert describe(config, 185, "clips") == (
         "learning rate 0.002 = 0.001 x 1024 / 512; warm-up 59,200 of 592,000 steps; "
-        "a step is 1,024 videos x 2 repeats"
+        "a step is 1,024 clips x 2 repeats"
     )
     assert float(learning_rate(config, 185)(59_200)) == pytest.approx(0.002)
 
