@@ -7,7 +7,7 @@ A view is one crop of one clip. The loader decodes the frames of all clips of a 
 leaves the crops to the device, which cuts them here, without a model. In the other way, which is
 usual, the views of a video are samples of their own: each decodes its clip, scales it, and cuts its
 crop, in as many threads, and a batch of them goes to the device. Both are open and warm before the
-clock starts. The whole is `predict`: the loader, and the classifier on all views; what its first
+clock starts. The whole is `Predictor`: the loader, and the classifier on all views; what its first
 call compiles, later ones find in a cache. The data set is that of `benchmarks.loader`.
 """
 
@@ -38,7 +38,7 @@ from mv2mae_jax.data.records import RecordSource, load_index
 from mv2mae_jax.data.samples import Video
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.crops import crop_places, over_crops
-from mv2mae_jax.evaluation.predictions import predict
+from mv2mae_jax.evaluation.predictions import Predictor
 from mv2mae_jax.model import build
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.training.parameters import split
@@ -159,13 +159,14 @@ def _seconds_per_video(config: ConfigDict, ready: Iterator[jax.Array], count: in
 
 
 def _whole(config: ConfigDict, clips: int, crops: int, about: int) -> float:
-    """Seconds for a video of `predict`, over about so many."""
+    """Seconds for a video of `Predictor`, over about so many."""
     config = config.copy_and_resolve_references()
     config.data.evaluate_on = SPLIT
     config.data.train_fraction = min(1.0, about / len(splits.split_videos(config, SPLIT)))
-    _, parameters = split(build.classifier(config, len(splits.class_names(config)), nnx.Rngs(0)))
+    num_classes = len(splits.class_names(config))
+    _, parameters = split(build.classifier(config, num_classes, nnx.Rngs(0)))
     start = time.perf_counter()
-    predictions = predict(config, parameters, clips=clips, crops=crops)
+    predictions = Predictor(config, num_classes, clips=clips, crops=crops)(parameters)
     return (time.perf_counter() - start) / len(predictions.videos)
 
 

@@ -154,6 +154,7 @@ def get_config() -> ml_collections.ConfigDict:
     finetune.init_from = ""  # start of the encoder: work directory or weights; empty: random
     finetune.standardize = False  # with init_from: pooled features start at mean 0, variance 1
     finetune.trainable_blocks = -1  # last blocks that train, with norm and head; 0: none; -1: all
+    finetune.validate_every_epochs = 10.0  # tests of the validation split, if there is one; 0: none
     finetune.label_smoothing = 0.1  # share of the target that all classes divide evenly
     finetune.mixup = 0.0  # alpha: clips and labels are blended by a share from Beta(alpha, alpha)
     finetune.cutmix = 0.0  # alpha: a box of another clip, of such a share, is pasted in

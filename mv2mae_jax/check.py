@@ -67,6 +67,7 @@ AT_LEAST_ZERO = (
     "data.randaug.std",
     "finetune.cutmix",
     "finetune.mixup",
+    "finetune.validate_every_epochs",
     "objective.cross_view",
     "objective.motion_threshold",
     "optimizer.clip_norm",

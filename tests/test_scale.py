@@ -199,6 +199,11 @@ def test_training_and_testing_divided(
     together(flags(mannequin_dir, tuned, *testing, variant="evaluate,protocol=xsub"))
     assert json.loads((tuned / "results.json").read_text()) == found[0]
     assert (tuned / "confusion.png").exists() and (tuned / "predictions.csv").exists()
+    validated = tmp_path / "validated"
+    other = "--config.data.validation_subjects=('2',)", "--config.data.evaluate_on=validation"
+    together(flags(mannequin_dir, validated, *tuning, *other, variant="finetune,protocol=xview"))
+    tested = json.loads((validated / "results.json").read_text())
+    assert metrics(validated)[-1]["validation_accuracy"] == tested["top1_single_clip"]
     together(flags(mannequin_dir, tmp_path / "pretrain", variant="probe"))
     assert (tmp_path / "pretrain" / "probe.json").exists()
 

@@ -51,44 +51,67 @@ class Predictions(NamedTuple):
         return self.classes == self.labels
 
 
-def predict(config: ConfigDict, parameters: Parameters, *, clips: int, crops: int) -> Predictions:
+class Predictor:
     """Mean softmax over the clips and crops of every video of `data.evaluate_on`.
 
-    Each process computes its share of the videos on its own devices; all return all of them.
+    Each process computes its share of the videos on its own devices; all have all of them.
     """
-    split_name = config.data.evaluate_on
-    videos = splits.split_videos(config, split_name)
-    process, processes = jax.process_index(), jax.process_count()
-    mesh = local_mesh()
-    parameters = jax.device_put(parameters, NamedSharding(mesh, PartitionSpec()))
-    num_classes = parameters["head.bias"].shape[0]
-    definition = definition_of(partial(build.classifier, config, num_classes))
 
-    @jax.jit
-    def mean_softmax(
-        parameters: Parameters, batch: UInt8[Array, "B clips T H W C"]
-    ) -> Float[Array, "B K"]:
-        model = definition.bind(parameters)
+    def __init__(self, config: ConfigDict, num_classes: int, *, clips: int, crops: int) -> None:
+        """Compiles nothing yet: the first call does, once for all parameters.
 
-        def of_crop(crop: UInt8[Array, "B T size size C"]) -> Float[Array, "B K"]:
-            return jax.nn.softmax(model(build.clip_patches(config, crop)))
+        Args:
+          config: of the classifier, and of what it is tested on.
+          num_classes: that it tells apart.
+          clips: of a video, evenly spaced; a single one is central.
+          crops: of a clip: 1, 5 or 10.
 
-        return over_crops(of_crop, batch, config.data.image_size, crops).mean(axis=(0, 1))
+        Raises:
+          InputError: the data set or its split cannot be used as configured.
+        """
+        self._config = config
+        self._num_classes = num_classes
+        self._views = clips, crops
+        self._videos = splits.split_videos(config, config.data.evaluate_on)
+        self._mesh = local_mesh()
+        definition = definition_of(partial(build.classifier, config, num_classes))
 
-    # Video number n is number n // processes of the share of process n % processes.
-    share = np.zeros((math.ceil(len(videos) / processes), num_classes), np.float32)
-    with loader.evaluation_batches(
-        config, videos, clips, crops, process, processes, jax.local_device_count()
-    ) as batches:
-        name, silent = f"{split_name}, {clips} x {crops}", process > 0 or None  # or no terminal
-        for batch in tqdm(batches, name, disable=silent, leave=False):
-            on_devices = jax.device_put(batch["clips"], batch_sharding(mesh))
-            probabilities = np.asarray(mean_softmax(parameters, on_devices))
-            valid = batch["valid"]
-            share[batch["video"][valid] // processes] = probabilities[valid]
-    shares = process_allgather(share)
-    in_order = np.swapaxes(shares, 0, 1).reshape(-1, num_classes)
-    return Predictions(videos, in_order[: len(videos)])
+        @jax.jit
+        def mean_softmax(
+            parameters: Parameters, batch: UInt8[Array, "B clips T H W C"]
+        ) -> Float[Array, "B K"]:
+            model = definition.bind(parameters)
+
+            def of_crop(crop: UInt8[Array, "B T size size C"]) -> Float[Array, "B K"]:
+                return jax.nn.softmax(model(build.clip_patches(config, crop)))
+
+            return over_crops(of_crop, batch, config.data.image_size, crops).mean(axis=(0, 1))
+
+        self._mean_softmax = mean_softmax
+
+    def __call__(self, parameters: Parameters) -> Predictions:
+        """What a classifier says; all processes call.
+
+        Args:
+          parameters: on this host, or on the devices of this process.
+        """
+        process, processes = jax.process_index(), jax.process_count()
+        split, (clips, crops) = self._config.data.evaluate_on, self._views
+        parameters = jax.device_put(parameters, NamedSharding(self._mesh, PartitionSpec()))
+        # Video number n is number n // processes of the share of process n % processes.
+        share = np.zeros((math.ceil(len(self._videos) / processes), self._num_classes), np.float32)
+        with loader.evaluation_batches(
+            *(self._config, self._videos, clips, crops),
+            *(process, processes, jax.local_device_count()),
+        ) as batches:
+            name, silent = f"{split}, {clips} x {crops}", process > 0 or None  # or no terminal
+            for batch in tqdm(batches, name, disable=silent, leave=False):
+                on_devices = jax.device_put(batch["clips"], batch_sharding(self._mesh))
+                probabilities = np.asarray(self._mean_softmax(parameters, on_devices))
+                valid = batch["valid"]
+                share[batch["video"][valid] // processes] = probabilities[valid]
+        in_order = np.swapaxes(process_allgather(share), 0, 1).reshape(-1, self._num_classes)
+        return Predictions(self._videos, in_order[: len(self._videos)])
 
 
 def write_table(

@@ -13,7 +13,7 @@ from mv2mae_jax.data import splits
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.confusion import draw_confusion
 from mv2mae_jax.evaluation.fusion import fuse_views
-from mv2mae_jax.evaluation.predictions import Predictions, predict, write_table
+from mv2mae_jax.evaluation.predictions import Predictions, Predictor, write_table
 from mv2mae_jax.evaluation.scores import Score, score
 from mv2mae_jax.evaluation.trained import as_trained, refusal
 from mv2mae_jax.run_files import PREDICTIONS, RESULTS
@@ -44,8 +44,9 @@ def evaluate(config: ConfigDict, workdir: epath.PathLike) -> None:
         raise refusal("dataset", config, trained, workdir)
     config = as_trained(config, trained, workdir)
     clips, crops = config.evaluation.clips, config.evaluation.crops
-    single_clip = predict(config, parameters, clips=1, crops=1)
-    predictions = predict(config, parameters, clips=clips, crops=crops)
+    num_classes = parameters["head.bias"].shape[0]
+    single_clip = Predictor(config, num_classes, clips=1, crops=1)(parameters)
+    predictions = Predictor(config, num_classes, clips=clips, crops=crops)(parameters)
     if jax.process_index() > 0:
         return
     names = splits.class_names(config)

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from mv2mae_jax.data import loader, splits
 from mv2mae_jax.data.records import fingerprint
 from mv2mae_jax.evaluation.features import FrozenEncoder
+from mv2mae_jax.evaluation.scheduled_validation import scheduled_validation
 from mv2mae_jax.interop.initial import load_initial
 from mv2mae_jax.losses import classification_loss
 from mv2mae_jax.model import build
@@ -28,7 +29,10 @@ STANDARDIZED_CLIPS = 256
 
 
 def finetune(config: ConfigDict, workdir: epath.PathLike) -> None:
-    """Trains a classifier end to end on the training split, then evaluates it."""
+    """Trains a classifier end to end on the training split, then evaluates it.
+
+    Where there is a validation split, that is tested meanwhile.
+    """
     require_even_batches(config, jax.device_count())
     splits.split_videos(config, config.data.evaluate_on)  # nothing to test: said before training
     steps_per_epoch = loader.steps_per_epoch(config)
@@ -49,6 +53,8 @@ def finetune(config: ConfigDict, workdir: epath.PathLike) -> None:
             mesh=mesh,
             data=fingerprint(config.data.data_dir, config.data.dataset),
             initial=initial,
+            probe=scheduled_validation(config, len(classes)),
+            probe_every=max(1, round(config.finetune.validate_every_epochs * steps_per_epoch)),
             trainable=partial(trainable_parameters, last_blocks=config.finetune.trainable_blocks),
         )
         evaluate(config, path)

@@ -38,6 +38,7 @@ FREE_FIELDS = (
     "evaluation.batch_size",
     "data.evaluate_on",
     "model.remat",
+    "finetune.validate_every_epochs",
     "probe.every_epochs",
     "probe.train_videos",
     "probe.test_videos",

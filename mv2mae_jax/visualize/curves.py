@@ -54,6 +54,7 @@ ROWS = (
         Panel("pre-training: loss", "loss", beside=PRETRAINING),
         Panel("fine-tuning: loss", "loss", beside=FINETUNING),
         Panel("accuracy: of training clips; dot: of the test, with 95 %", "accuracy", share=True),
+        Panel("validation: accuracy by a clip", "validation_accuracy", kind="probe", share=True),
     ),
     (
         Panel("self-view, target", "self_view_target"),

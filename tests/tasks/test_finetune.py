@@ -1,5 +1,6 @@
-"""What fine-tuning starts from."""
+"""What fine-tuning starts from, and what it measures on its way."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ from configs.mannequin import get_config
 from mv2mae_jax.data import loader
 from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.model import build
-from mv2mae_jax.tasks.finetune import STANDARDIZED_CLIPS, standardizing_norm
+from mv2mae_jax.run_files import read_metrics
+from mv2mae_jax.tasks.finetune import STANDARDIZED_CLIPS, finetune, standardizing_norm
 from mv2mae_jax.training.parameters import split
 
 
@@ -26,3 +28,18 @@ def test_pooled_features_start_at_mean_0_and_variance_1(mannequin_dir: Path) -> 
     features = np.concatenate(pooled)[:STANDARDIZED_CLIPS]
     np.testing.assert_allclose(features.mean(axis=0), 0, atol=1e-3)
     np.testing.assert_allclose(features.std(axis=0), 1, atol=1e-3)
+
+
+def test_the_validation_split_is_tested_meanwhile(mannequin_dir: Path, tmp_path: Path) -> None:
+    config = get_config("finetune")
+    config.data.data_dir, config.data.validation_subjects = str(mannequin_dir), ("2",)
+    config.data.num_frames, config.data.image_size = 4, 28
+    config.batch_size, config.epochs, config.log_every = 8, 3, 100  # 24 videos: 3 steps an epoch
+    config.finetune.validate_every_epochs = 2.0
+    config.evaluation.clips, config.evaluation.crops = 1, 1
+    config.data.evaluate_on = "validation"
+    finetune(config, tmp_path)
+    found = {x["step"]: x["validation_accuracy"] for x in read_metrics(tmp_path)}
+    assert list(found) == [6, 9]
+    tested = json.loads((tmp_path / "results.json").read_text())
+    assert tested["num_videos"] == 24 and found[9] == tested["top1_single_clip"]
