@@ -50,6 +50,11 @@ class Predictions(NamedTuple):
         """Whether the most probable class is the true one."""
         return self.classes == self.labels
 
+    def among_best(self, count: int) -> Bool[np.ndarray, " V"]:
+        """Whether the true class is among so many most probable ones."""
+        true = np.take_along_axis(self.probabilities, self.labels[:, None], axis=1)
+        return (self.probabilities > true).sum(axis=1) < count
+
 
 class Predictor:
     """Mean softmax over the clips and crops of every video of `data.evaluate_on`.

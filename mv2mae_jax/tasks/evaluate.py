@@ -50,17 +50,17 @@ def evaluate(config: ConfigDict, workdir: epath.PathLike) -> None:
     if jax.process_index() > 0:
         return
     names = splits.class_names(config)
-    top1 = top1_scores(predictions, single_clip)
+    overall = overall_scores(predictions, single_clip)
     per_class = per_class_scores(predictions, names)
     results = {
         "protocol": config.data.protocol,
         "dataset": config.data.dataset,
         "split": config.data.evaluate_on,
-        **each("accuracy", top1, per_class),
-        "count": each("count", top1, per_class),
-        "interval_95": each("interval", top1, per_class),
-        "num_videos": top1["top1_single_view"].count,
-        "num_activities": top1["top1_multi_view"].count,
+        **each("accuracy", overall, per_class),
+        "count": each("count", overall, per_class),
+        "interval_95": each("interval", overall, per_class),
+        "num_videos": overall["top1_single_view"].count,
+        "num_activities": overall["top1_multi_view"].count,
         "num_classes": len(names),
         "clips": clips,
         "crops": crops,
@@ -69,10 +69,10 @@ def evaluate(config: ConfigDict, workdir: epath.PathLike) -> None:
     write_table(workdir / PREDICTIONS, predictions, single_clip, names)
     draw_confusion(predictions.labels, predictions.classes, names, workdir / "confusion.png")
     write_whole(workdir / RESULTS, json.dumps(results, indent=2) + "\n")
-    print(table(top1))
+    print(table(overall))
 
 
-def top1_scores(predictions: Predictions, single_clip: Predictions) -> dict[str, Score]:
+def overall_scores(predictions: Predictions, single_clip: Predictions) -> dict[str, Score]:
     """Of videos by a single clip and by all clips and crops, and of activities by all views."""
     fused, fused_labels = fuse_views(
         predictions.probabilities, predictions.labels, predictions.activities
@@ -82,6 +82,7 @@ def top1_scores(predictions: Predictions, single_clip: Predictions) -> dict[str,
         "top1_single_clip": score(single_clip.correct, single_clip.activities),
         "top1_single_view": score(predictions.correct, predictions.activities),
         "top1_multi_view": score(fused_correct, np.arange(len(fused_labels))),
+        "top5_single_view": score(predictions.among_best(5), predictions.activities),
     }
 
 
@@ -94,13 +95,13 @@ def per_class_scores(predictions: Predictions, names: tuple[str, ...]) -> dict[s
     }
 
 
-def each(field: str, top1: dict[str, Score], per_class: dict[str, Score]) -> dict[str, Any]:
+def each(field: str, overall: dict[str, Score], per_class: dict[str, Score]) -> dict[str, Any]:
     """One field of every score, under the name of the accuracy."""
 
     def of(scores: dict[str, Score]) -> dict[str, Any]:
         return {name: getattr(value, field) for name, value in scores.items()}
 
-    return of(top1) | {"per_class_accuracy": of(per_class)}
+    return of(overall) | {"per_class_accuracy": of(per_class)}
 
 
 def table(scores: dict[str, Score]) -> str:
