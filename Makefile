@@ -44,10 +44,9 @@ lint: setup-dev
 test: lint
 	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-# With the compiler for TPUs, which complains in every process of a machine that has none.
 test-slow: setup-dev
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[tpu]'
-	JAX_PLATFORMS=cpu $(PYTHON) -m pytest -m "slow or network"
+	$(PYTHON) -m pytest -m "slow or network"
 
 MODULES :=
 mutants: setup-dev

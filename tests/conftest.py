@@ -20,6 +20,8 @@ os.environ.setdefault(
     + " --xla_cpu_use_fusion_emitters=false"
     * version("jaxlib").startswith("0.10."),
 )
+# Where there is an accelerator too: what is expected here is a CPU's.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Two tests at a time on two cores: threads of OpenMP, waiting for each other, would take them all.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -122,6 +122,13 @@ def test_motion_history_is_a_choice():
     assert 0 < float((feature == 1).mean()) < 1
 
 
+def test_tubes_are_the_same_places_in_every_time_step():
+    config = small_config()
+    config.masking.kind, config.masking.ratio = "tube", 0.5
+    places = np.sort(draw_masks(config, KEYS, 2).masked, axis=-1) % 4
+    np.testing.assert_array_equal(places[..., :2], places[..., 2:])
+
+
 def test_shared_masks():
     config = small_config()
     config.masking.views = "shared"

@@ -95,6 +95,7 @@ def test_a_second_signal_ends_it_at_once(
 ):
     """Though it compiles, in which Python sees no signal."""
     monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
+    monkeypatch.delenv("XLA_FLAGS")  # with which the tests compile fast
     process = start(mannequin_dir, tmp_path / "run", "--config.model.variant=small")
     assert process.stdout is not None
     until(lambda: (tmp_path / "run" / "metrics.jsonl").exists(), [process])

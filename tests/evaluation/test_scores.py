@@ -76,7 +76,7 @@ def test_agrees_with_the_bootstrap_of_scipy():
 
 def test_fifty_thousand_videos_take_no_time():
     correct = np.random.default_rng(0).random(50_000) < 0.8
-    start = time.perf_counter()
+    start = time.process_time()
     found = bootstrap_interval(correct, np.arange(50_000) // 3)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     assert found == bootstrap_interval(correct, np.arange(50_000) // 3)

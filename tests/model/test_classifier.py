@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from configs.base import get_config
+from mv2mae_jax.model import build
 from mv2mae_jax.model.classifier import Classifier
 from mv2mae_jax.model.variants import Variant
 
@@ -19,6 +21,13 @@ def test_starts_at_uniform_predictions(dtype):
     logits = jax.jit(model)(patches)
     assert logits.shape == (4, 10) and logits.dtype == jnp.float32
     assert 0 < abs(logits).max() < 1e-3
+
+
+def test_blocks_are_dropped_as_the_config_says():
+    config = get_config()
+    config.model.drop_path = 0.5
+    blocks = build.classifier(config, 5, nnx.Rngs(0)).encoder.blocks
+    assert [block.rate for block in blocks] == pytest.approx(np.linspace(0, 0.5, len(blocks)))
 
 
 def test_linear_maps_start_as_truncated_normal():

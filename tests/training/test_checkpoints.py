@@ -10,6 +10,7 @@ from collections import namedtuple
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -198,3 +199,18 @@ def test_a_torn_checkpoint_is_as_none(tmp_path: Path):
         checkpoints.save(2, {"parameters": {"x": np.ones(20)}}, get_config())
     assert steps(tmp_path) == {"1", "2"}
     assert load_parameters(tmp_path)[0]["x"].shape == (20,)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: too large")]
+)
+def test_what_this_machine_lacks_is_no_damage(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    def lacking(*_, **__):
+        raise error
+
+    with Checkpoints(workdir) as checkpoints:
+        monkeypatch.setattr(checkpoints, "_item", lacking)
+        with pytest.raises(type(error)):
+            checkpoints.restore_config()

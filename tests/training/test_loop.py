@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import grain
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -84,12 +85,11 @@ def run(
     workdir: Path, probe: Probe | None, config: ConfigDict | None = None, **options: Any
 ) -> Parameters:
     workdir.mkdir(exist_ok=True)
-    usual = {"batches": endless, "steps_per_epoch": 1, "probe_every": 3}
+    usual = {"batches": endless, "loss": loss, "steps_per_epoch": 1, "probe_every": 3}
     return train(
         config or configured(),
         workdir,
         make_model=Model,
-        loss=loss,
         unit="samples",
         mesh=make_mesh(1),
         probe=probe,
@@ -121,6 +121,26 @@ def test_probes_are_on_schedule_on_the_parameters_of_their_step(tmp_path: Path):
     assert [json.loads(line)["step"] for line in lines[0].splitlines()] == [3, 4, 6, 8, 9, 11]
     assert [json.loads(line)["step"] for line in lines[1].splitlines()] == [4, 8, 11]
     assert probes(tmp_path / "bare") == {}
+
+
+def test_a_line_has_the_means_of_its_steps(tmp_path: Path):
+    lines = {}
+    for log_every in (1, 4):
+        run(tmp_path / str(log_every), None, configured(log_every=log_every))
+        lines[log_every] = [line["loss"] for line in computed(tmp_path / str(log_every))]
+    means = [np.mean(lines[1][start:end]) for start, end in ((0, 4), (4, 8), (8, 11))]
+    assert lines[4] == pytest.approx(means)
+
+
+def test_another_seed_has_other_initial_values_and_draws(tmp_path: Path):
+    def draws(model, batch, keys):
+        return loss(model, batch, keys)[0], {"drawn": jax.random.uniform(keys[0])}
+
+    for seed in (0, 1):
+        config = configured(epochs=1, log_every=1, seed=seed)
+        run(tmp_path / str(seed), None, config, loss=draws)
+    first, other = (computed(tmp_path / str(seed))[0] for seed in (0, 1))
+    assert first["drawn"] != other["drawn"] and first["loss"] != other["loss"]
 
 
 def test_a_line_says_where_in_the_schedule_it_is(tmp_path: Path):
@@ -158,9 +178,18 @@ def test_it_starts_from_the_parameters_given(tmp_path: Path):
     assert losses[0] == 0 < losses[1]
 
 
+def test_the_average_starts_at_the_parameters_given(tmp_path: Path):
+    zeros = {"encoder.blocks.0.kernel": np.zeros((2, 1), np.float32)}
+    config = configured(ema_decay=0.9)
+    config.optimizer.base_learning_rate = 0.0
+    assert not np.any(run(tmp_path, None, config, initial=zeros)["encoder.blocks.0.kernel"])
+
+
 @pytest.mark.parametrize("decay", [0.0, 0.9])
 def test_the_average_is_kept_and_returned_where_there_is_one(tmp_path: Path, decay: float):
-    result = run(tmp_path, None, configured(ema_decay=decay))
+    probe = Probe()
+    result = run(tmp_path, probe, configured(ema_decay=decay))
+    assert probe.seen[-1] == float(result["encoder.blocks.0.kernel"].sum())
     with Checkpoints(tmp_path) as checkpoints:
         parts = checkpoints.shapes()
     assert set(parts) == ({"parameters", "average"} if decay else {"parameters"})
@@ -288,6 +317,17 @@ def test_a_damaged_line_of_metrics_is_named(tmp_path: Path, line: str):
     assert (tmp_path / "metrics.jsonl").read_text() == line + "\n"
 
 
+def test_the_time_of_a_probe_is_not_that_of_training(tmp_path: Path):
+    def slow(parameters) -> dict[str, float]:
+        time.sleep(1)
+        return {}
+
+    run(tmp_path, slow, configured(epochs=6), probe_every=3)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [3, 4, 6]
+    assert lines[1]["samples_per_second"] > 8  # one step of four samples
+
+
 class Device:
     """Takes a tenth of a second for each step that it is given, one after another.
 
@@ -296,9 +336,11 @@ class Device:
 
     def __init__(self):
         self.busy_until = 0.0
+        self.ahead = 0.0  # seconds of work that were given to it at most
 
     def step(self, state, batch):
         self.busy_until = max(self.busy_until, time.perf_counter()) + 0.1
+        self.ahead = max(self.ahead, self.busy_until - time.perf_counter())
         return state, {"loss": Loss(self.busy_until)}
 
 
@@ -321,7 +363,8 @@ def test_waiting_for_data_is_the_time_in_which_devices_have_nothing_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ratio: float
 ):
     """A loader that takes `ratio` times as long for a batch as the device for a step."""
-    monkeypatch.setattr("mv2mae_jax.training.loop.make_train_step", lambda *_, **__: Device().step)
+    device = Device()
+    monkeypatch.setattr("mv2mae_jax.training.loop.make_train_step", lambda *_, **__: device.step)
 
     def slowly(samples):
         for batch in samples:
@@ -331,6 +374,7 @@ def test_waiting_for_data_is_the_time_in_which_devices_have_nothing_to_do(
     config = configured(epochs=20, log_every=10)
     config.data.repeats = 2  # a step has twice the samples of the batch size
     run(tmp_path, None, config, batches=through(slowly))
+    assert device.ahead < 0.25  # the step that runs, and the next
     _, line = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
     assert 8 / line["samples_per_second"] == pytest.approx(0.1 * max(1, ratio), rel=0.3)
     # The first of the ten batches is waited for all the time: the line before it ended a step.

@@ -37,10 +37,19 @@ def test_schedule_by_hand():
     assert float(rate(200)) == pytest.approx(quarter, rel=1e-5)
 
 
+def test_the_warmup_ends_at_the_nearest_step():
+    config = get_config()
+    config.batch_size, config.epochs, config.optimizer.warmup_epochs = 256, 1, 0.29
+    rate = learning_rate(config, steps_per_epoch=100)  # 0.29 x 100 is a little less than 29
+    assert float(rate(29)) == pytest.approx(1e-3)
+    assert float(rate(28)) < 0.98e-3
+
+
 def test_a_run_shorter_than_its_warmup():
     config = get_config()
     config.batch_size, config.epochs, config.optimizer.warmup_epochs = 256, 2, 8.0
     assert float(learning_rate(config, steps_per_epoch=10)(20)) == pytest.approx(1e-3 / 4)
+    assert "warm-up 20 of 20 steps" in describe(config, 10, "pairs")
 
 
 def test_the_cosine_never_rises():
@@ -71,6 +80,8 @@ def test_the_rule_says_what_it_did():
         "a step is 1,024 clips x 2 repeats"
     )
     assert float(learning_rate(config, 185)(59_200)) == pytest.approx(0.002)
+    config.accumulation = 4
+    assert describe(config, 185, "clips").endswith("x 2 repeats in 4 micro-batches of 512")
 
 
 @pytest.fixture(scope="module")

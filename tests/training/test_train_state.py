@@ -73,6 +73,12 @@ def test_a_step_that_is_not_finite_changes_nothing_and_neither_do_later_ones(acc
     assert (state.parameters["slope"] != good.parameters["slope"]).all()
 
 
+def test_a_step_takes_the_memory_of_the_state_before_it():
+    given, step, batch = line()
+    step(given, batch(1.0, 2.0))
+    assert given.parameters["slope"].is_deleted()
+
+
 def test_norms_by_hand():
     state, step, batch = line()
     before = jax.device_get(state.parameters)

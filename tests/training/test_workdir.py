@@ -47,6 +47,8 @@ def test_after_a_step_that_is_not_finite_the_cure_may_be_set_and_nothing_else(sa
     enter(saved, config)
     written = json.loads((saved / "config.json").read_text())
     assert written["optimizer"]["base_learning_rate"] == 1e-4
+    config.model.dtype = "float32"
+    enter(saved, config)
     config.masking.ratio = 0.6
     with pytest.raises(InputError, match=r"masking\.ratio: 0\.7 there, 0\.6 now"):
         enter(saved, config)
@@ -81,11 +83,12 @@ def test_a_run_continues_with_fields_that_are_newer_than_it(saved: Path):
         enter(saved, config)
 
 
-def test_parts_of_a_batch_may_change_unless_clips_are_mixed_within_them(saved: Path):
+@pytest.mark.parametrize("mixed", ["mixup", "cutmix"])
+def test_parts_of_a_batch_may_change_unless_clips_are_mixed_within_them(saved: Path, mixed: str):
     config = get_config()
     config.accumulation = 2
     enter(saved, config)
-    config.finetune.mixup = 0.8
+    config.finetune[mixed] = 0.8
     (saved / "config.json").unlink()
     enter(saved, config)
     config.accumulation = 4
@@ -97,6 +100,7 @@ def test_a_run_that_has_saved_nothing_may_be_started_with_another_config(tmp_pat
     config = get_config()
     enter(tmp_path, config)
     (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "4.orbax-checkpoint-tmp").mkdir()  # of a run that was killed
     config.batch_size = 8
     enter(tmp_path, config)
     assert json.loads((tmp_path / "config.json").read_text())["batch_size"] == 8
