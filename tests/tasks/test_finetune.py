@@ -11,7 +11,13 @@ from mv2mae_jax.data import loader
 from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.model import build
 from mv2mae_jax.run_files import read_metrics
-from mv2mae_jax.tasks.finetune import STANDARDIZED_CLIPS, finetune, standardizing_norm
+from mv2mae_jax.tasks.finetune import (
+    STANDARDIZED_CLIPS,
+    finetune,
+    initial_parameters,
+    standardizing_norm,
+)
+from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.parameters import split
 
 
@@ -28,6 +34,20 @@ def test_pooled_features_start_at_mean_0_and_variance_1(mannequin_dir: Path) -> 
     features = np.concatenate(pooled)[:STANDARDIZED_CLIPS]
     np.testing.assert_allclose(features.mean(axis=0), 0, atol=1e-3)
     np.testing.assert_allclose(features.std(axis=0), 1, atol=1e-3)
+
+
+def test_pooled_features_are_left_alone_unless_asked_for(mannequin_dir: Path, tmp_path: Path):
+    config = get_config("finetune")
+    config.data.data_dir, config.batch_size = str(mannequin_dir), 8
+    _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(1, {"parameters": parameters}, get_config())
+    config.finetune.init_from = str(tmp_path)
+    norms = []
+    for standardize in (False, True):
+        config.finetune.standardize = standardize
+        norms.append([x for x in initial_parameters(config) if x.startswith("norm.")])
+    assert norms == [[], ["norm.scale", "norm.bias"]]
 
 
 def test_the_validation_split_is_tested_meanwhile(mannequin_dir: Path, tmp_path: Path) -> None:
