@@ -27,9 +27,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from jaxtyping import install_import_hook
 
-install_import_hook(
-    ["mv2mae_jax.model", "mv2mae_jax.objective", "mv2mae_jax.mixing"], "beartype.beartype"
-)
+# Before any of it is imported, or its shapes are not checked.
+SHAPED = ("data", "model", "objective", "mixing", "losses")
+install_import_hook([f"mv2mae_jax.{name}" for name in SHAPED], "beartype.beartype")
 
 # Files of few tests that take long: begun last, one process would still run when all have ended.
 LONG = ("test_tour.py", "test_survival.py", "test_scale.py", "test_reproduced_runs.py")

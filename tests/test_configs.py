@@ -18,7 +18,7 @@ from steps import random_batch
 
 from benchmarks.training import Training
 from configs.base import PLANS, get_config, parse_variant
-from mv2mae_jax.check import check
+from mv2mae_jax.check import check, fields
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.model.variants import VARIANTS
 
@@ -173,14 +173,6 @@ def load(name: str) -> ConfigDict:
     return make(variant) if variant else make()
 
 
-def flat(config: ConfigDict) -> dict[str, object]:
-    values = {}
-    for name, value in config.items():
-        below = flat(value) if isinstance(value, ConfigDict) else {"": value}
-        values |= {f"{name}.{key}" if key else name: x for key, x in below.items()}
-    return values
-
-
 def reduce(config: ConfigDict) -> None:
     """The same structure, as small as the tubelets allow, at a rate that shows in one step."""
     most = config.masking.ratio > 0.8  # of few tokens nine tenths leave one, or none
@@ -246,8 +238,8 @@ def test_every_config_builds_in_all_its_variants(name: str):
 
 @pytest.mark.parametrize("name", [*PRETRAINING, *FINETUNING])
 def test_a_variant_changes_what_it_says(name: str):
-    default = flat(get_config()) | {"data.protocol": "ntu60_xsub"}
-    changed = {k: v for k, v in flat(load(name)).items() if v != default[k]}
+    default = dict(fields(get_config())) | {"data.protocol": "ntu60_xsub"}
+    changed = {k: v for k, v in fields(load(name)) if v != default[k]}
     assert changed == (PRETRAINING | FINETUNING)[name]
 
 
@@ -265,7 +257,7 @@ def test_finetuning_takes_steps(name: str):
 
 def test_rows_of_the_reproduction_differ_in_one_thing_each():
     rows = [
-        flat(load(f"reproduction:protocol=xsub,method={method}"))
+        dict(fields(load(f"reproduction:protocol=xsub,method={method}")))
         for method in ("videomae", "random_mask", "single_view", "mv2mae")
     ]
     changes = [

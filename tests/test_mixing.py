@@ -12,6 +12,7 @@ from configs.base import get_config
 from mv2mae_jax import mixing
 from mv2mae_jax.losses import classification_loss
 from mv2mae_jax.model import build
+from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.training.step import sample_keys
 
 CLASSES = 64
@@ -148,12 +149,17 @@ def test_erased_boxes_have_the_areas_and_shapes_asked_for():
     np.testing.assert_allclose(reached, reached[::-1, ::-1], atol=0.05)  # on either side alike
 
 
+def test_erasing_mixing_and_blocks_each_fold_in_a_number_of_their_own():
+    blocks = range(max(variant.depth for variant in VARIANTS.values()))
+    assert len({mixing._ERASING, mixing._MIXING, *blocks}) == len(blocks) + 2
+
+
 @pytest.fixture(scope="module")
 def finetuning():
     config = get_config()
     config.model.variant = "mini"
     config.model.dtype = "float32"
-    config.model.drop_path = 0.5
+    config.model.drop_path, config.finetune.label_smoothing = 0.5, 0.3
     config.data.num_frames, config.data.image_size = 4, 32
     rng = np.random.default_rng(0)
     batch = {
@@ -185,7 +191,7 @@ def test_the_loss_is_that_of_the_mixed_clips_and_smoothed_labels(finetuning, opt
         clips, labels = mix(clips, jnp.array(labels), batch["index"], keys, **alphas)
     logits = np.asarray(model(build.patches(config, clips), keys=keys), np.float64)
     log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    smoothed = 0.9 * np.asarray(labels) + 0.1 / 5
+    smoothed = 0.7 * np.asarray(labels) + 0.3 / 5
     np.testing.assert_allclose(loss, -(smoothed * log_probabilities).sum(axis=1).mean(), rtol=1e-5)
     hits = logits.argmax(axis=1) == np.asarray(batch["label"])
     np.testing.assert_allclose(metrics["accuracy"], hits.mean())
@@ -201,5 +207,5 @@ def test_without_options_clips_and_labels_are_the_batchs(finetuning):
     loss, _ = classification_loss(config, model, batch, keys)
     logits = np.asarray(model(build.clip_patches(config, batch["clips"]), keys=keys), np.float64)
     log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    smoothed = 0.9 * np.eye(5)[batch["label"]] + 0.1 / 5
+    smoothed = 0.7 * np.eye(5)[batch["label"]] + 0.3 / 5
     np.testing.assert_allclose(loss, -(smoothed * log_probabilities).sum(axis=1).mean(), rtol=1e-5)

@@ -14,11 +14,11 @@ import yaml
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocs.exceptions import Abort
-from ml_collections import ConfigDict
 from playwright.sync_api import Browser
 
 from configs.base import get_config
 from docs.hooks.fields import fields
+from mv2mae_jax import check
 
 PAGES = sorted(path.stem for path in Path("docs").glob("*.md"))
 LOADING = {"script", "img", "source", "iframe", "video", "audio", "embed", "object", "link"}
@@ -113,17 +113,9 @@ def test_links_to_nothing_fail(tmp_path: Path):
         build_site(tmp_path / "site", str(tmp_path / "mkdocs.yml"))
 
 
-def leaves(config: ConfigDict, above: str = "") -> set[str]:
-    found = set()
-    for name, value in config.items():
-        inner = isinstance(value, ConfigDict)
-        found |= leaves(value, f"{above}{name}.") if inner else {above + name}
-    return found
-
-
 def test_every_field_is_explained(site: Path):
     explained = {field.name: field.meaning for field in fields()}
-    assert explained.keys() == leaves(get_config())
+    assert explained.keys() == dict(check.fields(get_config())).keys()
     assert not [name for name, meaning in explained.items() if len(meaning) < 5]
     page = (site / "configs.html").read_text()
     assert all(f"<code>{name}</code>" in page for name in explained)

@@ -169,9 +169,9 @@ def split_activities(
     protocol: str,
     split: str,
     *,
-    test_views: Collection[str] = (),
-    test_subjects: Collection[str] = (),
-    validation_subjects: Collection[str] = (),
+    test_views: Collection[str | int] = (),
+    test_subjects: Collection[str | int] = (),
+    validation_subjects: Collection[str | int] = (),
     train_fraction: float = 1.0,
 ) -> list[Activity]:
     """The activities of one split, each with the views that the split may see.
@@ -260,8 +260,8 @@ def find_protocol(
     index: Index,
     name: str,
     *,
-    test_views: Collection[str] = (),
-    test_subjects: Collection[str] = (),
+    test_views: Collection[str | int] = (),
+    test_subjects: Collection[str | int] = (),
 ) -> Protocol:
     """The protocol of this name for this data set: a published one, or one made from the rest.
 

@@ -106,7 +106,7 @@ def _side_by_side(tokens: Float[np.ndarray, "V N D"]) -> Float[np.ndarray, "V ND
     return tokens.reshape(len(tokens), -1)
 
 
-def _mean_and_std(tokens: Float[np.ndarray, "V N D"]) -> Float[np.ndarray, "V 2D"]:
+def _mean_and_std(tokens: Float[np.ndarray, "V N D"]) -> Float[np.ndarray, "V 2*D"]:
     return np.stack([np.concatenate([x.mean(axis=0), x.std(axis=0)]) for x in tokens])
 
 

@@ -1,16 +1,11 @@
-"""A small data set of real videos, built by the real builder; shapes are checked at every call."""
+"""A small data set of real videos, built by the real builder."""
 
 import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
-from jaxtyping import install_import_hook
-from ml_collections import ConfigDict
-
-install_import_hook("mv2mae_jax.data", "beartype.beartype")
-
-from colours import (  # noqa: E402
+from colours import (
     ACTIVITIES,
     HEIGHT,
     LABELS,
@@ -22,9 +17,10 @@ from colours import (  # noqa: E402
     frames_of,
     write_video,
 )
+from ml_collections import ConfigDict
 
-from configs.base import get_config  # noqa: E402
-from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder  # noqa: E402
+from configs.base import get_config
+from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
 
 
 @pytest.fixture(scope="session")

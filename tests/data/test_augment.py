@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from configs.base import get_config
 from mv2mae_jax.data import augment
 
 SCALES = (1.0, 0.875, 0.75, 0.66)
@@ -36,6 +37,11 @@ def test_boxes_of_the_default_setting_by_hand():
     inner = {(40, 12), (120, 12), (40, 36), (120, 36)}
     cross = {(80, 24), (80, 0), (80, 48), (0, 24), (160, 24)}
     assert {(box.x, box.y) for box in boxes} == corners | inner | cross
+
+
+def test_sizes_of_crops_are_rounded_down():
+    draw = augment.CropDraw(0.875, 0.875, (0, 0), False)
+    assert augment.crop_box(draw, 100, 150, 64) == (0, 0, 87, 87)  # of 87.5
 
 
 def test_scales_of_width_and_height_differ_by_one_step_at_most():
@@ -85,6 +91,8 @@ def test_half_of_the_crops_are_mirrored():
 def test_for_one_crop_the_largest_square_is_cut():
     clip = noise(2, 32, 48)
     assert np.array_equal(augment.fit_for_crops(clip, 32, crops=1), clip[:, :, 8:40])
+    odd = noise(2, 32, 49)  # the pixel too many stays at the right
+    assert np.array_equal(augment.fit_for_crops(odd, 32, crops=1), odd[:, :, 8:40])
     tall = noise(1, 90, 60)
     expected = cv2.resize(tall[0], (30, 45), interpolation=cv2.INTER_LINEAR)[7:37]
     assert np.array_equal(augment.fit_for_crops(tall, 30, crops=1)[0], expected)
@@ -154,6 +162,17 @@ def test_resized_crops_have_the_areas_shapes_and_places_asked_for():
         room = [1000 - getattr(box, {"x": "width", "y": "height"}[axis]) for box in boxes]
         places = [getattr(box, axis) / r for box, r in zip(boxes, room, strict=True) if r > 50]
         assert min(places) < 0.01 and max(places) > 0.99 and abs(np.mean(places) - 0.5) < 0.02
+
+
+def test_areas_and_shapes_of_resized_crops_are_the_configs():
+    data = get_config().data
+    data.crop_area, data.crop_aspect = (0.25, 0.5), (1.5, 2.0)
+    for seed in range(50):
+        draw = augment.CROPS["random_resized"](np.random.default_rng(seed), data)
+        areas, aspects = zip(*draw.tries, strict=True)
+        assert min(areas) >= 0.25 and max(areas) <= 0.5
+        assert min(aspects) >= 1.5 and max(aspects) <= 2
+        assert draw.aspects == (1.5, 2)
 
 
 def test_a_resized_crop_is_slice_resize_and_mirror():

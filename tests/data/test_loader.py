@@ -1,11 +1,11 @@
 """Batches read back: which frames are in them, in which order, whoever makes them."""
 
 import csv
-import itertools
 import multiprocessing
 
 import numpy as np
 import pytest
+from batches import assert_same, take
 from colours import (
     ACTIVITIES,
     LABELS,
@@ -23,24 +23,16 @@ from ml_collections import FrozenConfigDict
 from mv2mae_jax.data import augment, loader, randaugment, splits
 from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.records import Activity, RecordSource, load_index
-from mv2mae_jax.data.samples import draw_pretraining
+from mv2mae_jax.data.samples import (
+    Video,
+    draw_pretraining,
+    finetuning_sample,
+    pretraining_sample,
+)
 from mv2mae_jax.errors import InputError
 from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
 
 USABLE = ACTIVITIES - 1  # with two views or more
-
-
-def take(batches, count):
-    with batches:
-        return list(itertools.islice(batches, count))
-
-
-def assert_same(batches, others):
-    assert len(batches) == len(others)
-    for batch, other in zip(batches, others, strict=True):
-        assert batch.keys() == other.keys()
-        for key in batch:
-            assert np.array_equal(batch[key], other[key]), key
 
 
 def shown(clip):
@@ -48,6 +40,12 @@ def shown(clip):
     frames = [where_from(frame) for frame in clip]
     ((activity, view),) = {(activity, view) for activity, view, _ in frames}
     return activity, view, [time for _, _, time in frames]
+
+
+def first_activity(config):
+    """The first activity of `colours`, its records, and the config's part of data."""
+    index = load_index(config.data.data_dir, "colours")
+    return index.activities[0], RecordSource(index), FrozenConfigDict(config.data)
 
 
 def test_pretraining_samples_are_synchronised_views_of_one_activity(config):
@@ -133,12 +131,57 @@ def test_repeats_are_other_crops_of_the_same_frames(config):
         assert len(set(batch["label"][start : start + 4])) == 1
 
 
-def test_seed_changes_order_and_draws(config):
-    first = take(loader.pretraining_batches(config), 2)
-    assert_same(first, take(loader.pretraining_batches(config), 2))
+@pytest.mark.parametrize("crops", ["independent", "shared"])
+@pytest.mark.parametrize("task", ["pretrain", "finetune"])
+def test_repeats_are_cropped_by_draws_of_their_own(config, monkeypatch, task, crops):
+    """Frames have one colour, so that crops do not show: what they are cut by is recorded."""
+    config.data.repeats, config.data.crops = 4, crops
+    activity, records, data = first_activity(config)
+    item, make_sample = activity, pretraining_sample
+    if task == "finetune":
+        item, make_sample = Video(activity, "1"), finetuning_sample
+    cut, random_crop = [], augment.random_crop
+
+    def recorded(clip, draw, out):
+        cut.append(draw)
+        random_crop(clip, draw, out)
+
+    monkeypatch.setattr(augment, "random_crop", recorded)
+    make_sample(data, 0, records, 0, item)
+    views = 2 if task == "pretrain" else 1
+    assert len(cut) == 4 * views
+    assert all(len(set(cut[view::views])) == 4 for view in range(views))
+
+
+@pytest.mark.parametrize("task", ["pretrain", "finetune"])
+def test_seed_changes_order_and_draws(config, task):
+    config.task = task
+    config.data.train_fraction, config.batch_size = 1e-6, 2  # so few that orders are partly alike
+    make = loader.pretraining_batches if task == "pretrain" else loader.finetuning_batches
+
+    def order_and_clips():
+        order = [loader.batch_ids(config, step) for step in range(12)]
+        return np.array(order), np.array([batch["clips"] for batch in take(make(config), 12)])
+
+    order, clips = order_and_clips()
+    again, same_clips = order_and_clips()
+    assert np.array_equal(again, order) and np.array_equal(same_clips, clips)
     config.seed = 1
-    other = take(loader.pretraining_batches(config), 2)
-    assert not np.array_equal(first[0]["clips"], other[0]["clips"])
+    other_order, other_clips = order_and_clips()
+    alike = order == other_order
+    assert alike.any() and not alike.all()
+    assert not np.array_equal(other_clips[alike], clips[alike])
+
+
+@pytest.mark.parametrize("varied", ["seed", "number"])
+def test_finetuning_samples_of_a_video_are_clips_from_all_over_it(config, varied):
+    activity, records, data = first_activity(config)
+    starts = set()
+    for value in range(20):
+        seed, number = (value, 0) if varied == "seed" else (0, value)
+        sample = finetuning_sample(data, seed, records, number, Video(activity, "1"))
+        starts.add(shown(sample["clips"][0])[2][0])
+    assert len(starts) > 5
 
 
 @pytest.mark.parametrize(
@@ -356,6 +399,18 @@ def test_draws_of_earlier_versions_stay(config):
     ]
 
 
+def test_the_length_of_a_view_that_is_not_drawn_does_not_matter(config):
+    config.data.num_frames, config.data.stride = 16, 4
+    draws = [
+        draw_pretraining(
+            config.data, 7, 12345, Activity(0, "a", 0, "", "", {"1": length, "2": 90, "3": 95})
+        )
+        for length in (100, 50)
+    ]
+    assert [draw.views for draw in draws] == [["2", "3"]] * 2
+    assert np.array_equal(draws[0].times, draws[1].times) and draws[1].times[-1] > 50
+
+
 def with_randaug(config):
     config.data.randaug.operations = 4
     config.data.crop = "random_resized"
@@ -399,6 +454,24 @@ def test_a_sample_is_its_draw_applied_to_its_frames(config):
                 expected = np.empty((4, 32, 32, 3), np.uint8)
                 augment.random_crop(clip, crop, expected)
                 assert np.array_equal(batch["clips"][3 * number + repeat, v], expected)
+
+
+@pytest.mark.parametrize(
+    ("target", "sources", "counts"),
+    [("", (), [3, 2, 2, 2]), ("2", (), [3, 2, 0, 2]), ("2", (3,), [2, 1, 0, 2])],
+)
+def test_views_that_a_sample_can_have(config, target, sources, counts):
+    config.data.target_view, config.data.source_views = target, sources
+    activities = [
+        Activity(position, views, 0, "", "", dict.fromkeys(views, 9))
+        for position, views in enumerate(("123", "12", "13", "23"))
+    ]
+    assert [loader._usable_views(config.data, activity) for activity in activities] == counts
+    config.data.num_views = 3  # as many as there are
+    draws = [draw_pretraining(config.data, 0, 0, activity) for activity in activities]
+    assert [len(draw.views) for draw, count in zip(draws, counts, strict=True) if count] == [
+        count for count in counts if count
+    ]
 
 
 def test_activities_without_enough_views_are_reported(config, caplog):

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
+from batches import assert_same, take
 from colours import where_from
 from grain.sources import ArrayRecordDataSource
 from tensorflow_datasets.proto import tf_example_pb2
@@ -26,18 +27,6 @@ from mv2mae_jax.errors import InputError
 from mv2mae_jax.visualize.training_clips import first_clips
 
 SHARED_MEMORY = Path("/dev/shm")
-
-
-def take(batches, count):
-    with batches:
-        return list(islice(batches, count))
-
-
-def assert_same(batches, others):
-    for batch, other in zip(batches, others, strict=True):
-        assert batch.keys() == other.keys()
-        for key in batch:
-            assert np.array_equal(batch[key], other[key]), key
 
 
 def gone(pid):

@@ -7,7 +7,7 @@ import pytest
 from etils import epath
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from indices import split_subjects, videos
+from indices import split_subjects, split_videos, videos
 
 from mv2mae_jax.data.protocols import PUBLISHED, protocol_classes, split_activities
 from mv2mae_jax.data.records import Activity, Index
@@ -166,6 +166,14 @@ def test_setups_of_xset_are_even_and_odd(ntu):
     assert {int(a.setup) % 2 for a in split_activities(ntu, "ntu120_xset", "test")} == {1}
 
 
+@pytest.mark.parametrize("protocol", ["ntu60_xsub", "ntu60_xview"])
+def test_ntu60_has_no_class_after_the_60th(ntu, protocol):
+    others = [replace(a, id=f"61st of {a.id}", label=60) for a in ntu.activities[:960:60]]
+    assert {a.setup for a in others} == {"1"}
+    more = replace(ntu, activities=(*ntu.activities, *others))
+    assert split_videos(more, protocol) == split_videos(ntu, protocol)
+
+
 def index_of(dataset, activities):
     return Index(dataset, epath.Path(dataset), ("bow", "wave"), 144, 4, tuple(activities))
 
@@ -214,6 +222,18 @@ def test_protocols_of_the_mannequin():
     assert {v for a in other for v in a.views} == {"3"}
 
 
+def test_subjects_and_views_may_be_numbers_as_on_the_command_line():
+    index = index_of("own", [activity(n, str(n), "123") for n in range(1, 5)])
+    assert split_subjects(index, "xsub", test_subjects=(3,)) == ({"1", "2", "4"}, {"3"})
+    training, testing = split_videos(index, "xview", test_views=(2, 3))
+    assert {view for _, view in training} == {"1"} and {view for _, view in testing} == {"2", "3"}
+    held_out = {
+        split: {a.subject for a in split_activities(index, "all", split, validation_subjects=(3,))}
+        for split in ("train", "validation")
+    }
+    assert held_out == {"train": {"1", "2", "4"}, "validation": {"3"}}
+
+
 def test_all_trains_on_everything_and_keeps_the_order():
     activities = tuple(activity(n, "a", "12") for n in range(5))
     index = index_of("own", activities)
@@ -232,6 +252,9 @@ def test_all_trains_on_everything_and_keeps_the_order():
         ("all", "validation", {}, "set config.data.validation_subjects"),
         ("all", "train", {"validation_subjects": ("zoe",)}, "validation_subjects: zoe"),
         ("all", "train", {"test_views": ("1",)}, "no protocol 'all'.*with test_views"),
+        ("all", "train", {"test_subjects": ("a",)}, "no protocol 'all'"),
+        ("xview", "train", {"test_views": ("1",), "test_subjects": ("a",)}, "no protocol 'xview'"),
+        ("xsub", "train", {"test_views": ("1",), "test_subjects": ("a",)}, "no protocol 'xsub'"),
         ("all", "dev", {}, "train, validation, test"),
     ],
 )

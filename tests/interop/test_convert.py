@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 from flax import nnx
+from ml_collections import ConfigDict
 from PIL import Image
 from safetensors.torch import load_file
 from transformers import VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
@@ -78,6 +79,16 @@ def run(monkeypatch, capsys):
         return code, printed.out + printed.err
 
     return run
+
+
+def save_untrained(workdir: Path, stored: dict) -> ConfigDict:
+    """A pre-training run of the variant `mini` before its first step; its config."""
+    config = stored_config(stored)
+    config.model.variant = "mini"
+    _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
+    with Checkpoints(workdir) as checkpoints:
+        checkpoints.save(1, {"parameters": parameters}, config)
+    return config
 
 
 def from_pretrained(model_class: type, folder: Path) -> torch.nn.Module:
@@ -222,13 +233,25 @@ def test_the_round_trip_changes_nothing(runs, run, tmp_path, task, form):
 
 def test_the_config_comes_back_where_it_is_not_the_default(run, tmp_path):
     """Three views without a cross-view decoder."""
-    config = stored_config({"data": {"num_views": 3}, "objective": {"cross_view": 0.0}})
-    config.model.variant, config.model.projector = "mini", "separate"
-    _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
-    with Checkpoints(tmp_path / "run") as checkpoints:
-        checkpoints.save(1, {"parameters": parameters}, config)
+    stored = {
+        "data": {"num_views": 3},
+        "model": {"projector": "separate"},
+        "objective": {"cross_view": 0.0},
+        "pretrain": {"init_from": str(tmp_path / "secret/start")},
+    }
+    config = save_untrained(tmp_path / "run", stored)
     assert run("export", tmp_path / "run", tmp_path / "out", "--format=pytorch")[0] == 0
+    config.pretrain.init_from = "start"  # where things lie does not travel
     assert load_model(tmp_path / "out").config.to_json() == config.to_json()
+
+
+@pytest.mark.parametrize("targets", ["normalized", "pixels"])
+def test_hugging_face_is_told_what_the_targets_are(run, tmp_path, targets):
+    stored = {"model": {"positions": "flattened"}, "objective": {"targets": targets}}
+    save_untrained(tmp_path / "run", stored)
+    assert run("export", tmp_path / "run", tmp_path / "out", "--format=huggingface")[0] == 0
+    options = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert options["norm_pix_loss"] is (targets == "normalized")
 
 
 def test_load_encoder_reads_them_all(runs, run, tmp_path):
@@ -316,6 +339,15 @@ def test_what_the_formats_cannot_express_is_refused(runs, run, tmp_path):
         )
     code, printed = run("export", runs / "pretrain", tmp_path / "out", "--format=pytorch")
     assert code == 1 and "is there already; choose another --out" in printed
+
+
+@pytest.mark.parametrize("form", ["huggingface", "videomae"])
+def test_tubelets_that_are_not_square_are_refused(run, tmp_path, form):
+    stored = {"model": {"positions": "flattened", "patch_size": (2, 16, 8)}}
+    save_untrained(tmp_path / "run", stored)
+    code, printed = run("export", tmp_path / "run", tmp_path / "out", f"--format={form}")
+    assert code == 1 and "tubelets of 16 x 8 pixels" in printed and "square ones only" in printed
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

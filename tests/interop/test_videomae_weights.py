@@ -59,6 +59,9 @@ def files(pretrained, classifier, tmp_path_factory: pytest.TempPathFactory) -> d
     classifier.videomae.save_pretrained(folder / "encoder")
     state = {name: value.clone() for name, value in pretrained.state_dict().items()}
     torch.save(state, folder / "model.bin")
+    (folder / "older").mkdir()
+    torch.save(state, folder / "older" / "pytorch_model.bin")
+    shutil.copy(folder / "huggingface" / "config.json", folder / "older")
     released = {  # as transformers wrote them before version 5
         name.replace("query.bias", "q_bias").replace("value.bias", "v_bias"): value.numpy()
         for name, value in state.items()
@@ -83,7 +86,7 @@ def patches() -> jax.Array:
     return objective.patchify(objective.normalize_pixels(jnp.array(CLIPS), *IMAGENET), (2, 16, 16))
 
 
-@pytest.mark.parametrize("name", ["mcg.pth", "model.bin", "released.safetensors"])
+@pytest.mark.parametrize("name", ["mcg.pth", "model.bin", "older", "released.safetensors"])
 def test_every_file_of_a_model_holds_the_same(files, name):
     expected, found = (load_model(files[x]).parameters for x in ("huggingface", name))
     assert found.keys() == expected.keys()
@@ -213,12 +216,13 @@ def test_the_tables_hold_every_tensor_both_ways(pretrained, classifier):
     assert set(NAMINGS) == {"huggingface", "videomae"}
 
 
+@pytest.mark.parametrize("key", ["model", "module", "state_dict"])
 @pytest.mark.parametrize("prefix", ["module.", "model.", "backbone.", "_orig_mod.module."])
-def test_what_wrappers_put_in_front_of_the_names(files, tmp_path, prefix):
+def test_what_wrappers_put_in_front_of_the_names(files, tmp_path, prefix, key):
     """Data-parallel training, compilation, and VideoMAE v2's published classifiers."""
     plain = torch.load(files["finetuned.pth"], weights_only=True)["module"]
     wrapped = {prefix + name: value for name, value in plain.items()}
-    torch.save({"module": wrapped}, tmp_path / "wrapped.pth")
+    torch.save({key: wrapped, "epoch": 3}, tmp_path / "wrapped.pth")
     expected, found = load_model(files["finetuned.pth"]), load_model(tmp_path / "wrapped.pth")
     assert found.parameters.keys() == expected.parameters.keys()
     assert [row.tensor for row in found.rows] == sorted(wrapped)
@@ -363,6 +367,16 @@ def test_names_that_are_not_those_of_the_classes(files, tmp_path, names, message
     file.write_text(json.dumps(json.loads(file.read_text()) | {"id2label": names}))
     with pytest.raises(InputError, match=message):
         load_model(tmp_path / "other")
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+def test_what_trained_elsewhere_is_a_videomae_by_its_config(files, tmp_path, normalized):
+    shutil.copytree(files["huggingface"], tmp_path / "other")
+    file = tmp_path / "other" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"norm_pix_loss": normalized}))
+    config = load_model(tmp_path / "other").config
+    assert config.objective.targets == ("normalized" if normalized else "pixels")
+    assert (config.data.num_views, config.masking.kind, config.masking.ratio) == (1, "tube", 0.9)
 
 
 def test_load_encoder_computes_what_hugging_face_does(files, pretrained):

@@ -70,3 +70,7 @@ def test_tables_are_no_state(kind):
 
 def test_tubelet_grid_of_the_paper():
     assert tubelet_grid(16, 128, (2, 16, 16)) == (8, 8, 8)
+
+
+def test_height_and_width_of_tubelets_may_differ():
+    assert tubelet_grid(16, 128, (2, 16, 32)) == (8, 8, 4)
