@@ -59,7 +59,7 @@ class Predictions(NamedTuple):
 class Predictor:
     """Mean softmax over the clips and crops of every video of `data.evaluate_on`.
 
-    Each process computes its share of the videos on its own devices; all have all of them.
+    Each process computes its share of the videos on its own devices, and has them all in the end.
     """
 
     def __init__(self, config: ConfigDict, num_classes: int, *, clips: int, crops: int) -> None:
