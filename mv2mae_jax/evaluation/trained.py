@@ -16,6 +16,7 @@ WHICH = (
     *("dataset", "protocol", "test_views", "test_subjects", "validation_subjects"),
     "train_fraction",
 )
+OF_TRAINING = ("model.drop_path", "model.remat")  # without effect here
 CLIPS = ("num_frames", "stride", "image_size", "mean", "std")  # what the model sees of a video
 
 
@@ -41,7 +42,7 @@ def as_trained(config: ConfigDict, trained: ConfigDict, workdir: epath.PathLike)
     for field in HOW if same else HOW + WHICH:
         merged.data[field] = config.data[field]
     asked, measured = dict(fields(config)), dict(fields(merged))
-    names = [name for name in measured if name.startswith("model.")]
+    names = [name for name in measured if name.startswith("model.") and name not in OF_TRAINING]
     names += [f"data.{name}" for name in CLIPS + WHICH]
     kept = [
         f"{name}={measured[name]} (not {asked[name]})"

@@ -13,7 +13,7 @@ def test_the_model_stays_and_the_command_chooses_how_it_is_tested(caplog):
     trained, config = mannequin.get_config(), mannequin.get_config("probe")
     trained.data.stride, trained.data.train_fraction = 3, 0.5
     config.data.data_dir, config.data.workers, config.evaluation.clips = "elsewhere", 3, 7
-    config.model.dtype = "bfloat16"
+    config.model.dtype, config.model.drop_path = "bfloat16", 0.1
     with caplog.at_level(logging.INFO, "mv2mae_jax"):
         merged = as_trained(config, trained, "runs/x")
     assert (merged.data.data_dir, merged.data.workers, merged.evaluation.clips) == (
