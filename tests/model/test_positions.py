@@ -11,6 +11,7 @@ from mv2mae_jax.model.positions import (
     separable_sinusoid,
     sinusoid,
     tubelet_grid,
+    tubes,
 )
 from mv2mae_jax.model.variants import VARIANTS
 
@@ -74,3 +75,7 @@ def test_tubelet_grid_of_the_paper():
 
 def test_height_and_width_of_tubelets_may_differ():
     assert tubelet_grid(16, 128, (2, 16, 32)) == (8, 8, 4)
+
+
+def test_a_tube_is_one_place_in_every_time_step():
+    np.testing.assert_array_equal(tubes((2, 1, 3)), [[0, 3], [1, 4], [2, 5]])
