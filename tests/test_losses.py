@@ -72,7 +72,7 @@ def test_loss_written_out(targets: str, views: int):
                     masked = mask.masked.shape[-1]
                     total += scale * weights[token] * error.mean() / masked / 3
     assert float(loss) == pytest.approx(total, rel=1e-4)
-    assert ("cross_view" in metrics) == (views > 1)
+    assert ("cross_view" in metrics) == ("self_view_source" in metrics) == (views > 1)
 
 
 def test_literal_weights_are_smaller_by_the_number_of_tokens():
@@ -133,6 +133,7 @@ def test_shared_masks():
     config = small_config()
     config.masking.views = "shared"
     mask = draw_masks(config, KEYS, 3)
+    assert mask.masked.shape[:2] == (3, 3)
     assert (mask.masked == mask.masked[:, :1]).all()
     assert not (mask.masked[0] == mask.masked[1]).all()
 
