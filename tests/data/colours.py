@@ -33,6 +33,13 @@ def where_from(frame: np.ndarray) -> tuple[int, str, int]:
     return round(blue / 16), str(round(green / 60)), round(red / 7)
 
 
+def shown(clip: np.ndarray) -> tuple[int, str, list[int]]:
+    """Activity, view and times of a clip, which is of one activity and one view."""
+    frames = [where_from(frame) for frame in clip]
+    ((activity, view),) = {(activity, view) for activity, view, _ in frames}
+    return activity, view, [time for _, _, time in frames]
+
+
 def write_video(path: Path, frames: list[np.ndarray]) -> None:
     """Writes RGB frames without loss."""
     with av.open(str(path), "w") as container:

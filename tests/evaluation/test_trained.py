@@ -16,10 +16,8 @@ def test_the_model_stays_and_the_command_chooses_how_it_is_tested(caplog):
     config.model.dtype, config.model.drop_path = "bfloat16", 0.1
     with caplog.at_level(logging.INFO, "mv2mae_jax"):
         merged = as_trained(config, trained, "runs/x")
-    assert (merged.data.data_dir, merged.data.workers, merged.evaluation.clips) == (
-        *("elsewhere", 3),
-        7,
-    )
+    assert (merged.data.data_dir, merged.data.workers) == ("elsewhere", 3)
+    assert merged.evaluation.clips == 7
     assert (merged.data.stride, merged.data.train_fraction) == (3, 0.5)
     assert merged.model.to_json() == trained.model.to_json()
     (said,) = caplog.messages
