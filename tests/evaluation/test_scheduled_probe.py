@@ -1,7 +1,6 @@
 """Probes during pre-training: when they come, on what, and the same numbers on split parameters."""
 
 import json
-import os
 import subprocess
 import sys
 from functools import partial
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from probe_devices import probe_of_initial_parameters
+from processes import environment
 
 from configs.mannequin import get_config
 from mv2mae_jax.data.probe_videos import training_videos
@@ -97,10 +97,9 @@ def test_no_probe_without_two_classes(config, monkeypatch, caplog):
 
 def test_split_parameters_give_the_same_probe(config, tmp_path):
     """Eight devices, parameters split over four of them, against this process's one."""
-    flags = f"--xla_force_host_platform_device_count=8 {os.environ['XLA_FLAGS']}"
-    environment = os.environ | {"XLA_FLAGS": flags, "NPROC": "32", "PYTHONPATH": "."}
     words = [sys.executable, "tests/evaluation/probe_devices.py", config.data.data_dir, "4"]
-    subprocess.run([*words, str(tmp_path / "8.json")], check=True, env=environment)
+    words.append(str(tmp_path / "8.json"))
+    subprocess.run(words, check=True, env=environment(8, PYTHONPATH="."))
     split_over_4 = json.loads((tmp_path / "8.json").read_text())
     whole = probe_of_initial_parameters(config.data.data_dir, fsdp=1)
     assert split_over_4.pop("parts") == 4 and whole.pop("parts") == 1

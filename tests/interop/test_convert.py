@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
 from transformers.models.videomae.image_processing_pil_videomae import VideoMAEImageProcessorPil
-from videomae_models import CLIPS, as_mcg_nju, huggingface, pixel_values
+from videomae_models import CLIPS, MINI, PIXEL_VALUES, as_mcg_nju, huggingface
 
 import mv2mae_jax
 from configs.mannequin import get_config
@@ -122,7 +123,7 @@ def test_a_pretraining_run_for_hugging_face(runs, run, tmp_path):
     assert not whole.config.use_mean_pooling
     assert whole.config.norm_pix_loss is False  # the mannequin's targets are pixels
     tokens = mv2mae_jax.load_encoder(runs / "pretrain").tokens(CLIPS)
-    same(tokens, whole.videomae(pixel_values()).last_hidden_state)
+    same(tokens, whole.videomae(PIXEL_VALUES).last_hidden_state)
     cross_view = load_file(tmp_path / "out" / "cross_view_decoder.safetensors")
     assert all(name.startswith("cross_view_") for name in cross_view)
     ours = load_model(runs / "pretrain").parameters
@@ -136,7 +137,7 @@ def test_a_pretraining_run_for_hugging_face(runs, run, tmp_path):
     assert code == 0
     assert f"left by --encoder-only: {len(ours) - 64} parameters" in printed
     encoder = from_pretrained(VideoMAEModel, tmp_path / "encoder")
-    same(tokens, encoder(pixel_values()).last_hidden_state)
+    same(tokens, encoder(PIXEL_VALUES).last_hidden_state)
     assert not (tmp_path / "encoder" / "cross_view_decoder.safetensors").exists()
 
 
@@ -148,7 +149,7 @@ def test_a_classifier_for_hugging_face(runs, run, tmp_path):
     assert theirs.config.label2id["wave"] == json.loads(
         (runs / "finetune" / "classes.json").read_text()
     ).index("wave")
-    logits = theirs(pixel_values()).logits
+    logits = theirs(PIXEL_VALUES).logits
     head = load_model(runs / "finetune").parameters
     features = mv2mae_jax.load_encoder(runs / "finetune").encode(CLIPS)
     same(features @ head["head.kernel"] + head["head.bias"], logits)
@@ -164,7 +165,7 @@ def test_the_preprocessor_is_our_normalisation(runs, run, tmp_path):
     assert run("export", runs / "finetune", tmp_path / "out", "--format=huggingface")[0] == 0
     processor = VideoMAEImageProcessorPil.from_pretrained(tmp_path / "out")
     frames = [Image.fromarray(frame) for frame in CLIPS[0]]
-    same(processor(frames, return_tensors="np")["pixel_values"][0], pixel_values()[0], 1e-5)
+    same(processor(frames, return_tensors="np")["pixel_values"][0], PIXEL_VALUES[0], 1e-5)
     large = [frame.resize((80, 64)) for frame in frames]
     assert processor(large, return_tensors="np")["pixel_values"].shape == (1, 4, 3, 32, 32)
 
@@ -172,7 +173,7 @@ def test_the_preprocessor_is_our_normalisation(runs, run, tmp_path):
 @pytest.mark.parametrize("task", ["pretrain", "finetune"])
 def test_our_own_pytorch_module(runs, run, tmp_path, task):
     expected = mv2mae_jax.load_encoder(runs / task)
-    clips = pixel_values().transpose(1, 2)  # [B C T H W]
+    clips = PIXEL_VALUES.transpose(1, 2)  # [B C T H W]
     assert run("export", runs / task, tmp_path / "whole", "--format=pytorch")[0] == 0
     same(expected.tokens(CLIPS), pytorch.load(tmp_path / "whole").tokens(clips))
     options = ("--format=pytorch", "--encoder-only")
@@ -298,9 +299,8 @@ def test_a_classifier_that_came_back_is_tested_alike(runs, run, mannequin_dir, t
 
 
 def test_the_report_tells_what_was_left_and_why(run, tmp_path):
-    theirs = huggingface(
-        VideoMAEForPreTraining, use_mean_pooling=False, decoder_num_hidden_layers=2
-    )
+    variant = replace(MINI, decoder_depth=2)
+    theirs = huggingface(VideoMAEForPreTraining, variant, use_mean_pooling=False)
     tensors = {
         **as_mcg_nju(theirs),
         "ema.decay": torch.tensor(0.5),

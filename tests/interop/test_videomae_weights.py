@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -18,8 +19,9 @@ import safetensors.torch
 import torch
 from flax import nnx
 from ml_collections import ConfigDict
+from model.comparison import IMAGENET
 from transformers import VideoMAEForPreTraining, VideoMAEForVideoClassification
-from videomae_models import CLIPS, FRAMES, IMAGENET, SIZE, as_mcg_nju, huggingface, pixel_values
+from videomae_models import CLIPS, FRAMES, MINI, PIXEL_VALUES, SIZE, as_mcg_nju, huggingface
 
 import mv2mae_jax
 from configs.mannequin import get_config
@@ -112,8 +114,8 @@ def test_features_and_reconstruction_are_those_of_pytorch(files, pretrained):
     hidden = np.zeros((2, 8), bool)
     np.put_along_axis(hidden, np.asarray(ascending.masked), True, axis=1)
     with torch.no_grad():
-        features = pretrained.videomae(pixel_values()).last_hidden_state
-        pixels = pretrained(pixel_values(), torch.from_numpy(hidden)).logits
+        features = pretrained.videomae(PIXEL_VALUES).last_hidden_state
+        pixels = pretrained(PIXEL_VALUES, torch.from_numpy(hidden)).logits
     for ours, theirs in zip(run(random | initial), (features, pixels), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5 * float(theirs.abs().max()), rtol=0)
 
@@ -131,7 +133,7 @@ def test_the_encoder_of_a_classifier(files, classifier):
     assert len(parameters) == len(initial)
     ours = jax.jit(lambda parameters: definition.bind(parameters)(patches()))(parameters)
     with torch.no_grad():
-        theirs = classifier.videomae(pixel_values()).last_hidden_state
+        theirs = classifier.videomae(PIXEL_VALUES).last_hidden_state
     np.testing.assert_allclose(ours, theirs, atol=1e-5 * float(theirs.abs().max()), rtol=0)
 
 
@@ -383,7 +385,7 @@ def test_load_encoder_computes_what_hugging_face_does(files, pretrained):
     """From a folder that says nothing of a run: in float32, at the size it names."""
     encoder = mv2mae_jax.load_encoder(files["huggingface"])
     with torch.no_grad():
-        theirs = pretrained.videomae(pixel_values()).last_hidden_state
+        theirs = pretrained.videomae(PIXEL_VALUES).last_hidden_state
     np.testing.assert_allclose(encoder.tokens(CLIPS), theirs, atol=1e-5 * float(theirs.abs().max()))
 
 
@@ -408,18 +410,19 @@ def test_a_decoder_that_has_more_than_ours_is_left(pretrained, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "why"),
+    ("changes", "why"),
     [
         (
-            {"decoder_hidden_size": 32, "decoder_intermediate_size": 128},
+            {"decoder_width": 32},
             r"self-view decoder: mask_token is of shape \(32,\), here \(64,\)",
         ),
-        ({"decoder_num_hidden_layers": 2}, "self-view decoder: .* here nothing of that name"),
-        ({"decoder_num_attention_heads": 4}, "self-view decoder: it has 4 heads, here 2"),
+        ({"decoder_depth": 2}, "self-view decoder: .* here nothing of that name"),
+        ({"decoder_heads": 4}, "self-view decoder: it has 4 heads, here 2"),
     ],
 )
-def test_a_decoder_of_another_size_is_left_and_its_encoder_taken(tmp_path, capsys, options, why):
-    theirs = huggingface(VideoMAEForPreTraining, use_mean_pooling=False, **options)
+def test_a_decoder_of_another_size_is_left_and_its_encoder_taken(tmp_path, capsys, changes, why):
+    variant = replace(MINI, **changes)
+    theirs = huggingface(VideoMAEForPreTraining, variant, use_mean_pooling=False)
     theirs.save_pretrained(tmp_path)
     config = config_like("pretrain", tmp_path)
     taken = load_initial(config, tmp_path)

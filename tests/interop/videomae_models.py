@@ -2,37 +2,19 @@
 
 import numpy as np
 import torch
-from transformers import VideoMAEConfig, VideoMAEForPreTraining
+from model.comparison import as_pixel_values, random_videomae
+from transformers import VideoMAEForPreTraining
 
+from mv2mae_jax.model.variants import VARIANTS, Variant
+
+MINI = VARIANTS["mini"]
 FRAMES, SIZE = 4, 32
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLIPS = np.random.default_rng(0).integers(0, 256, (2, FRAMES, SIZE, SIZE, 3), dtype=np.uint8)
-SIZES = dict(  # of the variant `mini`
-    image_size=SIZE,
-    num_frames=FRAMES,
-    hidden_size=128,
-    num_hidden_layers=4,
-    num_attention_heads=4,
-    intermediate_size=512,
-    decoder_hidden_size=64,
-    decoder_num_hidden_layers=1,
-    decoder_num_attention_heads=2,
-    decoder_intermediate_size=256,
-    layer_norm_eps=1e-6,
-)
+PIXEL_VALUES = as_pixel_values(CLIPS)
 
 
-def huggingface(model_class: type, **options) -> torch.nn.Module:
-    """With random values everywhere, and MCG-NJU's eps in all norms."""
-    torch.manual_seed(0)
-    model = model_class(VideoMAEConfig(**(SIZES | options))).eval()
-    for module in model.modules():
-        if isinstance(module, torch.nn.LayerNorm):
-            module.eps = 1e-6  # decoder.norm and fc_norm ignore the config
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape))
-    return model
+def huggingface(model_class: type, variant: Variant = MINI, **options) -> torch.nn.Module:
+    return random_videomae(model_class, variant, FRAMES, SIZE, **options)
 
 
 def as_mcg_nju(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -71,8 +53,3 @@ def as_mcg_nju(model: torch.nn.Module) -> dict[str, torch.Tensor]:
         both("fc_norm", model.fc_norm)
         both("head", model.classifier)
     return {name: value.detach().clone() for name, value in theirs.items()}
-
-
-def pixel_values() -> torch.Tensor:
-    mean, std = (torch.tensor(values) for values in IMAGENET)
-    return ((torch.from_numpy(CLIPS) / 255 - mean) / std).permute(0, 1, 4, 2, 3).contiguous()

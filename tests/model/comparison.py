@@ -10,6 +10,7 @@ from transformers import VideoMAEConfig, VideoMAEForVideoClassification
 
 from mv2mae_jax.model.variants import VARIANTS, Variant
 
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation
 RENAMED = (
     (r"^videomae\.embeddings\.patch_embeddings\.projection", "encoder.embed"),
     (r"^videomae\.encoder\.layer", "encoder.blocks"),
@@ -44,6 +45,12 @@ def _convert(name: str, value: np.ndarray) -> tuple[str, np.ndarray]:
         kind = "kernel" if value.ndim == 2 else "scale"
         name, value = name.removesuffix("weight") + kind, value.T
     return name, value
+
+
+def as_pixel_values(clips: np.ndarray) -> torch.Tensor:
+    """Clips [B T H W C] of uint8, normalised as PyTorch's programs do it: [B T C H W]."""
+    mean, std = (torch.tensor(values) for values in IMAGENET)
+    return ((torch.from_numpy(clips) / 255 - mean) / std).permute(0, 1, 4, 2, 3).contiguous()
 
 
 def gradients(module: torch.nn.Module) -> dict[str, torch.Tensor]:

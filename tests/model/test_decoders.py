@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from comparison import assert_same, assert_same_parameters
 from einops import rearrange
 from flax import nnx
+from model.comparison import assert_same, assert_same_parameters
 
 from mv2mae_jax.model.decoders import CrossViewBlock
 from mv2mae_jax.model.masking import sample_masks

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from comparison import assert_same, assert_same_parameters
 from flax import nnx
 from ml_collections import ConfigDict
+from model.comparison import assert_same, assert_same_parameters
 
 from configs.mannequin import get_config
 from mv2mae_jax.losses import classification_loss, pretraining_loss

@@ -5,14 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from comparison import (
+from flax import nnx
+from model.comparison import (
+    IMAGENET,
+    as_pixel_values,
     assert_same,
     assert_same_parameters,
     from_huggingface,
     gradients,
     random_videomae,
 )
-from flax import nnx
 from transformers import VideoMAEForPreTraining, VideoMAEForVideoClassification
 
 from mv2mae_jax import objective
@@ -28,7 +30,6 @@ PIXELS = 3 * int(np.prod(PATCH))
 GRID = tubelet_grid(FRAMES, SIZE, PATCH)
 TOKENS = int(np.prod(GRID))
 VARIANT = Variant(width=32, depth=2, heads=4, decoder_width=16, decoder_heads=2, decoder_depth=2)
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def huggingface(model_class: type, **options) -> torch.nn.Module:
@@ -48,9 +49,7 @@ def patches(clips) -> jax.Array:
 
 @pytest.fixture(scope="module")
 def pixel_values(clips) -> torch.Tensor:
-    """ImageNet-normalised [B T C H W]."""
-    mean, std = (torch.tensor(values) for values in IMAGENET)
-    return ((torch.from_numpy(clips) / 255 - mean) / std).permute(0, 1, 4, 2, 3).contiguous()
+    return as_pixel_values(clips)
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,7 @@
 
 import csv
 import json
-import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections import defaultdict
@@ -15,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from processes import environment, free_port
 
 from configs.mannequin import get_config
 from mv2mae_jax.data import loader
@@ -67,16 +66,12 @@ def evaluate(
 ) -> list[str]:
     """Evaluates a copy of `trained`; what each process printed."""
     shutil.copytree(trained, workdir)
-    flags = f"--xla_force_host_platform_device_count={devices} {os.environ.get('XLA_FLAGS', '')}"
-    environment = os.environ | {"XLA_FLAGS": flags, "NPROC": "32", "PYTHONPATH": "."}
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     words = [sys.executable, "tests/tasks/evaluation.py", str(workdir), str(data_dir)]
     running = [
         subprocess.Popen(
             [*words, str(process), str(processes), str(port)],
-            env=environment,
+            env=environment(devices, PYTHONPATH="."),
             stdout=subprocess.PIPE,
             text=True,
         )

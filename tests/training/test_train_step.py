@@ -1,6 +1,5 @@
 """One device, eight devices, split parameters, accumulated gradients: the same numbers."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from processes import environment
 
 from configs.base import get_config
 from mv2mae_jax.errors import InputError
@@ -17,11 +17,8 @@ from mv2mae_jax.training.step import sample_keys
 
 def train(tmp_path: Path, devices: int, fsdp: int = 1, accumulation: int = 1) -> dict:
     out = tmp_path / f"{devices}-{fsdp}-{accumulation}.npz"
-    flags = f"--xla_force_host_platform_device_count={devices} {os.environ.get('XLA_FLAGS', '')}"
-    # NPROC: with fewer threads than devices, XLA's collectives on a CPU can wait for ever.
-    environment = os.environ | {"XLA_FLAGS": flags, "NPROC": "32"}
     words = [sys.executable, "tests/training/devices.py", str(fsdp), str(accumulation), str(out)]
-    subprocess.run(words, check=True, env=environment | {"PYTHONPATH": ".:tests"})
+    subprocess.run(words, check=True, env=environment(devices, PYTHONPATH=".:tests"))
     return dict(np.load(out))
 
 
