@@ -13,7 +13,8 @@ from einops import rearrange
 from jaxtyping import Array, Float, Int, UInt8
 from ml_collections import ConfigDict
 
-PatchSize = tuple[int, int, int]
+from mv2mae_jax.model.positions import Grid, PatchSize
+
 MotionFeature = Callable[[Float[Array, "B T H W C"]], Float[Array, "B T H W F"]]
 
 
@@ -38,7 +39,7 @@ def patchify(clip: Float[Array, "B T H W C"], patch_size: PatchSize) -> Float[Ar
 
 
 def unpatchify(
-    patches: Float[Array, "B N P"], patch_size: PatchSize, grid: tuple[int, int, int]
+    patches: Float[Array, "B N P"], patch_size: PatchSize, grid: Grid
 ) -> Float[Array, "B T H W C"]:
     """The inverse of `patchify`; `grid` counts the tubelets along time, height and width."""
     p0, p1, p2 = patch_size

@@ -11,6 +11,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from mv2mae_jax.model.positions import PatchSize
+
 PENALTIES = np.logspace(0, 8, 17)  # of the ridge classifier
 INVERSE_PENALTY = 0.1  # C of the logistic regression
 NEIGHBOURS = 20
@@ -116,7 +118,7 @@ def sparse_pixels(clips: UInt8[np.ndarray, "B T H W C"]) -> UInt8[np.ndarray, "B
 
 
 def motion_map(
-    clips: UInt8[np.ndarray, "B T H W C"], patch_size: tuple[int, int, int]
+    clips: UInt8[np.ndarray, "B T H W C"], patch_size: PatchSize
 ) -> Float[np.ndarray, "B t hw"]:
     """Mean absolute frame difference in every tubelet: where and when something moves, no more."""
     frames = clips.astype(np.float32)

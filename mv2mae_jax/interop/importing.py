@@ -6,7 +6,7 @@ from etils import epath
 from tabulate import tabulate
 
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.interop.models import Model, Row, load_model
+from mv2mae_jax.interop.models import Model, ReportRow, load_model
 from mv2mae_jax.interop.writing import new_folder
 from mv2mae_jax.storage import to_path
 from mv2mae_jax.training.checkpoints import Checkpoints
@@ -38,7 +38,7 @@ def import_weights(source: epath.PathLike, out: epath.PathLike) -> None:
     print(_summary(model, source, out), flush=True)
 
 
-def _table(rows: list[Row]) -> str:
+def _table(rows: list[ReportRow]) -> str:
     return tabulate(
         [
             (
@@ -54,7 +54,7 @@ def _table(rows: list[Row]) -> str:
     )
 
 
-def _place(row: Row) -> str:
+def _place(row: ReportRow) -> str:
     return f"left: {row.left}" if row.left else ", ".join(row.parameters)
 
 

@@ -21,7 +21,6 @@ from mv2mae_jax.errors import InputError, is_name
 from mv2mae_jax.interop.files import Stored, read_stored
 from mv2mae_jax.interop.names import (
     NAMINGS,
-    PatchSize,
     Tensors,
     depth,
     from_tensors,
@@ -29,6 +28,7 @@ from mv2mae_jax.interop.names import (
     name_table,
 )
 from mv2mae_jax.model import build
+from mv2mae_jax.model.positions import PatchSize
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.storage import to_path
 from mv2mae_jax.training.checkpoints import load_parameters
@@ -47,7 +47,7 @@ PARTS = {
 }
 
 
-class Row(NamedTuple):
+class ReportRow(NamedTuple):
     """What became of one tensor of a file."""
 
     tensor: str
@@ -69,7 +69,7 @@ class Model(NamedTuple):
     parameters: Parameters
     config: ConfigDict
     classes: tuple[str, ...]
-    rows: list[Row]
+    rows: list[ReportRow]
 
 
 def load_model(path: epath.PathLike) -> Model:
@@ -80,7 +80,7 @@ def load_model(path: epath.PathLike) -> Model:
     """
     if (to_path(path) / "checkpoints").exists():
         trained, config = load_parameters(path)
-        rows = [Row(name, tuple(x.shape), (name,), "") for name, x in trained.items()]
+        rows = [ReportRow(name, tuple(x.shape), (name,), "") for name, x in trained.items()]
         return Model(trained, config, read_classes(path), rows)
     stored = read_stored(path)
     try:
@@ -107,7 +107,7 @@ def _model(stored: Stored) -> Model:
     if "encoder" in problems:
         raise InputError(f"another encoder than this package's: {problems['encoder']}")
     rows = [
-        Row(name, tuple(value.shape), *_fate(table.get(in_full(name), ()), problems))
+        ReportRow(name, tuple(value.shape), *_fate(table.get(in_full(name), ()), problems))
         for name, value in stored.tensors.items()
     ]
     taken = {
@@ -123,7 +123,7 @@ def _model(stored: Stored) -> Model:
     return Model(taken, config, classes, rows)
 
 
-def left_because(rows: list[Row]) -> dict[str, list[str]]:
+def left_because(rows: list[ReportRow]) -> dict[str, list[str]]:
     """The tensors that were not taken, by the reason."""
     reasons: dict[str, list[str]] = {}
     for row in rows:

@@ -13,9 +13,9 @@ import numpy as np
 from einops import rearrange
 
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.model.positions import PatchSize
 
 Tensors = dict[str, np.ndarray]
-PatchSize = tuple[int, int, int]
 
 
 class Naming(NamedTuple):

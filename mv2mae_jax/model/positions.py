@@ -6,7 +6,8 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Int
 
-Grid = tuple[int, int, int]
+Grid = tuple[int, int, int]  # tubelets along time, height and width
+PatchSize = tuple[int, int, int]  # frames, rows and columns of a tubelet
 
 SEPARABLE_BASE = 10.0
 SEPARABLE_AMPLITUDE = 3.0
@@ -62,7 +63,7 @@ def position_table(kind: str, grid: Grid, dim: int) -> Float[np.ndarray, "N D"]:
     return POSITIONS[kind](grid, dim)
 
 
-def tubelet_grid(num_frames: int, image_size: int, patch_size: tuple[int, int, int]) -> Grid:
+def tubelet_grid(num_frames: int, image_size: int, patch_size: PatchSize) -> Grid:
     """Tubelets of a square clip along time, height and width."""
     return (
         num_frames // patch_size[0],

@@ -93,8 +93,8 @@ def report(config: ConfigDict, found: Cost, samples: int | None) -> str:
         "memory per chip": f"{memory.total / GIB:.2f} of {device.memory / GIB:.0f} GiB: "
         f"{memory.state / GIB:.2f} state and batch, {memory.temporary / GIB:.2f} activations and "
         f"gradients, {memory.code / GIB:.2f} program",
-        "operations": f"{found.flops / 1e12:.2f} TFLOP a chip, "
-        f"{chips * found.flops / 1e12:,.1f} in all: {1e3 * found.computing:.1f} ms "
+        "operations": f"{found.flops / 1e9:,.1f} GFLOP a chip, "
+        f"{chips * found.flops / 1e9:,.1f} in all: {1e3 * found.computing:.1f} ms "
         f"at its peak of {found.peak / 1e12:.0f} TFLOP/s",
         "memory traffic": f"{found.traffic / 1e9:,.1f} GB a chip: "
         f"{1e3 * found.reading:.1f} ms at {device.bandwidth / 1e9:,.0f} GB/s",

@@ -33,7 +33,7 @@ DIFFERENCE = "difference, 95 % interval"
 OURS, THEIRS = "C0", "C1"
 
 
-class Comparison(NamedTuple):
+class ClassDifferences(NamedTuple):
     """Of classes that occur, the best of ours first: shares of their videos, and counts.
 
     Attributes:
@@ -91,7 +91,7 @@ def require_same_test(ours: Tested, theirs: Tested, runs: tuple[str, ...]) -> No
         )
 
 
-def compare(ours: Tested, theirs: Tested) -> Comparison:
+def compare(ours: Tested, theirs: Tested) -> ClassDifferences:
     """Which classes the one run knows better, which the other: both on the same videos."""
     ours_right, theirs_right = ours.predicted == ours.labels, theirs.predicted == theirs.labels
     difference = ours_right.astype(int) - theirs_right
@@ -104,7 +104,7 @@ def compare(ours: Tested, theirs: Tested) -> Comparison:
         rows.append((np.mean(won > 0), np.mean(won < 0), len(won), interval, ours.names[label]))
     rows.sort(key=lambda row: row[0] - row[1], reverse=True)
     won, lost, counts, intervals, names = zip(*rows, strict=True)
-    return Comparison(
+    return ClassDifferences(
         list(names), np.array(counts), np.array(won), np.array(lost), np.array(intervals)
     )
 

@@ -15,7 +15,7 @@ from mv2mae_jax.losses import token_weights
 from mv2mae_jax.model import build
 from mv2mae_jax.model.masking import Mask
 from mv2mae_jax.model.mv2mae import MV2MAE
-from mv2mae_jax.model.positions import Grid
+from mv2mae_jax.model.positions import Grid, PatchSize
 from mv2mae_jax.training.parameters import Definition, Parameters
 from mv2mae_jax.visualize.pretrained import pretraining_definition
 from mv2mae_jax.visualize.reconstruct import masked_inputs
@@ -118,7 +118,7 @@ def _find(
 
 
 def mark_tubelet(
-    frames: Float[np.ndarray, "T H W C"], token: int, patch_size: tuple[int, int, int], grid: Grid
+    frames: Float[np.ndarray, "T H W C"], token: int, patch_size: PatchSize, grid: Grid
 ) -> Float[np.ndarray, "T H W C"]:
     """The frames with a red square around one tubelet."""
     marked = frames.copy()

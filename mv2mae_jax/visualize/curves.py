@@ -24,6 +24,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.evaluation.scores import Score
 from mv2mae_jax.figures import picture_path, save_figure
 from mv2mae_jax.run_files import METRICS, RESULTS, read_metrics, read_results
 from mv2mae_jax.visualize.runs import PALETTE, add_workdirs, named, shortened
@@ -85,13 +86,6 @@ class Curve(NamedTuple):
     values: Float[np.ndarray, " L"]
 
 
-class Score(NamedTuple):
-    """What a finished run's test found."""
-
-    accuracy: float
-    interval: tuple[float, float]
-
-
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of this picture."""
     add_workdirs(parser, "work directories of runs")
@@ -117,7 +111,10 @@ def tested(workdirs: Mapping[str, epath.Path]) -> dict[str, Score]:
     """Test accuracies of the runs that have been tested."""
     done = {name: path for name, path in workdirs.items() if (path / RESULTS).exists()}
     results = {name: read_results(path) for name, path in done.items()}
-    return {name: Score(x[TESTED], x["interval_95"][TESTED]) for name, x in results.items()}
+    return {
+        name: Score(x[TESTED], x["count"][TESTED], tuple(x["interval_95"][TESTED]))
+        for name, x in results.items()
+    }
 
 
 def curve(metrics: Metrics, panel: Panel) -> Curve:
@@ -197,7 +194,7 @@ def _draw_panel(
             chance = curve(metrics, Panel("", "probe_chance"))
             axis.plot(*chance, color=colour, linestyle=":", linewidth=1)
         if panel.metric == "accuracy" and name in tests:
-            accuracy, (low, high) = tests[name]
+            accuracy, (low, high) = tests[name].accuracy, tests[name].interval
             reach = [[accuracy - low], [high - accuracy]]
             axis.errorbar(x[-1], accuracy, reach, color=colour, fmt="o", capsize=3, zorder=3)
     axis.set_title(panel.title + ("; dotted: chance" if panel.kind == "probe" else ""), fontsize=9)

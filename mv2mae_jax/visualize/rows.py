@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from mv2mae_jax.model.positions import Grid
+from mv2mae_jax.model.positions import Grid, PatchSize
 from mv2mae_jax.storage import to_path, write_out
 
 Rows = dict[str, Float[np.ndarray, "T H W C"]]  # a clip by its label
@@ -150,7 +150,7 @@ def mp4(frames: UInt8[np.ndarray, "T H W 3"]) -> bytes:
 def overlay(
     frames: Float[np.ndarray, "T H W C"],
     weights: Float[np.ndarray, " N"],
-    patch_size: tuple[int, int, int],
+    patch_size: PatchSize,
     grid: Grid,
 ) -> Float[np.ndarray, "T H W C"]:
     """Frames darkened where the weights are low: full brightness at the largest weight."""

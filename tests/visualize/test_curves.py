@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.evaluation.scores import Score
 from mv2mae_jax.visualize.__main__ import main
-from mv2mae_jax.visualize.curves import ROWS, Score, curve, curves_figure, smoothed
+from mv2mae_jax.visualize.curves import ROWS, curve, curves_figure, smoothed
 
 
 def lines(count, **first):
@@ -49,7 +50,9 @@ def test_smoothing_is_a_centred_mean_that_leaves_the_ends():
 
 
 def test_what_is_drawn_is_what_was_logged():
-    figure = curves_figure({"one": PRETRAINED, "two": FINETUNED}, {"two": Score(0.5, (0.4, 0.7))})
+    figure = curves_figure(
+        {"one": PRETRAINED, "two": FINETUNED}, {"two": Score(0.5, 9, (0.4, 0.7))}
+    )
     axes = {axis.get_title(): axis for axis in figure.axes}
     accuracy = next(title for title in axes if title.startswith("accuracy"))
     named = ["pre-training: loss", "fine-tuning: loss", accuracy, "self-view, target"]
