@@ -4,12 +4,14 @@ Every path that a user gives becomes an `epath.Path` here, which reads and write
 cannot be appended to, only replaced; files that grow are kept here and copied there.
 """
 
+import csv
 import functools
 import importlib.util
+import io
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,6 +70,19 @@ def write_whole(file: Path | epath.Path, content: str | bytes) -> None:
     """
     with written(file):
         _replace(file, content)
+
+
+def write_csv(file: Path | epath.Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """A table in a work directory, whole or not at all; its columns are the first row's.
+
+    Raises:
+      InputError: it cannot be written.
+    """
+    text = io.StringIO()
+    table = csv.DictWriter(text, rows[0])
+    table.writeheader()
+    table.writerows(rows)
+    write_whole(file, text.getvalue())
 
 
 def out_path(path: epath.PathLike) -> epath.Path:

@@ -1,7 +1,5 @@
 """What a classifier says about every video of a split, and the table of it."""
 
-import csv
-import io
 import math
 from functools import partial
 from typing import NamedTuple
@@ -19,7 +17,7 @@ from mv2mae_jax.data import loader, splits
 from mv2mae_jax.data.samples import Video
 from mv2mae_jax.evaluation.crops import over_crops
 from mv2mae_jax.model import build
-from mv2mae_jax.storage import write_whole
+from mv2mae_jax.storage import write_csv
 from mv2mae_jax.training.parameters import Parameters, definition_of
 from mv2mae_jax.training.sharding import batch_sharding, local_mesh
 
@@ -147,8 +145,4 @@ def write_table(
             *predictions, predictions.classes, single_clip.classes, strict=True
         )
     ]
-    text = io.StringIO()
-    table = csv.DictWriter(text, rows[0])
-    table.writeheader()
-    table.writerows(rows)
-    write_whole(path, text.getvalue())
+    write_csv(path, rows)

@@ -1,7 +1,5 @@
 """Frozen-feature probes of a pre-training run, beside a shortcut and the untrained encoder."""
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -27,7 +25,7 @@ from mv2mae_jax.evaluation.probes import (
 from mv2mae_jax.evaluation.trained import as_trained
 from mv2mae_jax.evaluation.video_features import extract
 from mv2mae_jax.run_files import PROBE, PROBE_PREDICTIONS
-from mv2mae_jax.storage import to_path, write_whole
+from mv2mae_jax.storage import to_path, write_csv, write_whole
 from mv2mae_jax.training.checkpoints import load_parameters
 
 
@@ -113,9 +111,12 @@ def write_predictions(
       columns: classes of the videos.
       names: of the classes.
     """
-    text = io.StringIO()
-    table = csv.writer(text)
-    table.writerow(["activity", "view", *columns])
-    for (activity, view), classes in zip(videos, zip(*columns.values(), strict=True), strict=True):
-        table.writerow([activity.id, view, *(names[number] for number in classes)])
-    write_whole(path, text.getvalue())
+    rows = [
+        {
+            "activity": activity.id,
+            "view": view,
+            **{column: names[classes[n]] for column, classes in columns.items()},
+        }
+        for n, (activity, view) in enumerate(videos)
+    ]
+    write_csv(path, rows)
