@@ -13,8 +13,6 @@ from einops import rearrange
 from jaxtyping import Array, Float, Int, UInt8
 from ml_collections import ConfigDict
 
-from mv2mae_jax.model.positions import Grid, PatchSize
-
 MotionFeature = Callable[[Float[Array, "B T H W C"]], Float[Array, "B T H W F"]]
 
 
@@ -25,7 +23,9 @@ def normalize_pixels(
     return (clip.astype(jnp.float32) / 255.0 - jnp.array(mean)) / jnp.array(std)
 
 
-def patchify(clip: Float[Array, "B T H W C"], patch_size: PatchSize) -> Float[Array, "B N P"]:
+def patchify(
+    clip: Float[Array, "B T H W C"], patch_size: tuple[int, int, int]
+) -> Float[Array, "B N P"]:
     """Cuts a clip into tubelets: tokens ordered (t h w), pixels within one (p0 p1 p2 c).
 
     Args:
@@ -39,7 +39,7 @@ def patchify(clip: Float[Array, "B T H W C"], patch_size: PatchSize) -> Float[Ar
 
 
 def unpatchify(
-    patches: Float[Array, "B N P"], patch_size: PatchSize, grid: Grid
+    patches: Float[Array, "B N P"], patch_size: tuple[int, int, int], grid: tuple[int, int, int]
 ) -> Float[Array, "B T H W C"]:
     """The inverse of `patchify`; `grid` counts the tubelets along time, height and width."""
     p0, p1, p2 = patch_size
@@ -93,7 +93,7 @@ MOTION_FEATURES: Mapping[str, Callable[[ConfigDict], MotionFeature]] = {
 
 def motion_weights(
     clip: Float[Array, "B T H W C"],
-    patch_size: PatchSize = (2, 16, 16),
+    patch_size: tuple[int, int, int] = (2, 16, 16),
     temperature: float = 60.0,
     feature: MotionFeature = frame_difference,
     among: Int[Array, "B M"] | None = None,
