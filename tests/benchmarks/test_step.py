@@ -100,7 +100,8 @@ def torch_inputs(config, model, batch, task) -> tuple:
         parameters = {k: v for k, v in parameters.items() if k.startswith("encoder.")} | {
             "norm.scale": np.ones(128, np.float32),
             "norm.bias": np.zeros(128, np.float32),
-            "head.kernel": random.normal(size=(128, 5)).astype(np.float32),
+            # Small: where the softmax saturates, rounding shows in the gradients.
+            "head.kernel": 0.1 * random.normal(size=(128, 5)).astype(np.float32),
             "head.bias": np.zeros(5, np.float32),
         }
     tensors = to_tensors(parameters, "videomae", tuple(config.model.patch_size))
@@ -119,9 +120,9 @@ def test_all_steps_of_pytorch_have_the_same_numbers(config, torch_inputs, mode):
         losses.append(loss.item())
         grads.append({name: x.grad.clone() for name, x in module.named_parameters()})
     assert losses == pytest.approx(3 * losses[:1], rel=1e-5)
-    for name, expected in grads[0].items():  # on an EPYC 1.1e-5 apart
+    for name, expected in grads[0].items():
         for other in grads[1:]:
-            assert (other[name] - expected).abs().max() <= 3e-5 * expected.abs().max(), name
+            assert (other[name] - expected).abs().max() <= 1e-5 * expected.abs().max(), name
 
 
 @pytest.mark.parametrize("task", ["pretrain", pytest.param("finetune", marks=pytest.mark.slow)])
