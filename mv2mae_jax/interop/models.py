@@ -19,14 +19,7 @@ from configs.base import get_config, set_method
 from mv2mae_jax.check import check
 from mv2mae_jax.errors import InputError, is_name
 from mv2mae_jax.interop.files import Stored, read_stored
-from mv2mae_jax.interop.names import (
-    NAMINGS,
-    Tensors,
-    depth,
-    from_tensors,
-    in_full,
-    name_table,
-)
+from mv2mae_jax.interop.names import NAMINGS, Tensors, depth, from_tensors, in_full, name_table
 from mv2mae_jax.model import build
 from mv2mae_jax.model.positions import PatchSize
 from mv2mae_jax.model.variants import VARIANTS

@@ -115,8 +115,10 @@ def write_predictions(
         {
             "activity": activity.id,
             "view": view,
-            **{column: names[classes[n]] for column, classes in columns.items()},
+            **{name: names[number] for name, number in zip(columns, classes, strict=True)},
         }
-        for n, (activity, view) in enumerate(videos)
+        for (activity, view), classes in zip(
+            videos, zip(*columns.values(), strict=True), strict=True
+        )
     ]
     write_csv(path, rows)

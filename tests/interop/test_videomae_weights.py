@@ -412,10 +412,7 @@ def test_a_decoder_that_has_more_than_ours_is_left(pretrained, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        (
-            {"decoder_width": 32},
-            r"self-view decoder: mask_token is of shape \(32,\), here \(64,\)",
-        ),
+        ({"decoder_width": 32}, r"self-view decoder: mask_token is of shape \(32,\), here \(64,\)"),
         ({"decoder_depth": 2}, "self-view decoder: .* here nothing of that name"),
         ({"decoder_heads": 4}, "self-view decoder: it has 4 heads, here 2"),
     ],
