@@ -108,7 +108,7 @@ class Checkpoints:
             unlimited.save(step, state, config, rest)
 
     def _need_room_for(self, state: Any) -> None:
-        """Found out before anything is written, where it can be: TensorStore fails with a noise."""
+        """Found out before anything is written, where it can be."""
         if not is_local(self.directory):
             return
         free = shutil.disk_usage(self.directory).free
