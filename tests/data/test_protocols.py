@@ -103,6 +103,14 @@ def test_published_counts_of_videos(ntu, protocol, train, test, classes):
     assert len(protocol_classes(ntu, protocol)) == classes
 
 
+@pytest.mark.parametrize(("protocol", "split"), [("ntu60_xsub", "train"), ("ntu60_xview", "test")])
+def test_set_ups_of_ntu120_alone_are_not_of_ntu60(ntu, protocol, split):
+    """Whatever action they may show."""
+    filmed = [replace(ntu.activities[0], setup=str(setup)) for setup in (1, 17, 18, 32)]
+    kept = split_activities(replace(ntu, activities=tuple(filmed)), protocol, split)
+    assert [activity.setup for activity in kept] == ["1", "17"]
+
+
 def test_no_leak_across_views(ntu):
     for split in ("train", "validation"):
         activities = split_activities(ntu, "ntu60_xview", split, validation_subjects=("7", "8"))
