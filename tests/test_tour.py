@@ -54,7 +54,7 @@ def test_it_runs_and_draws(tour: Tour):
 
 def test_pretraining_learns(tour: Tour):
     first, step, last, end = tour.printed(r"loss (\S+) at step (\d+), (\S+) at (\d+)\n")
-    assert last < 0.5 * first and (step, end) == (12, 300)
+    assert last < 0.5 * first and (step, end) == (12, 180)
 
 
 def test_what_it_says_of_finetuning_is_what_was_measured(tour: Tour):
