@@ -27,15 +27,19 @@ def synadl() -> Index:
     return index_of("synadl", layout.read(Path("raw"), names))
 
 
-@pytest.fixture(scope="module")
-def large(synadl: Index) -> Index:
-    """Four times as many activities of the same kind."""
+def repeated(synadl: Index, times: int) -> Index:
+    """As many times more activities of the same kind."""
     activities = tuple(
         dataclasses.replace(activity, id=f"{activity.id}L{light}", position=light * 3_300 + number)
-        for light in range(4)
+        for light in range(times)
         for number, activity in enumerate(synadl.activities)
     )
     return dataclasses.replace(synadl, activities=activities)
+
+
+@pytest.fixture(scope="module")
+def large(synadl: Index) -> Index:
+    return repeated(synadl, 4)
 
 
 def test_names_and_classes_are_etris() -> None:
@@ -70,6 +74,15 @@ def test_multiples_have_their_size_and_hold_one_another(large: Index) -> None:
     for times, subset in subsets.items():
         assert 0 <= len(subset) - times * ETRI_TRAIN_VIDEOS < 28
     assert subsets[1] < subsets[2] < subsets[4] < videos(large.activities)
+
+
+def test_no_activity_more_where_whole_ones_have_the_size(synadl: Index) -> None:
+    activities = tuple(
+        dataclasses.replace(activity, views=dict.fromkeys(list(activity.views)[:5], 100))
+        for activity in repeated(synadl, 5).activities
+    )
+    small = dataclasses.replace(synadl, activities=activities)
+    assert len(videos(split_activities(small, "1x", "train"))) == ETRI_TRAIN_VIDEOS  # 5 x 15,091
 
 
 def test_a_subset_depends_on_the_ids_alone(large: Index) -> None:
