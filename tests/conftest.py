@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONG)
 
 
-# Tracing makes millions of objects that live on: to look for cycles among them takes a tenth of all.
+# Tracing makes millions of objects that stay: looking for cycles among them takes a tenth of all.
 gc.set_threshold(100_000, 50, 100)
 
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
