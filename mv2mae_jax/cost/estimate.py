@@ -134,10 +134,11 @@ class _Sizes(NamedTuple):
 def _sizes(config_json: str, classes: int) -> _Sizes:
     config = ConfigDict(json.loads(config_json))
     traced, state = program.trace_step(config, classes, make_mesh(1, jax.devices()[:1]))
+    _, _, trainable = program.parts_of(config, classes)
     return _Sizes(
         state=state,
         parameters=program.tree_bytes(state.parameters),
-        training=program.tree_bytes(state.optimizer) // 2,  # it has two moments of each
+        training=program.tree_bytes(trainable(state.parameters)),
         kept=program.kept_bytes(config, classes),
         flops=program.products(traced.jaxpr.jaxpr) / config.data.repeats,
     )
