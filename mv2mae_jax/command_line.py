@@ -1,6 +1,7 @@
 """The parser of every command's arguments but `main`'s, whose flags are absl's; commands run."""
 
 import argparse
+import contextlib
 import re
 import shlex
 import subprocess
@@ -27,9 +28,16 @@ class Parser(argparse.ArgumentParser):
 def run(what: str, module: str, *args: str) -> None:
     """Shows and runs one command of the package.
 
+    Ctrl-C is the command's to answer, which gets it too: it saves, and at a second one ends.
+
     Raises:
       subprocess.CalledProcessError: it failed, and has said why.
     """
     command = ["-m", f"mv2mae_jax.{module}", *args]
     print(f"\n# {what}\n$ python {shlex.join(command)}", flush=True)
-    subprocess.run([sys.executable, *command], check=True)
+    process = subprocess.Popen([sys.executable, *command])
+    while process.returncode is None:
+        with contextlib.suppress(KeyboardInterrupt):
+            process.wait()
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)

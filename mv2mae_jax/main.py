@@ -84,12 +84,6 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def report_unraisable(failure: "sys.UnraisableHookArgs") -> None:
-    """Prints it, unless it is TensorStore's that comes after the failure that orbax has raised."""
-    if str(failure.exc_value) != "Event loop is closed":
-        sys.__unraisablehook__(failure)
-
-
 def out_of_memory(error: Exception, config: ConfigDict) -> InputError:
     """Says what a device lacked, and which fields lower it."""
     what = str(error).split("RESOURCE_EXHAUSTED: ")[-1].splitlines()[0]
@@ -169,5 +163,4 @@ def fail(error: Exception, code: int) -> int:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # outside of training, where nothing is lost
-    sys.unraisablehook = report_unraisable
     sys.exit(main(sys.argv))

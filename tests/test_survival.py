@@ -1,6 +1,7 @@
 """What a run comes to that is stopped, killed or short of room: the real command, real kills."""
 
 import json
+import os
 import re
 import resource
 import shlex
@@ -104,6 +105,19 @@ def test_a_second_signal_ends_it_at_once(
     assert time.monotonic() - began < 5
     assert stderr.splitlines()[-1] == "error: ended at once by a second SIGINT"
     assert not (tmp_path / "run" / "metrics.jsonl").read_text()
+
+
+def test_ctrl_c_is_for_the_run_that_a_command_waits_for(mannequin_dir: Path, tmp_path: Path):
+    """As in `make demo`: the terminal sends it to both, and the run has the time to save."""
+    waits = "import sys; from mv2mae_jax.command_line import run; run('train', 'main', *sys.argv[1:])"
+    words = [sys.executable, "-c", waits, *command(mannequin_dir, tmp_path / "run")[3:]]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(words, start_new_session=True, **pipes)
+    until(lambda: len(metrics(tmp_path / "run")) >= 1, [process])
+    os.killpg(process.pid, signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert "stopped, and saved; the same command continues" in stdout
+    assert stderr.splitlines()[-1].endswith("returned non-zero exit status 143.")
 
 
 def test_before_training_ctrl_c_needs_no_traceback(mannequin_dir: Path, tmp_path: Path):

@@ -8,8 +8,9 @@ import inspect
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -118,6 +119,7 @@ class Checkpoints:
     @contextmanager
     def _written(self) -> Iterator[None]:
         """Says in one line that a checkpoint could not be written, and what there is."""
+        _leave_late_failures_unsaid()
         try:
             yield
         except (OSError, ValueError) as error:  # the second from TensorStore
@@ -213,7 +215,7 @@ class Checkpoints:
 
         Nothing falls back to one of these by itself.
         """
-        sys.unraisablehook = _unless_reading_ended
+        _leave_late_failures_unsaid()
         try:
             yield
         except (MemoryError, jax.errors.JaxRuntimeError):  # of this machine, not of the files
@@ -232,13 +234,21 @@ class Checkpoints:
             ) from error
 
 
-def _unless_reading_ended(unraisable: Any) -> None:
-    """What was still being read when reading failed says so later, by a traceback to nobody."""
-    ended = isinstance(unraisable.exc_value, RuntimeError) and "loop is closed" in str(
-        unraisable.exc_value
-    )
-    if not ended and not inspect.iscoroutine(unraisable.object):
-        sys.__unraisablehook__(unraisable)
+def _leave_late_failures_unsaid() -> None:
+    """From now on, of what was still being read or written when the first failure was raised.
+
+    It is told later, by tracebacks to nobody, hundreds where a disk is full.
+    """
+    hook = sys.unraisablehook
+    if not (isinstance(hook, partial) and hook.func is _unless_late):
+        sys.unraisablehook = partial(_unless_late, hook)
+
+
+def _unless_late(hook: Callable[[Any], object], unraisable: Any) -> None:
+    error = unraisable.exc_value
+    late = isinstance(error, RuntimeError) and "loop is closed" in str(error)
+    if not late and not inspect.iscoroutine(unraisable.object):
+        hook(unraisable)
 
 
 def _flat(tree: Any) -> dict[str, Any]:
