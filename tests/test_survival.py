@@ -109,7 +109,9 @@ def test_a_second_signal_ends_it_at_once(
 
 def test_ctrl_c_is_for_the_run_that_a_command_waits_for(mannequin_dir: Path, tmp_path: Path):
     """As in `make demo`: the terminal sends it to both, and the run has the time to save."""
-    waits = "import sys; from mv2mae_jax.command_line import run; run('train', 'main', *sys.argv[1:])"
+    waits = (
+        "import sys; from mv2mae_jax.command_line import run; run('train', 'main', *sys.argv[1:])"
+    )
     words = [sys.executable, "-c", waits, *command(mannequin_dir, tmp_path / "run")[3:]]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(words, start_new_session=True, **pipes)

@@ -84,7 +84,7 @@ def pretraining_sample(
 ) -> Sample:
     """Sample `number`: clips [R V T H W 3] as drawn, with the running numbers of the repeats."""
     views, times, augmentations = draw_pretraining(data, seed, number, activity)
-    decoded = [_decode(records, activity, view, times) for view in views]
+    decoded = [decode(records, activity, view, times) for view in views]
     clips = _empty_clips(data, data.repeats, data.num_views)
     for repeat, draws in zip(clips, augmentations, strict=True):
         for out, clip, draw in zip(repeat, decoded, draws, strict=True):
@@ -99,7 +99,7 @@ def finetuning_sample(
     activity, view = video
     rng = np.random.default_rng((seed, number))
     times = sampling.random_clip(rng, activity.views[view], data.num_frames, data.stride)
-    decoded = _decode(records, activity, view, times)
+    decoded = decode(records, activity, view, times)
     clips = _empty_clips(data, data.repeats)
     for out in clips:
         augmented(decoded, _draw_augmentation(data, rng), out)
@@ -181,7 +181,7 @@ def evaluation_sample(
     """All clips of video `number`; each of its frames is decoded once."""
     activity, view = video
     times = sampling.spaced_clips(activity.views[view], data.num_frames, data.stride, clips)
-    frames = _decode(records, activity, view, times.ravel())
+    frames = decode(records, activity, view, times.ravel())
     frames = augment.fit_for_crops(frames, data.image_size, crops)
     frames = frames.reshape(1, *times.shape, *frames.shape[1:])
     return evaluation_video(frames, activity.label, activity.position, number)
@@ -205,9 +205,14 @@ def _empty_clips(data: ConfigDict, *shape: int) -> UInt8[np.ndarray, "*N T size 
     return np.empty((*shape, data.num_frames, size, size, 3), np.uint8)
 
 
-def _decode(
+def decode(
     records: RecordSource, activity: Activity, view: str, times: Int[np.ndarray, " T"]
 ) -> UInt8[np.ndarray, "T h w 3"]:
+    """Frames of a view at these times.
+
+    Raises:
+      DamagedRecord: they cannot be read, or not be decoded.
+    """
     jpegs = records.frames(activity.position, view, times)
     try:
         return decode_frames(jpegs, times)

@@ -1,6 +1,7 @@
 """Testing a classifier: one clip, many clips and crops, and all views of an activity together."""
 
 import json
+from itertools import zip_longest
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from mv2mae_jax.evaluation.trained import as_trained, refusal
 from mv2mae_jax.run_files import PREDICTIONS, RESULTS
 from mv2mae_jax.storage import to_path, write_whole
 from mv2mae_jax.training.checkpoints import load_parameters
+from mv2mae_jax.training.workdir import read_classes
 
 
 def evaluate(config: ConfigDict, workdir: epath.PathLike) -> None:
@@ -30,7 +32,7 @@ def evaluate(config: ConfigDict, workdir: epath.PathLike) -> None:
     probabilities of every video, `confusion.png` which classes are taken for which.
 
     Raises:
-      InputError: no classifier in `workdir`, or one of another data set or protocol.
+      InputError: no classifier in `workdir`, or one of another data set, protocol or classes.
     """
     parameters, trained = load_parameters(workdir)
     if "head.kernel" not in parameters:
@@ -43,13 +45,14 @@ def evaluate(config: ConfigDict, workdir: epath.PathLike) -> None:
     if trained.data.dataset != config.data.dataset:
         raise refusal("dataset", config, trained, workdir)
     config = as_trained(config, trained, workdir)
+    names = splits.class_names(config)
+    check_classes(read_classes(workdir) or names, names, workdir)
     clips, crops = config.evaluation.clips, config.evaluation.crops
     num_classes = parameters["head.bias"].shape[0]
     single_clip = Predictor(config, num_classes, clips=1, crops=1)(parameters)
     predictions = Predictor(config, num_classes, clips=clips, crops=crops)(parameters)
     if jax.process_index() > 0:
         return
-    names = splits.class_names(config)
     overall = overall_scores(predictions, single_clip)
     per_class = per_class_scores(predictions, names)
     results = {
@@ -70,6 +73,23 @@ def evaluate(config: ConfigDict, workdir: epath.PathLike) -> None:
     draw_confusion(predictions.labels, predictions.classes, names, workdir / "confusion.png")
     write_whole(workdir / RESULTS, json.dumps(results, indent=2) + "\n")
     print(table(overall))
+
+
+def check_classes(
+    trained: tuple[str, ...], names: tuple[str, ...], workdir: epath.PathLike
+) -> None:
+    """The classifier's classes are those of the data set as it is built now.
+
+    Raises:
+      InputError: labels would count others.
+    """
+    for number, (theirs, ours) in enumerate(zip_longest(trained, names, fillvalue="missing")):
+        if theirs != ours:
+            raise InputError(
+                f"{workdir} was trained with other classes than the data set has now: number "
+                f"{number} is {theirs} there, {ours} here; build the data set with those that it "
+                "was trained with, or fine-tune anew"
+            )
 
 
 def overall_scores(predictions: Predictions, single_clip: Predictions) -> dict[str, Score]:

@@ -81,7 +81,8 @@ def training_set(config: ConfigDict) -> tuple[int | None, int]:
         return (loader.num_samples(config) if built else None), classes
     published = PUBLISHED[name]
     count = published.activities if pretrains else published.videos
-    chosen = data.validation_subjects or data.train_fraction < 1
+    others = data.test_views or data.test_subjects or data.validation_subjects
+    chosen = others or data.train_fraction < 1
     return None if chosen else count, 0 if pretrains else published.classes
 
 

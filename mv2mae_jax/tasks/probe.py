@@ -14,6 +14,7 @@ from tabulate import tabulate
 from mv2mae_jax.data import splits
 from mv2mae_jax.data.probe_videos import balanced
 from mv2mae_jax.data.samples import Video
+from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.features import FrozenEncoder, random_encoder
 from mv2mae_jax.evaluation.probes import (
     TokenFeatures,
@@ -59,6 +60,11 @@ def probe(config: ConfigDict, workdir: epath.PathLike) -> None:
         split: balanced(splits.split_videos(config, split), count)
         for split, count in (("train", sizes.train_videos), (tested, sizes.test_videos))
     }
+    if len({video.activity.label for video in videos["train"]}) < 2:
+        raise InputError(
+            f"the {len(videos['train'])} training videos of the probe are of one class, and it "
+            "needs two or more; label the data, or raise config.probe.train_videos"
+        )
     labels, *train = extract(config, videos["train"], features)
     test_labels, *test = extract(config, videos[tested], features)
 

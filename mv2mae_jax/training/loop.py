@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -136,8 +137,12 @@ def train(
             )
             return health.failure(workdir, step + 1, tensor, batch_ids(config, step), metrics)
 
-        progress = Progress(config.task, step, total_steps, config.batch_size * config.data.repeats)
-        with MetricsWriter(workdir, step) as writer, batches_from(step) as loader:
+        samples = config.batch_size * config.data.repeats
+        with (
+            closing(Progress(config.task, step, total_steps, samples)) as progress,
+            MetricsWriter(workdir, step) as writer,
+            batches_from(step) as loader,
+        ):
             stopping = False  # read once a step: what it stops, it also saves
             while step < total_steps and not stopping:
                 started = time.perf_counter()
@@ -177,9 +182,8 @@ def train(
                     writer.publish()
                     checkpoints.save(step, state, config, Rest(data, tuple(recent)))
                     health.forget(workdir)
-            progress.close()
-            if stopping:
-                log.info("saved at step %d of %d", step, total_steps)
+        if stopping:
+            log.info("saved at step %d of %d", step, total_steps)
     return state.result
 
 

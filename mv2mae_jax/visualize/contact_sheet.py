@@ -11,8 +11,8 @@ import numpy as np
 from etils import epath
 from jaxtyping import Int, UInt8
 
-from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.records import Activity, Index, RecordSource
+from mv2mae_jax.data.samples import decode
 from mv2mae_jax.figures import picture_path, save_figure
 
 TIMES = 5  # rows of an activity
@@ -85,6 +85,4 @@ def _decode(
 ) -> list[UInt8[np.ndarray, "_ _ _ 3"]]:
     """The frames of each view at those of the times that it has."""
     there = {view: times[times < length] for view, length in activity.views.items()}
-    return [
-        decode_frames(records.frames(activity.position, view, at), at) for view, at in there.items()
-    ]
+    return [decode(records, activity, view, at) for view, at in there.items()]

@@ -24,6 +24,7 @@ from benchmarks.soak import loader_workers
 from mv2mae_jax.data import loader, process, workers
 from mv2mae_jax.data.records import DamagedRecord, load_index
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.visualize.contact_sheet import contact_sheet
 from mv2mae_jax.visualize.training_clips import first_clips
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -231,6 +232,12 @@ def test_damaged_activities_are_replaced_and_all_else_stays(config, damaged_dir,
         for place in range(2):
             whole = {key: value[place::2] for key, value in replaced[3 + step].items()}
             assert_same([shares[place][step]], [whole])
+
+
+def test_a_contact_sheet_names_what_cannot_be_decoded(damaged_dir, tmp_path):
+    index = load_index(damaged_dir, "colours")
+    with pytest.raises(DamagedRecord, match=r"activity a02 cannot be read: view .* decoded"):
+        contact_sheet(index, tmp_path / "sheet.png", len(index.activities))
 
 
 def test_pictures_pass_over_what_is_damaged(config, damaged_dir):

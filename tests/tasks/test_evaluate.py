@@ -19,11 +19,15 @@ from configs.mannequin import get_config
 from mv2mae_jax.data import loader
 from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.records import RecordSource, load_index
+from mv2mae_jax.data.splits import class_names
+from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.model import build
+from mv2mae_jax.tasks.evaluate import evaluate as find
 from mv2mae_jax.tasks.finetune import standardizing_norm
 from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.parameters import Parameters, split
+from mv2mae_jax.training.workdir import write_classes
 
 ACCURACIES = ("top1_single_clip", "top1_single_view", "top1_multi_view", "top5_single_view")
 VIDEOS, ACTIVITIES, CLASSES = 36, 12, 12  # of the subject that is for testing, in three views
@@ -192,6 +196,23 @@ def test_probabilities_are_the_mean_softmax_over_clips_and_crops(
             logits = np.asarray(model(build.clip_patches(config, crop))[0], np.float64)
             found.append(np.exp(logits) / np.exp(logits).sum())
     np.testing.assert_allclose(np.mean(found, axis=0), probabilities(plain)[5], atol=1e-6)
+
+
+def test_classes_that_were_renamed_since_are_refused(
+    trained: Path, mannequin_dir: Path, tmp_path: Path
+):
+    """Labels count the sorted names: they would be of other classes."""
+    workdir = shutil.copytree(trained, tmp_path / "run")
+    config = small_config()
+    config.data.data_dir = str(mannequin_dir)
+    names = class_names(config)
+    wrong = ((*names[:3], "jumping", *names[4:]), "number 3 is jumping there, pull here")
+    more = ((*names, "zigzag"), "number 12 is zigzag there, missing here")
+    for trained_with, said in (wrong, more):
+        write_classes(workdir, trained_with)
+        with pytest.raises(InputError, match=said):
+            find(config, workdir)
+    assert not (workdir / "results.json").exists()
 
 
 def test_the_picture_is_written(plain: Path):

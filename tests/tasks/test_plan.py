@@ -105,8 +105,10 @@ def test_samples_of_what_is_not_there(tmp_path: Path):
     config.data.data_dir = str(tmp_path)
     (tmp_path / "ntu" / ".cache-2.0.0").mkdir(parents=True)  # of a build that is not finished
     assert training_set(config) == (13_440, 0)
-    config.data.train_fraction = 0.1
-    assert training_set(config) == (None, 0)
+    for field, value in (("train_fraction", 0.1), ("test_subjects", (1, 2)), ("test_views", (1,))):
+        chosen = config.copy_and_resolve_references()
+        chosen.data[field] = value
+        assert training_set(chosen) == (None, 0)
     config.data.dataset = "kitchen"
     assert training_set(config) == (None, 0)
     config.task = "finetune"
