@@ -24,9 +24,9 @@ from tensorflow_datasets.core import writer
 from tensorflow_datasets.proto import tf_example_pb2
 from tqdm import tqdm
 
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.errors import InputError, one_line
 from mv2mae_jax.processes import usable_cores
-from tfds_builders import encoding
+from tfds_builders import encoding, files
 from tfds_builders.manifest import Manifest, Row
 from tfds_builders.report import Prediction, Report, size, summarize
 
@@ -205,7 +205,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         seconds = self._effort.seconds + time.monotonic() - start
         self.report = dataclasses.replace(self.report, seconds=round(seconds, 1))
         self._write_index()
-        self._write_report(manifest)
+        self._write_report(manifest, raw_dir)
 
     @property
     def _cache(self) -> Path:
@@ -315,18 +315,23 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         text += ",\n".join(lines) + "\n]}\n"
         (Path(self.data_path) / "index.json").write_text(text, encoding="utf-8")
 
-    def _write_report(self, manifest: Manifest) -> None:
+    def _write_report(self, manifest: Manifest, raw_dir: Path) -> None:
         assert self.report is not None
+        sizes = {item.path: _size(raw_dir / item.path) for item in self.report.broken}
         content = {
             "settings": dataclasses.asdict(self.settings),
             "manifest": _digest(manifest),
+            "broken_bytes": sizes,
             **dataclasses.asdict(self.report),
         }
-        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(content, indent=1) + "\n"  # ASCII: names of files may be anything
         (Path(self.data_path) / "report.json").write_text(text, encoding="utf-8")
 
     def _check_complete(self) -> None:
-        """Raises InputError unless the existing build is what this builder would make."""
+        """Raises InputError unless the existing build is what this builder would make.
+
+        As far as names tell, and of broken videos their size: the others are not read again.
+        """
         path = Path(self.data_path) / "report.json"
         try:
             built = json.loads(path.read_text(encoding="utf-8"))
@@ -346,6 +351,12 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
                 f"{self.data_path} was built from other videos than are in {self.raw_dir} now; "
                 + remedy
             )
+        for video, size_ in built.get("broken_bytes", {}).items():
+            if size_ != _size(self.raw_dir / video):
+                raise InputError(
+                    f"{self.data_path} was built while {one_line(video)} was broken, which is "
+                    f"another file now; {remedy}"
+                )
 
     def _post_download_and_prepare_hook(self) -> None:
         shutil.rmtree(self._cache, ignore_errors=True)
@@ -398,6 +409,10 @@ def _digest(manifest: Manifest) -> str:
     return hashlib.sha256(rows.encode()).hexdigest()
 
 
+def _size(video: Path) -> int:
+    return files.fingerprint(video)[0] if files.exists(video) else 0
+
+
 @contextlib.contextmanager
 def _locked(folder: Path, message: str) -> Iterator[None]:
     """Makes a folder that one process at a time works in; a second one gets an InputError."""
@@ -405,6 +420,8 @@ def _locked(folder: Path, message: str) -> Iterator[None]:
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise InputError(message) from None
+        except OSError as error:
+            print(f"{folder} is not locked ({error.strerror}): start no second build there")
         yield

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 
+from mv2mae_jax.errors import one_line
 from tfds_builders.encoding import Encoded
 from tfds_builders.manifest import Row, Unused
 
@@ -79,10 +80,10 @@ class Report:
 
     def __str__(self) -> str:
         """The report as people read it, one fact a line."""
-        lines = [f"could not use {item.path}: {item.reason}" for item in self.broken]
+        lines = [f"could not use {one_line(item.path)}: {item.reason}" for item in self.broken]
         lines += [f"no good view left, activity dropped: {name}" for name in self.dropped]
         lines += [f"views differ in length: {item}" for item in self.uneven]
-        lines += [f"not read: {item.path}: {item.reason}" for item in self.unused]
+        lines += [f"not read: {one_line(item.path)}: {item.reason}" for item in self.unused]
         lines.append(
             f"{self.activities} activities, {self.views} views, {self.frames} frames, "
             f"{self.bytes / 1e6:.1f} MB, {self.seconds:.0f} s, "

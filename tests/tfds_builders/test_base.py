@@ -286,6 +286,30 @@ def test_ntu_becomes_records_with_its_own_labels(raw_dir: Path, tmp_path: Path) 
     assert simplejpeg.decode_jpeg(last["frames"][0]).shape == (54, 96, 3)
 
 
+def test_a_video_that_was_mended_since_is_not_passed_over(raw_dir: Path, tmp_path: Path) -> None:
+    raw = shutil.copytree(raw_dir, tmp_path / "raw")
+    rows = [*ROWS, ("half", "right", "broken", "pour", "Ann", "kitchen", "", "")]
+    assert builder(raw, tmp_path / "data", rows, max_broken=0.5).build() is not None
+    assert builder(raw, tmp_path / "data", rows, max_broken=0.5).build() is None
+    shutil.copy(raw / "1.mp4", raw / "broken.mp4")
+    with pytest.raises(
+        InputError, match=r"while broken\.mp4 was broken, which is another"
+    ):
+        builder(raw, tmp_path / "data", rows, max_broken=0.5).build()
+
+
+def test_names_of_files_may_be_in_any_encoding(tmp_path: Path) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    write_video(folder / "S001C001P001R001A001_rgb.avi", moving_pattern(4, 48, 64))
+    (folder / os.fsdecode("한글.avi".encode("euc-kr"))).touch()
+    report = NTUBuilder(raw_dir=folder, data_dir=tmp_path, jobs=1).build()
+    assert report is not None and len(report.unused) == 1
+    str(report).encode()  # can be printed
+    assert r"not read: \udcc7" in str(report)
+    assert json.loads((tmp_path / "ntu/2.0.0/report.json").read_text())["unused"]
+
+
 def test_tfds_itself_can_build_ntu(tmp_path: Path) -> None:
     """Without a raw directory, TFDS's directory for manual downloads takes its place."""
     import tensorflow_datasets as tfds
