@@ -26,7 +26,15 @@ from mv2mae_jax.training.workdir import FREE_FIELDS
 
 CONFIG = "configs/reproduction.py"
 SUBJECTS, SHORT_SIDE = 40, 64  # crops of 56 pixels are 56 to 64 high
-UNHASHED = (*FREE_FIELDS, "finetune.init_from")  # where a run is, not what it computes
+MEASURING = (  # may differ when a run is continued, but not between findings
+    "data.evaluate_on",
+    "evaluation.clips",
+    "evaluation.crops",
+    "probe.train_videos",
+    "probe.test_videos",
+)
+# Where a run is, not what it computes.
+UNHASHED = (*(set(FREE_FIELDS) - set(MEASURING)), "finetune.init_from")
 
 
 class Finding(NamedTuple):

@@ -8,7 +8,7 @@ import pytest
 from configs import reproduction
 from mv2mae_jax.check import check
 from mv2mae_jax.reproduce.rows import COMPARISONS, ROWS, Row
-from mv2mae_jax.reproduce.runs import commands, hashes
+from mv2mae_jax.reproduce.runs import commands, config_hash, hashes
 
 ACTIVITIES = {"xview": 960, "xsub": 480}  # that train, of 40 subjects
 VIDEOS = {"xview": 2, "xsub": 3}  # of each of them
@@ -46,6 +46,17 @@ def test_all_rows_of_a_protocol_take_as_many_steps(scale: str):
     expected = {"cpu": (3840, 3600), "gpu": (10240, 9600)}[scale]
     for (_, task), found in steps.items():
         assert found == {expected[task == "finetune"]}
+
+
+def test_a_hash_tells_what_is_computed_and_measured_not_where():
+    config = reproduction.get_config("pretrain,scale=cpu")
+    before = config_hash(config)
+    config.data.workers, config.data.data_dir = 7, "elsewhere"
+    assert config_hash(config) == before
+    for name, value in (("evaluation.clips", 9), ("probe.train_videos", 9), ("epochs", 9)):
+        config.update_from_flattened_dict({name: value})
+        assert config_hash(config) != before
+        before = config_hash(config)
 
 
 def test_every_row_is_another_experiment():

@@ -292,9 +292,7 @@ def test_a_video_that_was_mended_since_is_not_passed_over(raw_dir: Path, tmp_pat
     assert builder(raw, tmp_path / "data", rows, max_broken=0.5).build() is not None
     assert builder(raw, tmp_path / "data", rows, max_broken=0.5).build() is None
     shutil.copy(raw / "1.mp4", raw / "broken.mp4")
-    with pytest.raises(
-        InputError, match=r"while broken\.mp4 was broken, which is another"
-    ):
+    with pytest.raises(InputError, match=r"while broken\.mp4 was broken, which is another"):
         builder(raw, tmp_path / "data", rows, max_broken=0.5).build()
 
 

@@ -319,6 +319,10 @@ def test_impossible_numbers_are_named(tmp_path: Path):
         generate(tmp_path, subjects=0)
     with pytest.raises(InputError, match="replications"):
         generate(tmp_path, replications=3)
+    for name in ("seed", "jobs"):
+        with pytest.raises(InputError, match=f"{name} is -1"):
+            generate(tmp_path, **{name: -1})
+    assert not any(tmp_path.iterdir())
 
 
 def test_speed(tmp_path: Path):

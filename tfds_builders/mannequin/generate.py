@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
@@ -110,13 +111,17 @@ def generate(
         Every file of the data set, sorted.
 
     Raises:
-        InputError: a number is out of range, there is no such staging, or the folder holds videos
-            of another seed or staging.
+        InputError: a number is out of range, there is no such staging, the folder holds videos of
+            another seed or staging, or a process died.
     """
     if not 1 <= subjects <= 999:
         raise InputError(f"subjects is {subjects}; it must lie between 1 and 999")
     if replications not in (1, 2):
         raise InputError(f"replications is {replications}; it must be 1 or 2")
+    if seed < 0:
+        raise InputError(f"seed is {seed}; it must be 0 or more")
+    if jobs is not None and jobs < 1:
+        raise InputError(f"jobs is {jobs}; it must be 1 or more")
     if staging not in STAGINGS:
         raise InputError(f"staging is {staging}; it must be one of {', '.join(STAGINGS)}")
     folder = Path(raw_dir) / FOLDER
@@ -129,7 +134,7 @@ def generate(
     activities = plan(subjects, replications, seed)
     todo = [a for a in activities if not all(p.exists() for p in paths_of(folder, a).values())]
     first = len(activities) - len(todo) + 1
-    jobs = min(jobs or usable_cores(), max(len(todo), 1))
+    jobs = min(usable_cores() if jobs is None else jobs, max(len(todo), 1))
     if jobs == 1:
         for done, activity in enumerate(todo, first):
             write_activity(folder, activity, seed, staging)
@@ -137,13 +142,17 @@ def generate(
                 progress(done, len(activities))
     else:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(jobs, context, initializer=_start_worker) as pool:
-            work = pool.map(
-                partial(write_activity, folder, seed=seed, staging=staging), todo, chunksize=4
-            )
-            for done, _ in enumerate(work, first):
-                if progress:
-                    progress(done, len(activities))
+        render = partial(write_activity, folder, seed=seed, staging=staging)
+        try:
+            with ProcessPoolExecutor(jobs, context, initializer=_start_worker) as pool:
+                for done, _ in enumerate(pool.map(render, todo, chunksize=4), first):
+                    if progress:
+                        progress(done, len(activities))
+        except BrokenProcessPool:
+            raise InputError(
+                "a rendering process died, probably for lack of memory; run the same command again "
+                "to continue, with fewer --jobs"
+            ) from None
     return sorted(path for a in activities for path in paths_of(folder, a).values())
 
 
@@ -168,7 +177,7 @@ def main() -> None:
 
     try:
         paths = generate(**vars(flags), progress=show)
-    except InputError as error:
+    except (InputError, OSError) as error:  # OSError: a full disk
         sys.exit(f"error: {error}")
     print(f"{len(paths)} videos in {flags.raw_dir / FOLDER}")
 
