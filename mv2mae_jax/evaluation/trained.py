@@ -54,6 +54,15 @@ def as_trained(config: ConfigDict, trained: ConfigDict, workdir: epath.PathLike)
     return merged
 
 
+def require_data_set(trained: ConfigDict, workdir: epath.PathLike, remedy: str) -> None:
+    """Raises InputError of imported weights, which do not say what they were trained on."""
+    if not trained.data.dataset:
+        raise InputError(
+            f"{workdir} holds imported weights that do not say which data they were trained on; "
+            f"{remedy}"
+        )
+
+
 def refusal(
     field: str, config: ConfigDict, trained: ConfigDict, workdir: epath.PathLike
 ) -> InputError:

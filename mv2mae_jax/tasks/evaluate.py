@@ -16,7 +16,7 @@ from mv2mae_jax.evaluation.confusion import draw_confusion
 from mv2mae_jax.evaluation.fusion import fuse_views
 from mv2mae_jax.evaluation.predictions import Predictions, Predictor, write_table
 from mv2mae_jax.evaluation.scores import Score, score
-from mv2mae_jax.evaluation.trained import as_trained, refusal
+from mv2mae_jax.evaluation.trained import as_trained, refusal, require_data_set
 from mv2mae_jax.run_files import PREDICTIONS, RESULTS
 from mv2mae_jax.storage import to_path, write_whole
 from mv2mae_jax.training.checkpoints import load_parameters
@@ -37,11 +37,7 @@ def evaluate(config: ConfigDict, workdir: epath.PathLike) -> None:
     parameters, trained = load_parameters(workdir)
     if "head.kernel" not in parameters:
         raise InputError(f"{workdir} holds no classifier; evaluate the --workdir of a fine-tuning")
-    if not trained.data.dataset:
-        raise InputError(
-            f"{workdir} holds imported weights that do not say which data they were trained on; "
-            "fine-tune from them, and evaluate that run"
-        )
+    require_data_set(trained, workdir, "fine-tune from them, and evaluate that run")
     if trained.data.dataset != config.data.dataset:
         raise refusal("dataset", config, trained, workdir)
     config = as_trained(config, trained, workdir)

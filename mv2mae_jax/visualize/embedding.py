@@ -30,6 +30,7 @@ from mv2mae_jax.data.splits import class_names, split_videos
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.evaluation.neighbours import Purity, neighbour_purity
+from mv2mae_jax.evaluation.trained import require_data_set
 from mv2mae_jax.evaluation.video_features import extract
 from mv2mae_jax.figures import picture_path, save_figure
 from mv2mae_jax.training.checkpoints import load_parameters
@@ -67,11 +68,7 @@ def draw(args: argparse.Namespace) -> None:
         raise InputError(f"--clips={args.clips}; it is from {FEWEST} to {MOST:,}")
     out = picture_path(args.out)
     parameters, config = load_parameters(args.workdir)
-    if not config.data.dataset:
-        raise InputError(
-            f"{args.workdir} holds imported weights that do not say which data they were trained "
-            "on; fine-tune from them, and draw that run"
-        )
+    require_data_set(config, args.workdir, "fine-tune from them, and draw that run")
     config.data.data_dir = args.data_dir or config.data.data_dir
     videos = balanced(split_videos(config, args.split), args.clips)
     if len(videos) < FEWEST:

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from mv2mae_jax.data import loader
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.evaluation.trained import require_data_set
 from mv2mae_jax.figures import picture_path
 from mv2mae_jax.model import build
 from mv2mae_jax.model.mv2mae import MV2MAE
@@ -45,6 +46,7 @@ def open_pretrained(args: argparse.Namespace) -> Pretrained:
     parameters, config = load_parameters(args.workdir)
     if "mask_token" not in parameters:
         raise InputError(f"{args.workdir} has no decoders; name the --workdir of a pre-training")
+    require_data_set(config, args.workdir, "pre-train from them, and draw that run")
     config.data.data_dir = args.data_dir or config.data.data_dir
     require_samples(config, args.samples)
     return Pretrained(config, parameters, first_clips(config, args.samples))

@@ -25,7 +25,7 @@ from mv2mae_jax.losses import token_weights
 from mv2mae_jax.model import build
 from mv2mae_jax.model.variants import VARIANTS, Variant
 from mv2mae_jax.prepare import main as prepare
-from mv2mae_jax.training.checkpoints import Checkpoints
+from mv2mae_jax.training.checkpoints import Checkpoints, load_parameters
 from mv2mae_jax.training.parameters import split
 from mv2mae_jax.visualize import report
 from mv2mae_jax.visualize.__main__ import main as visualize
@@ -464,6 +464,22 @@ def test_a_page_that_is_too_large_is_not_written(workdir, tmp_path, capsys, monk
     monkeypatch.setattr(report, "PAGE_BYTES", 1000)
     assert visualize(words) == 1
     assert "0 fit in a page" in capsys.readouterr().err
+
+
+def test_of_imported_weights_nothing_is_made_up(workdir, tmp_path, capsys) -> None:
+    parameters, config = load_parameters(workdir[0])
+    config.data.dataset = config.data.protocol = ""
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(1, {"parameters": parameters}, config)
+    shown = run.summary(tmp_path, config, parameters)
+    assert shown["task"] == "Imported weights"
+    assert [name for name, _ in shown["facts"]] == [
+        *("Data", "Clips", "Encoder", "Parameters", "Decoders")
+    ]
+    assert shown["facts"][0][1] == "not known"
+    words = ["reconstruction", f"--workdir={tmp_path}", f"--out={tmp_path / 'out.png'}"]
+    assert visualize(words) == 1
+    assert "holds imported weights that do not say" in capsys.readouterr().err
 
 
 def test_pictures_of_more_activities_than_there_are(workdir, tmp_path, capsys) -> None:

@@ -96,7 +96,7 @@ def summary(workdir: epath.PathLike, config: ConfigDict, parameters: Parameters)
     predictions = read(PREDICTIONS, read_predictions)
     return {
         "name": PurePath(str(workdir)).name,
-        "task": "Pre-training" if "mask_token" in parameters else "Fine-tuning",
+        "task": task(config, parameters),
         "facts": facts(config, parameters, metrics),
         "headlines": headlines(metrics, probed, tested),
         "panels": panels(metrics),
@@ -107,28 +107,40 @@ def summary(workdir: epath.PathLike, config: ConfigDict, parameters: Parameters)
     }
 
 
+def task(config: ConfigDict, parameters: Parameters) -> str:
+    """What the run was; of imported weights nobody knows."""
+    if not config.data.dataset:
+        return "Imported weights"
+    return "Pre-training" if "mask_token" in parameters else "Fine-tuning"
+
+
 def facts(
     config: ConfigDict, parameters: Parameters, metrics: list[dict[str, float]]
 ) -> list[list[str]]:
     """The run in a few lines, each a name and what is to be said."""
-    data, variant = config.data, VARIANTS[config.model.variant]
+    data, variant, known = config.data, VARIANTS[config.model.variant], bool(config.data.dataset)
     pretrained = "mask_token" in parameters
     views = f", {data.num_views} views of an activity" if pretrained else ""
     size = sum(math.prod(value.shape) for value in parameters.values())
     steps = f"{metrics[-1]['step']:,.0f} steps" if metrics else "no step logged"
     rows = {
-        "Data": f"{data.dataset or 'unknown'}, protocol {data.protocol}",
+        "Data": f"{data.dataset}, protocol {data.protocol}" if known else "not known",
         "Clips": f"{data.num_frames} frames of {data.image_size} x {data.image_size} pixels, "
         f"one of every {data.stride} stored{views}",
         "Encoder": f"{config.model.variant}; blocks: {variant.depth}; width {variant.width}, "
         f"{variant.heads} heads; tubelets of {' x '.join(map(str, config.model.patch_size))}",
         "Parameters": f"{size / 1e6:,.2f} million",
-        "Training": f"{steps} of {config.batch_size:,}, {config.epochs:g} epochs",
     }
     if pretrained:
+        rows["Decoders"] = (
+            f"blocks: {variant.decoder_depth}; width {variant.decoder_width}, "
+            f"{variant.decoder_heads} heads"
+        )
+    if not known:
+        return [[name, text] for name, text in rows.items()]
+    rows["Training"] = f"{steps} of {config.batch_size:,}, {config.epochs:g} epochs"
+    if pretrained:
         rows |= {
-            "Decoders": f"blocks: {variant.decoder_depth}; width {variant.decoder_width}, "
-            f"{variant.decoder_heads} heads",
             "Mask": f"{config.masking.kind}, {config.masking.ratio:.0%} of the tubelets",
             "Objective": f"targets: {config.objective.targets}; motion temperature "
             f"{config.objective.temperature:g}; weight of the cross-view term "
