@@ -32,6 +32,7 @@ from tabulate import tabulate
 from transformers import VideoMAEForVideoClassification
 
 from benchmarks import common
+from benchmarks.torch_reference import pixels_of
 from benchmarks.training import Training
 from configs.base import set_finetuning
 from mv2mae_jax.check import check
@@ -41,7 +42,6 @@ from mv2mae_jax.interop.initial import load_initial
 from mv2mae_jax.model import build
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.training.parameters import Parameters, split
-from tfds_builders.mannequin.mannequin_dataset_builder import Builder
 
 LOSS_BOUND, LOGIT_BOUND = 1e-3, 1e-2
 
@@ -173,8 +173,7 @@ def rate(config: ConfigDict, step: int) -> float:
 
 def pixel_values(config: ConfigDict, clips: Clips) -> Float[torch.Tensor, "B T C H W"]:
     """What Hugging Face's model takes."""
-    mean, std = torch.tensor(config.data.mean), torch.tensor(config.data.std)
-    return ((torch.from_numpy(clips) / 255 - mean) / std).permute(0, 1, 4, 2, 3).contiguous()
+    return pixels_of(config, torch.from_numpy(clips))[1].transpose(1, 2).contiguous()
 
 
 def _config(arguments: argparse.Namespace) -> ConfigDict:
@@ -198,8 +197,7 @@ def _largest(values: np.ndarray) -> float:
 
 def _make_data_set(folder: Path, arguments: argparse.Namespace) -> None:
     """Renders a mannequin of two subjects, builds its records, and points the arguments there."""
-    arguments.data_dir = folder / "data"
-    Builder(subjects=2, replications=1, raw_dir=folder / "raw", data_dir=arguments.data_dir).build()
+    arguments.data_dir = common.make_mannequin(folder, "--subjects=2")
 
 
 def _print(report: common.Report) -> None:

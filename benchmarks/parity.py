@@ -38,7 +38,7 @@ from transformers import VideoMAEForPreTraining, VideoMAEForVideoClassification
 from transformers.utils import logging
 
 from benchmarks import common
-from benchmarks.torch_reference import random_masks
+from benchmarks.torch_reference import pixels_of, random_masks
 from benchmarks.training import Training
 from configs.base import get_config
 from mv2mae_jax.check import check
@@ -81,8 +81,7 @@ class Sample(NamedTuple):
 
     def pixels(self, config: ConfigDict) -> torch.Tensor:
         """As PyTorch's models take them: [1 2 C T H W], ImageNet-normalised."""
-        mean, std = (torch.tensor(x) for x in (config.data.mean, config.data.std))
-        return ((torch.from_numpy(self.clips) / 255 - mean) / std).movedim(-1, 2)
+        return pixels_of(config, torch.from_numpy(self.clips))[1]
 
 
 Outputs = dict[str, np.ndarray]  # tokens and logits of the first view, pixels of both
