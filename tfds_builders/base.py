@@ -111,6 +111,9 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         """Reads the raw layout: all that a data set has to define, apart from its classes."""
         raise NotImplementedError
 
+    def make_videos(self, raw_dir: Path) -> None:
+        """Makes those that are missing, where a data set's own can be made; else does nothing."""
+
     def predict(self) -> Prediction | None:
         """Encodes a sample of the activities, which the build then need not do again.
 
@@ -125,6 +128,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
             return None
         assert self.raw_dir is not None
         with self._lock():
+            self.make_videos(self.raw_dir)
             manifest = self.manifest(self.raw_dir)
             activities = manifest.activities()
             paths = self._paths(activities, self.raw_dir)
@@ -188,6 +192,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
 
     def _download_and_prepare(self, dl_manager: Any, download_config: Any = None) -> None:
         raw_dir = self.raw_dir or Path(dl_manager.manual_dir)
+        self.make_videos(raw_dir)
         manifest = self.manifest(raw_dir)
         activities = manifest.activities()
         paths = self._paths(activities, raw_dir)

@@ -20,6 +20,7 @@ from tfds_builders.mannequin.balls import FLOOR, draw_balls
 from tfds_builders.mannequin.body import BONES, INDEX, Proportions, euler, forward_kinematics
 from tfds_builders.mannequin.figure import make_figure
 from tfds_builders.mannequin.generate import generate, plan, render_activity
+from tfds_builders.mannequin.mannequin_dataset_builder import Builder
 from tfds_builders.mannequin.render import draw_subject
 from tfds_builders.mannequin.scene import AZIMUTHS, MARGIN, Camera, make_setup
 from tfds_builders.mannequin.staging import ALONE, CENTRED, ROAMING
@@ -312,6 +313,21 @@ def test_plan_says_nothing_about_the_action():
         assert 2 <= len({a[0] for a in activities if a[1] == subject}) <= 3
     assert {a[0] for a in activities} == set(range(1, generator.SETUPS + 1))
     assert set(plan(3, 1, 0)) <= set(activities)  # more subjects change nothing for the first
+
+
+def test_a_complete_build_is_compared_and_nothing_rendered(mannequin_dir: Path):
+    raw_dir = mannequin_dir.parent / "raw"
+    before = sorted(raw_dir.rglob("*"))
+    same = {"replications": 1, "raw_dir": raw_dir, "data_dir": mannequin_dir}
+    assert Builder(subjects=2, **same).predict() is None
+    for other, said in (
+        ({"subjects": 3}, "was built from other videos"),
+        ({"subjects": 2, "staging": "roaming"}, "holds videos of seed 0, centred"),
+        ({"subjects": 2, "seed": 5}, "not of seed 5"),
+    ):
+        with pytest.raises(InputError, match=said):
+            Builder(**other, **same).predict()
+    assert sorted(raw_dir.rglob("*")) == before
 
 
 def test_impossible_numbers_are_named(tmp_path: Path):

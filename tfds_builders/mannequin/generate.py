@@ -36,7 +36,17 @@ Activity = tuple[int, int, int, int]  # set-up, subject, replication, action
 
 
 def plan(subjects: int, replications: int, seed: int) -> list[Activity]:
-    """All activities; a subject visits two or three set-ups, an activity one of them at random."""
+    """All activities; a subject visits two or three set-ups, an activity one of them at random.
+
+    Raises:
+        InputError: a number is out of range.
+    """
+    if not 1 <= subjects <= 999:
+        raise InputError(f"subjects is {subjects}; it must lie between 1 and 999")
+    if replications not in (1, 2):
+        raise InputError(f"replications is {replications}; it must be 1 or 2")
+    if seed < 0:
+        raise InputError(f"seed is {seed}; it must be 0 or more")
     activities = []
     for subject in range(1, subjects + 1):
         rng = np.random.default_rng([seed, 0, subject])
@@ -114,24 +124,16 @@ def generate(
         InputError: a number is out of range, there is no such staging, the folder holds videos of
             another seed or staging, or a process died.
     """
-    if not 1 <= subjects <= 999:
-        raise InputError(f"subjects is {subjects}; it must lie between 1 and 999")
-    if replications not in (1, 2):
-        raise InputError(f"replications is {replications}; it must be 1 or 2")
-    if seed < 0:
-        raise InputError(f"seed is {seed}; it must be 0 or more")
     if jobs is not None and jobs < 1:
         raise InputError(f"jobs is {jobs}; it must be 1 or more")
     if staging not in STAGINGS:
         raise InputError(f"staging is {staging}; it must be one of {', '.join(STAGINGS)}")
+    activities = plan(subjects, replications, seed)
+    check_stamp(Path(raw_dir), seed, staging)
     folder = Path(raw_dir) / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    stamp, ours = Path(raw_dir) / "mannequin_seed.txt", f"seed {seed}, {staging}"
-    if stamp.exists() and (theirs := stamp.read_text().strip()) != ours:
-        raise InputError(f"{raw_dir} holds videos of {theirs}, not of {ours}; take another folder")
-    stamp.write_text(f"{ours}\n")
+    _stamp(Path(raw_dir)).write_text(f"{_stamped(seed, staging)}\n")
 
-    activities = plan(subjects, replications, seed)
     todo = [a for a in activities if not all(p.exists() for p in paths_of(folder, a).values())]
     first = len(activities) - len(todo) + 1
     jobs = min(usable_cores() if jobs is None else jobs, max(len(todo), 1))
@@ -153,7 +155,34 @@ def generate(
                 "a rendering process died, probably for lack of memory; run the same command again "
                 "to continue, with fewer --jobs"
             ) from None
-    return sorted(path for a in activities for path in paths_of(folder, a).values())
+    return files(raw_dir, subjects, replications, seed)
+
+
+def files(
+    raw_dir: str | os.PathLike[str], subjects: int, replications: int, seed: int
+) -> list[Path]:
+    """Every file of the data set, sorted, whether it is there or not."""
+    folder = Path(raw_dir) / FOLDER
+    return sorted(
+        path
+        for activity in plan(subjects, replications, seed)
+        for path in paths_of(folder, activity).values()
+    )
+
+
+def check_stamp(raw_dir: Path, seed: int, staging: str) -> None:
+    """Raises InputError if the folder holds videos of another seed or staging."""
+    stamp, ours = _stamp(raw_dir), _stamped(seed, staging)
+    if stamp.exists() and (theirs := stamp.read_text().strip()) != ours:
+        raise InputError(f"{raw_dir} holds videos of {theirs}, not of {ours}; take another folder")
+
+
+def _stamp(raw_dir: Path) -> Path:
+    return raw_dir / "mannequin_seed.txt"
+
+
+def _stamped(seed: int, staging: str) -> str:
+    return f"seed {seed}, {staging}"
 
 
 def _start_worker() -> None:

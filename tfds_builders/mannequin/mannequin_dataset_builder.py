@@ -46,7 +46,16 @@ class Builder(MultiViewBuilder):
         return tuple(CLASSES)
 
     def manifest(self, raw_dir: Path) -> Manifest:
-        """Renders the videos that are not there yet, then finds them by their names."""
+        """Of all videos, rendered or not, by their names."""
+        from tfds_builders.mannequin.generate import check_stamp, files
+
+        size = {name: self._options[name] for name in ("subjects", "replications", "seed")}
+        check_stamp(raw_dir, self._options["seed"], self._options["staging"])
+        videos = files(raw_dir, **size)
+        return layout.read(raw_dir, self.classes, [str(f.relative_to(raw_dir)) for f in videos])
+
+    def make_videos(self, raw_dir: Path) -> None:
+        """Renders those that are not there yet."""
         from tfds_builders.mannequin.generate import generate
 
         with tqdm(desc="rendering mannequin", unit="activity", delay=1) as bar:
@@ -55,5 +64,4 @@ class Builder(MultiViewBuilder):
                 bar.total = total
                 bar.update(done - bar.n)
 
-            files = generate(raw_dir, **self._options, jobs=self.jobs, progress=show)
-        return layout.read(raw_dir, self.classes, [str(f.relative_to(raw_dir)) for f in files])
+            generate(raw_dir, **self._options, jobs=self.jobs, progress=show)
