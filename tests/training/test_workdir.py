@@ -1,5 +1,7 @@
 """Who may enter a work directory, and with which config."""
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -8,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -178,6 +181,27 @@ def test_damaged_names_of_classes_are_named(tmp_path: Path, text: str, says: str
     (tmp_path / "classes.json").write_text(text)
     with pytest.raises(InputError, match=rf"classes\.json {says}.*writes it anew"):
         read_classes(tmp_path)
+
+
+def test_of_several_processes_the_first_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for process in (1, 2, 0):
+        assert not any(tmp_path.iterdir())
+        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+        write_classes(tmp_path, ("walk", "sit"))
+        write_parameter_overview(tmp_path, {"head.bias": np.zeros(2, np.float32)})
+    assert {x.name for x in tmp_path.iterdir()} == {"classes.json", "parameters.txt"}
+
+
+def test_a_file_system_without_locks_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def refuse(*args: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    enter(tmp_path, get_config())
+    assert f"{tmp_path} is not locked (No locks available)" in caplog.text
+    assert (tmp_path / "config.json").exists()
 
 
 def test_sizes_of_modules_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
