@@ -1,6 +1,5 @@
 """Tests run small programs once: they are compiled fast, and the shapes at every call checked."""
 
-import gc
 import os
 import shutil
 import signal
@@ -39,9 +38,6 @@ LONG = ("test_tour.py", "test_survival.py", "test_scale.py", "test_reproduced_ru
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONG)
 
-
-# Tracing makes millions of objects that stay: looking for cycles among them takes a tenth of all.
-gc.set_threshold(100_000, 50, 100)
 
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

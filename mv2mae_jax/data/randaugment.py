@@ -155,12 +155,16 @@ def _sharpness(clip: Clip, amount: float) -> Clip:
 
 
 def _rotate(clip: Clip, amount: float) -> Clip:
-    """By up to 30 degrees about the centre."""
-    height, width = clip.shape[1:3]
-    angle = math.radians(30 * amount)
-    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    centre = np.array([width / 2, height / 2])
-    return _warp(clip, np.column_stack([turn, centre - turn @ centre]))
+    """By up to 30 degrees about the centre.
+
+    Rounded as Pillow does it, for at 30 degrees pixels may come from the very edge.
+    """
+    x, y = clip.shape[2] / 2, clip.shape[1] / 2
+    angle = math.radians(30 * amount % 360)
+    cos, sin = round(math.cos(angle), 15), round(math.sin(angle), 15)
+    return _warp(
+        clip, np.array([[cos, -sin, cos * -x + sin * y + x], [sin, cos, sin * -x + cos * -y + y]])
+    )
 
 
 def _shear_x(clip: Clip, amount: float) -> Clip:

@@ -5,7 +5,7 @@ from collections import Counter
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
@@ -91,6 +91,8 @@ def test_is_what_pillow_does_to_each_frame(clips, name, amount):
     amount=st.floats(-1, 1, width=32),
     seed=st.integers(0, 99),
 )
+@example(height=3, width=7, amount=1.0, seed=0)  # pixels come from the very edge
+@example(height=3, width=33, amount=-1.0, seed=0)
 def test_edges_are_pillows_at_any_size_and_amount(name, height, width, amount, seed):
     rng = np.random.default_rng(seed)
     clip = rng.integers(0, 256, (1, height, width, 3)).astype(np.uint8)
