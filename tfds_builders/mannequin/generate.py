@@ -10,7 +10,7 @@ changes a file.
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -155,19 +155,13 @@ def generate(
                 "a rendering process died, probably for lack of memory; run the same command again "
                 "to continue, with fewer --jobs"
             ) from None
-    return files(raw_dir, subjects, replications, seed)
+    return files(raw_dir, activities)
 
 
-def files(
-    raw_dir: str | os.PathLike[str], subjects: int, replications: int, seed: int
-) -> list[Path]:
-    """Every file of the data set, sorted, whether it is there or not."""
+def files(raw_dir: str | os.PathLike[str], activities: Iterable[Activity]) -> list[Path]:
+    """Every file of the activities, sorted, whether it is there or not."""
     folder = Path(raw_dir) / FOLDER
-    return sorted(
-        path
-        for activity in plan(subjects, replications, seed)
-        for path in paths_of(folder, activity).values()
-    )
+    return sorted(path for a in activities for path in paths_of(folder, a).values())
 
 
 def check_stamp(raw_dir: Path, seed: int, staging: str) -> None:

@@ -47,11 +47,12 @@ class Builder(MultiViewBuilder):
 
     def manifest(self, raw_dir: Path) -> Manifest:
         """Of all videos, rendered or not, by their names."""
-        from tfds_builders.mannequin.generate import check_stamp, files
+        from tfds_builders.mannequin.generate import check_stamp, files, plan
 
-        size = {name: self._options[name] for name in ("subjects", "replications", "seed")}
-        check_stamp(raw_dir, self._options["seed"], self._options["staging"])
-        videos = files(raw_dir, **size)
+        options = self._options
+        check_stamp(raw_dir, options["seed"], options["staging"])
+        activities = plan(options["subjects"], options["replications"], options["seed"])
+        videos = files(raw_dir, activities)
         return layout.read(raw_dir, self.classes, [str(f.relative_to(raw_dir)) for f in videos])
 
     def make_videos(self, raw_dir: Path) -> None:

@@ -122,7 +122,6 @@ def facts(
     pretrained = "mask_token" in parameters
     views = f", {data.num_views} views of an activity" if pretrained else ""
     size = sum(math.prod(value.shape) for value in parameters.values())
-    steps = f"{metrics[-1]['step']:,.0f} steps" if metrics else "no step logged"
     rows = {
         "Data": f"{data.dataset}, protocol {data.protocol}" if known else "not known",
         "Clips": f"{data.num_frames} frames of {data.image_size} x {data.image_size} pixels, "
@@ -138,6 +137,7 @@ def facts(
         )
     if not known:
         return [[name, text] for name, text in rows.items()]
+    steps = f"{metrics[-1]['step']:,.0f} steps" if metrics else "no step logged"
     rows["Training"] = f"{steps} of {config.batch_size:,}, {config.epochs:g} epochs"
     if pretrained:
         rows |= {
