@@ -1,9 +1,14 @@
-"""Processes that work for this one: how many of them, and that they end when it does."""
+"""Processes that work for this one: how many, and that they end with it; locks among others."""
 
+import fcntl
+import logging
 import multiprocessing
 import os
 import threading
 from pathlib import Path
+from typing import IO
+
+log = logging.getLogger(__name__)
 
 
 def usable_cores() -> int:
@@ -29,3 +34,18 @@ def _follow() -> None:
     assert parent is not None
     parent.join()  # until the system closes its end of a pipe, however it dies
     os._exit(1)
+
+
+def take_lock(file: IO[str]) -> bool:
+    """Locks a file until it is closed or the process ends; False where another process has.
+
+    A file system without locks is warned of, and stops nobody.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        folder = Path(file.name).parent
+        log.warning("%s is not locked (%s): start nothing else there", folder, error.strerror)
+    return True

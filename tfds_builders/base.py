@@ -6,7 +6,6 @@ out as TFDS expects, so TFDS's own tools find it too.
 
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import hashlib
 import itertools
@@ -25,7 +24,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from tqdm import tqdm
 
 from mv2mae_jax.errors import InputError, one_line
-from mv2mae_jax.processes import usable_cores
+from mv2mae_jax.processes import take_lock, usable_cores
 from tfds_builders import encoding, files
 from tfds_builders.manifest import Manifest, Row
 from tfds_builders.report import Prediction, Report, size, summarize
@@ -423,10 +422,6 @@ def _locked(folder: Path, message: str) -> Iterator[None]:
     """Makes a folder that one process at a time works in; a second one gets an InputError."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(message) from None
-        except OSError as error:
-            print(f"{folder} is not locked ({error.strerror}): start no second build there")
+        if not take_lock(file):
+            raise InputError(message)
         yield

@@ -1,8 +1,6 @@
 """A run's work directory: its config, the names of its classes, and what its parameters are."""
 
-import fcntl
 import json
-import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -16,11 +14,10 @@ from ml_collections import ConfigDict
 
 from mv2mae_jax.check import fields, stored_config
 from mv2mae_jax.errors import InputError, is_name
+from mv2mae_jax.processes import take_lock
 from mv2mae_jax.storage import is_local, to_path, write_whole, written
 from mv2mae_jax.training.health import REPORT
 from mv2mae_jax.training.parameters import Parameters
-
-log = logging.getLogger(__name__)
 
 # Fields that may differ when a run is continued: where it runs, not what it computes.
 FREE_FIELDS = (
@@ -88,16 +85,12 @@ def _locked(path: epath.Path) -> Iterator[None]:
     with written(path):
         lock = open(path / LOCK, "a+", encoding="utf-8")  # noqa: SIM115
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not take_lock(lock):
             lock.seek(0)
             raise InputError(
                 f"another run uses {path} ({lock.read().strip()}); stop it, wait for it, or choose "
                 "another --workdir"
-            ) from error
-        except OSError as error:
-            log.warning("%s is not locked (%s): start no second run there", path, error.strerror)
+            )
         with written(path):
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
