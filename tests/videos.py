@@ -29,11 +29,19 @@ def moving_pattern(frames: int, height: int = 120, width: int = 160, seed: int =
 
 
 def write_video(
-    path: Path, frames: Sequence[Frame], codec: str = "mpeg4", keyframe_every: int = 8
+    path: Path,
+    frames: Sequence[Frame],
+    codec: str = "mpeg4",
+    keyframe_every: int = 8,
+    **options: str,
 ) -> Path:
-    """Writes RGB frames at 30 a second; the suffix of `path` says which container."""
+    """Writes RGB frames at 30 a second; the suffix of `path` says which container.
+
+    `options` are those of the codec, by FFmpeg's names, with `_` for `-`.
+    """
+    options = {name.replace("_", "-"): value for name, value in options.items()}
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=30)
+        stream = container.add_stream(codec, rate=30, options=options)
         stream.pix_fmt = "yuv420p"
         stream.bit_rate = 4_000_000
         stream.gop_size = keyframe_every

@@ -3,7 +3,7 @@
 import bisect
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -22,6 +22,10 @@ SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".
 
 class VideoError(Exception):
     """A video, or a part of it, cannot be read; the message is the reason."""
+
+
+class _OtherFrame(Exception):
+    """A decoded frame is not the one that its time stamp, or the order, says."""
 
 
 def count_frames(path: Path) -> int:
@@ -54,11 +58,25 @@ def encode_frames(
     Raises:
         VideoError: The file is not a video, is damaged, or ends too early.
     """
+    try:
+        return _encode(path, first, last, _frame_times(path) if first else (), short_side, quality)
+    except _OtherFrame:
+        return _encode(path, first, last, (), short_side, quality)
+
+
+def _encode(
+    path: Path,
+    first: int,
+    last: int | None,
+    times: Sequence[int],
+    short_side: int,
+    quality: int,
+) -> list[bytes]:
     images: list[bytes] = []
     size = None
     scaler = VideoReformatter()  # one for all frames: setting one up takes as long as scaling
     try:
-        for frame in _frames(path, first, last):
+        for frame in _frames(path, first, last, times):
             image = _shrink(frame, short_side, scaler)
             size = size or image.shape
             if image.shape != size:
@@ -72,23 +90,38 @@ def encode_frames(
     return images
 
 
-def _frames(path: Path, first: int, last: int | None) -> Iterator[VideoFrame]:
-    """The frames of a range, none of them damaged; without `last`, all that the file declares."""
-    times = _frame_times(path) if first else ()
+def _frames(
+    path: Path, first: int, last: int | None, times: Sequence[int]
+) -> Iterator[VideoFrame]:
+    """The frames of a range, none of them damaged; without `last`, all that the file declares.
+
+    Args:
+        path: Video file.
+        first: First frame.
+        last: Last frame, inclusive, or None.
+        times: Of all frames, to seek by; empty: frames are counted from the start.
+
+    Raises:
+        VideoError: As `encode_frames`.
+        _OtherFrame: Seeking did not lead to these frames, one after the other.
+    """
     with _open(path) as (container, stream):
         stream.codec_context.thread_count = 1  # there is a process per core already
         if times:
             container.seek(times[min(first, len(times) - 1)], stream=stream)
-        index, hidden, end = -1, 0, 0.0
+        index, hidden, end, wanted = -1, 0, 0.0, first
         for packet in container.demux(stream):
             hidden += packet.is_discard  # outside of the edit list: never to be shown
             for frame in packet.decode():
                 index = bisect.bisect_left(times, frame.pts or 0) if times else index + 1
                 if index < first:
                     continue
+                if index != wanted:
+                    raise _OtherFrame
                 if frame.is_corrupt:
                     raise VideoError(f"frame {index} is damaged")
                 yield frame
+                wanted += 1
                 end = frame.time or 0.0
                 if index == last:
                     return
@@ -108,10 +141,14 @@ def _frames(path: Path, first: int, last: int | None) -> Iterator[VideoFrame]:
 def _frame_times(path: Path) -> tuple[int, ...]:
     """Time stamps of all frames in order, to seek by frame number.
 
-    Empty where time stamps are missing or not exact: there, frames are counted from the start.
+    Empty where time stamps are missing or not exact, or do not say which frame is shown when (AVI
+    with B-frames): there, frames are counted from the start.
     """
     with _open(path) as (container, stream):
-        if not {"mp4", "matroska", "avi"} & set(container.format.name.split(",")):
+        exact = {"mp4", "matroska"}
+        if not stream.codec_context.has_b_frames:
+            exact.add("avi")
+        if not exact & set(container.format.name.split(",")):
             return ()
         packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
         times = {packet.pts for packet in packets}
@@ -123,7 +160,7 @@ def _frame_times(path: Path) -> tuple[int, ...]:
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
-        container = av.open(open_file(path), "r")
+        container = av.open(open_file(path), "r", metadata_errors="replace")
     except av.FFmpegError as error:
         raise VideoError(f"not a video, or its header is broken: {error.strerror}") from None
     except OSError as error:
@@ -131,6 +168,8 @@ def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     with container:
         if not container.streams.video:
             raise VideoError("no video stream in this file")
+        if container.streams.video[0].codec_context is None:
+            raise VideoError("its video is of a codec that is not known here")
         yield container, container.streams.video[0]
 
 

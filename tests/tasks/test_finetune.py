@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from flax import nnx
+from ml_collections import ConfigDict
 
 from configs.mannequin import get_config
 from mv2mae_jax.data import loader
@@ -17,7 +18,7 @@ from mv2mae_jax.tasks.finetune import (
     initial_parameters,
     standardizing_norm,
 )
-from mv2mae_jax.training.checkpoints import Checkpoints
+from mv2mae_jax.training.checkpoints import Checkpoints, load_parameters
 from mv2mae_jax.training.parameters import split
 
 
@@ -50,13 +51,42 @@ def test_pooled_features_are_left_alone_unless_asked_for(mannequin_dir: Path, tm
     assert norms == [[], ["norm.scale", "norm.bias"]]
 
 
-def test_the_validation_split_is_tested_meanwhile(mannequin_dir: Path, tmp_path: Path) -> None:
+def short(data_dir: Path) -> ConfigDict:
+    """A fine-tuning of small clips, 48 videos an epoch, tested by one crop each."""
     config = get_config("finetune")
-    config.data.data_dir, config.data.validation_subjects = str(mannequin_dir), ("2",)
+    config.data.data_dir = str(data_dir)
     config.data.num_frames, config.data.image_size = 4, 28
-    config.batch_size, config.epochs, config.log_every = 8, 3, 100  # 24 videos: 3 steps an epoch
-    config.finetune.validate_every_epochs = 2.0
+    config.batch_size, config.epochs, config.log_every = 8, 1, 100
     config.evaluation.clips, config.evaluation.crops = 1, 1
+    return config
+
+
+def test_the_pretrained_encoder_is_trained_from_the_block_that_the_config_names(
+    mannequin_dir: Path, tmp_path: Path
+) -> None:
+    config = short(mannequin_dir)
+    _, pretrained = split(build.pretraining_model(config, nnx.Rngs(1)))
+    with Checkpoints(tmp_path / "pretrained", keep=1) as checkpoints:
+        checkpoints.save(1, {"parameters": pretrained}, get_config())
+    config.finetune.init_from = str(tmp_path / "pretrained")
+    config.finetune.trainable_blocks = 1
+    finetune(config, tmp_path / "finetuned")
+    trained, _ = load_parameters(tmp_path / "finetuned")
+    same = {
+        name
+        for name, value in trained.items()
+        if name in pretrained and np.array_equal(value, pretrained[name])
+    }
+    encoder = {name for name in trained if name.startswith("encoder.")}
+    assert same == {name for name in encoder if not name.startswith("encoder.blocks.3.")}
+    assert trained.keys() - encoder == {"norm.scale", "norm.bias", "head.kernel", "head.bias"}
+
+
+def test_the_validation_split_is_tested_meanwhile(mannequin_dir: Path, tmp_path: Path) -> None:
+    config = short(mannequin_dir)
+    config.data.validation_subjects = ("2",)
+    config.epochs = 3  # 24 videos: 3 steps an epoch
+    config.finetune.validate_every_epochs = 2.0
     config.data.evaluate_on = "validation"
     finetune(config, tmp_path)
     found = {x["step"]: x["validation_accuracy"] for x in read_metrics(tmp_path)}

@@ -62,6 +62,44 @@ def test_a_range_is_a_slice_of_the_whole(video: Path, first: int, last: int | No
     assert encode(video, first, last) == encode(video)[first:end]
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("b-frames.avi", "mpeg4", {"bf": "2"}),
+        ("b-frames.mp4", "mpeg4", {"bf": "2"}),
+        ("time-stamps-out-of-order.avi", "libx264", {}),
+        ("open-groups.mp4", "libx264", {"x264_params": "open-gop=1:keyint=12:bframes=3"}),
+        ("open-groups.mkv", "libx265", {"x265_params": "keyint=12:log-level=none"}),
+    ],
+)
+def test_a_seek_that_leads_elsewhere_changes_nothing(
+    tmp_path: Path, name: str, codec: str, options: dict[str, str]
+) -> None:
+    path = write_video(tmp_path / name, moving_pattern(FRAMES), codec, **options)
+    whole = encode(path)
+    assert len(whole) == FRAMES
+    for first in range(1, FRAMES, 3):
+        assert encode(path, first) == whole[first:]
+        last = min(first + 5, FRAMES - 1)
+        assert encode(path, first, last) == whole[first : last + 1]
+
+
+def test_names_in_another_encoding_within_a_video_do_not_matter(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", moving_pattern(3))
+    latin = path.read_bytes().replace(b"Lavf", b"caf\xe9")
+    assert latin != path.read_bytes()
+    path.write_bytes(latin)
+    assert len(encode(path)) == count_frames(path) == 3
+
+
+def test_a_codec_that_is_not_known_is_said(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.avi", moving_pattern(3))
+    path.write_bytes(path.read_bytes().replace(b"FMP4", b"XYZ9"))
+    for read in (encode, count_frames):
+        with pytest.raises(VideoError, match="codec that is not known"):
+            read(path)
+
+
 def test_a_range_past_the_end_is_an_error(video: Path) -> None:
     with pytest.raises(VideoError, match="5 of 10 frames from frame 35"):
         encode(video, 35, 44)
