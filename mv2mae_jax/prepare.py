@@ -72,8 +72,13 @@ def _verify(args: argparse.Namespace) -> int:
 
     damaged = 0
     for name in [args.dataset] if args.dataset else find_datasets(args.data_dir):
-        index = load_index(args.data_dir, name)
-        findings = verify(index)
+        try:
+            index = load_index(args.data_dir, name)
+            findings = verify(index)
+        except InputError as error:  # the other data sets are read all the same
+            print(one_line(error))
+            damaged += 1
+            continue
         print("\n".join([*findings, f"{index.folder}: {_outcome(len(findings))}"]))
         damaged += bool(findings)
     if damaged:
@@ -128,9 +133,12 @@ def _parser() -> Parser:
 
     common = Parser(add_help=False)
     common.set_defaults(command=_build)
-    common.add_argument("--data-dir", type=_local, required=True, help="where the records go")
+    common.add_argument("--data-dir", type=_written, required=True, help="where the records go")
     common.add_argument(
-        "--dry-run", action="store_true", help="stop after the prediction of time and disk"
+        "--dry-run",
+        action="store_true",
+        help="stop after the prediction of time and disk, "
+        "for which the mannequin is rendered first",
     )
     common.add_argument(
         "--short-side",
@@ -158,7 +166,7 @@ def _parser() -> Parser:
     for name, title in DOWNLOADED.items():
         downloaded = add(name, title, "--raw-dir RAW --data-dir data", [common])
         downloaded.add_argument(
-            "--raw-dir", type=_local, required=True, help="the videos, or above them"
+            "--raw-dir", type=_read, required=True, help="the videos, or above them"
         )
         downloaded.set_defaults(builder=functools.partial(_downloaded, name))
 
@@ -168,7 +176,7 @@ def _parser() -> Parser:
         "--raw-dir raw --data-dir data --subjects 4",
         [common],
     )
-    mannequin.add_argument("--raw-dir", type=_local, required=True, help="where its videos go")
+    mannequin.add_argument("--raw-dir", type=_read, required=True, help="where its videos go")
     mannequin.add_argument("--subjects", type=_number(int, 1, 999), default=20)
     mannequin.add_argument("--replications", type=int, choices=(1, 2), default=2)
     mannequin.add_argument("--seed", type=_number(int, 0, 2**32 - 1), default=0)
@@ -189,13 +197,13 @@ def _parser() -> Parser:
     )
     manifest.add_argument(
         "--manifest",
-        type=_local,
+        type=_read,
         required=True,
         help="CSV: activity,view,path,label[,subject,setup,first,last]",
     )
     manifest.add_argument("--name", type=_name, required=True, help="of the data set")
     manifest.add_argument(
-        "--raw-dir", type=_local, help="what the paths are relative to (default: the CSV's folder)"
+        "--raw-dir", type=_read, help="what the paths are relative to (default: the CSV's folder)"
     )
     manifest.set_defaults(builder=_manifest)
 
@@ -209,7 +217,7 @@ def _parser() -> Parser:
     )
     show.add_argument("--data-dir", required=True, help="where the records are")
     show.add_argument("--dataset", type=_name, required=True)
-    show.add_argument("--out", type=_local, required=True, help=".png, .pdf or .svg to write")
+    show.add_argument("--out", type=_written, required=True, help=".png, .pdf or .svg to write")
     show.add_argument("--activities", type=_number(int, 1, 100), default=4)
     show.set_defaults(command=_show)
     return parser
@@ -230,9 +238,17 @@ def _number(kind: type[int] | type[float], low: float, high: float) -> Callable[
     return parse
 
 
-def _local(text: str) -> Path:
+def _written(text: str) -> Path:
+    return _local(text, "work here, then copy: gcloud storage cp -r DATA_DIR gs://...")
+
+
+def _read(text: str) -> Path:
+    return _local(text, "copy it here first: gcloud storage cp -r gs://... RAW_DIR")
+
+
+def _local(text: str, instead: str) -> Path:
     try:
-        return to_local_path(text, "work here, then copy: gcloud storage cp -r DATA_DIR gs://...")
+        return to_local_path(text, instead)
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

@@ -8,6 +8,8 @@ import threading
 from pathlib import Path
 from typing import IO
 
+from mv2mae_jax.errors import InputError
+
 log = logging.getLogger(__name__)
 
 
@@ -36,13 +38,25 @@ def _follow() -> None:
     os._exit(1)
 
 
-def take_lock(file: IO[str]) -> bool:
+def died(kind: str) -> InputError:
+    """What is said where one of several processes that do the same is gone."""
+    return InputError(
+        f"a {kind} process died, probably for lack of memory; run the same command again to "
+        "continue, with fewer --jobs"
+    )
+
+
+def take_lock(file: IO[str], *, wait: bool = False) -> bool:
     """Locks a file until it is closed or the process ends; False where another process has.
 
     A file system without locks is warned of, and stops nobody.
+
+    Args:
+      file: open for writing.
+      wait: until the other process has ended, rather than to return False.
     """
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError as error:

@@ -221,6 +221,8 @@ def test_broken_files_are_named_and_too_many_fail(tmp_path: Path) -> None:
         (("ntu", "--raw-dir=x", "--data-dir=x", "--subjects=3"), 2, "--subjects"),
         (("manifest", "--manifest=x", "--data-dir=x", "--name=A b"), 2, "'A b' is not a name"),
         (("manifest", "--manifest=no.csv", "--data-dir=x", "--name=a"), 1, "error: no manifest no"),
+        (("ntu", "--raw-dir=gs://a/b", "--data-dir=x"), 2, "copy it here first"),
+        (("ntu", "--raw-dir=x", "--data-dir=gs://a/b"), 2, "work here, then copy"),
         (("ntu", "--raw-dir=/nowhere", "--data-dir=x"), 1, "error: no directory /nowhere"),
     ],
 )

@@ -57,6 +57,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
 
     VERSION = tfds.core.Version("2.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = "See docs/datasets.md."
+    PATHS_TELL = False  # which video a row means; else its name does, in whatever folder it is
 
     def __init__(
         self,
@@ -113,6 +114,11 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
     def make_videos(self, raw_dir: Path) -> None:
         """Makes those that are missing, where a data set's own can be made; else does nothing."""
 
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """Options that videos are made with, which neither their names nor their files tell."""
+        return {}
+
     def predict(self) -> Prediction | None:
         """Encodes a sample of the activities, which the build then need not do again.
 
@@ -122,8 +128,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         Raises:
             InputError: As `build`, or the disk is too small.
         """
-        if self.data_path.exists():
-            self._check_complete()
+        if self._is_complete():
             return None
         assert self.raw_dir is not None
         with self._lock():
@@ -165,8 +170,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
             InputError: The raw videos are missing or too many are broken, or a build with other
                 settings is in the way.
         """
-        if self.data_path.exists():
-            self._check_complete()
+        if self._is_complete():
             return None
         with self._lock():
             for left_over in Path(self.data_path.parent).glob(f"incomplete.*_{self.version}"):
@@ -323,13 +327,23 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         assert self.report is not None
         sizes = {item.path: _size(raw_dir / item.path) for item in self.report.broken}
         content = {
-            "settings": dataclasses.asdict(self.settings),
-            "manifest": _digest(manifest),
+            "settings": dataclasses.asdict(self.settings) | self.made_with,
+            "manifest": self._digest(manifest),
             "broken_bytes": sizes,
             **dataclasses.asdict(self.report),
         }
         text = json.dumps(content, indent=1) + "\n"  # ASCII: names of files may be anything
         (Path(self.data_path) / "report.json").write_text(text, encoding="utf-8")
+
+    def _is_complete(self) -> bool:
+        """Whether there is a build; raises as `_check_complete`."""
+        if not self.data_path.exists():
+            return False
+        self._check_complete()
+        if self._cache.exists():  # what made it was killed at its very end
+            with self._lock():
+                shutil.rmtree(self._cache, ignore_errors=True)
+        return True
 
     def _check_complete(self) -> None:
         """Raises InputError unless the existing build is what this builder would make.
@@ -339,18 +353,19 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         path = Path(self.data_path) / "report.json"
         try:
             built = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            settings, rows = dict(built["settings"]), built["manifest"]
+        except (OSError, ValueError, KeyError, TypeError):
             raise InputError(f"{self.data_path} is no complete build; delete it first") from None
         remedy = "delete it, or build into another --data-dir"
-        for field, value in dataclasses.asdict(self.settings).items():
-            if built["settings"][field] != value:
+        for field, value in (dataclasses.asdict(self.settings) | self.made_with).items():
+            if settings.get(field, value) != value:
                 raise InputError(
-                    f"{self.data_path} was built with {field} {built['settings'][field]}, "
+                    f"{self.data_path} was built with {field} {settings[field]}, "
                     f"not {value}; {remedy}"
                 )
-        if self.raw_dir is None or not self.raw_dir.exists():
+        if self.raw_dir is None or not any(x.is_file() for x in self.raw_dir.rglob("*")):
             return  # the videos need not be kept once they are records
-        if built["manifest"] != _digest(self.manifest(self.raw_dir)):
+        if rows != self._digest(self.manifest(self.raw_dir)):
             raise InputError(
                 f"{self.data_path} was built from other videos than are in {self.raw_dir} now; "
                 + remedy
@@ -361,6 +376,13 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
                     f"{self.data_path} was built while {one_line(video)} was broken, which is "
                     f"another file now; {remedy}"
                 )
+
+    def _digest(self, manifest: Manifest) -> str:
+        """What the records depend on; where files lie only if nothing else tells what they are."""
+        rows = manifest.rows
+        if not self.PATHS_TELL:
+            rows = [dataclasses.replace(row, path="") for row in rows]
+        return hashlib.sha256(json.dumps([*map(dataclasses.astuple, rows)]).encode()).hexdigest()
 
     def _post_download_and_prepare_hook(self) -> None:
         shutil.rmtree(self._cache, ignore_errors=True)
@@ -392,8 +414,12 @@ class DownloadedBuilder(MultiViewBuilder, skip_registration=True):  # type: igno
 
 
 def _load_encoded(paths: Sequence[Path]) -> dict[int, encoding.Encoded]:
-    """Position and result of the activities that are encoded already."""
-    return {i: encoding.load(path) for i, path in enumerate(paths) if path.exists()}
+    """Position and result of the activities that are encoded already.
+
+    Without those that have a broken video: a disk or a permission may have been the reason.
+    """
+    found = {i: encoding.load(path) for i, path in enumerate(paths) if path.exists()}
+    return {i: encoded for i, encoded in found.items() if not encoded.broken}
 
 
 class _ReproducibleWriter(writer.ExampleWriter):
@@ -405,12 +431,6 @@ class _ReproducibleWriter(writer.ExampleWriter):
 
 def _in_order(example: bytes) -> bytes:
     return tf_example_pb2.Example.FromString(example).SerializeToString(deterministic=True)
-
-
-def _digest(manifest: Manifest) -> str:
-    """What the records depend on, apart from where below the raw directory the files lie."""
-    rows = json.dumps([dataclasses.astuple(dataclasses.replace(r, path="")) for r in manifest.rows])
-    return hashlib.sha256(rows.encode()).hexdigest()
 
 
 def _size(video: Path) -> int:

@@ -19,8 +19,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from mv2mae_jax.errors import InputError
-from mv2mae_jax.processes import end_with_parent
+from mv2mae_jax.processes import died, end_with_parent
 from tfds_builders import files
 from tfds_builders.manifest import Row, Unused
 from tfds_builders.video import VideoError, encode_frames
@@ -133,9 +132,6 @@ def encode_activities(
             for future in done:
                 yield running.pop(future), future.result()
     except BrokenProcessPool:
-        raise InputError(
-            "a decoding process died, probably for lack of memory; run the same command again "
-            "to continue, with fewer --jobs"
-        ) from None
+        raise died("decoding") from None
     finally:
         pool.shutdown(cancel_futures=True)

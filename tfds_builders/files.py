@@ -9,6 +9,7 @@ import io
 import os
 import zipfile
 import zlib
+from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -123,7 +124,7 @@ def _content(archive: Path, member: str) -> bytes:
         return _open_archive(archive).read(member)
     except KeyError:
         raise FileNotFoundError(f"no {member} in {archive}") from None
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, LZMAError, RuntimeError, EOFError) as error:
         raise OSError(f"damaged or encrypted in its archive: {error}") from None
 
 

@@ -90,9 +90,7 @@ def _encode(
     return images
 
 
-def _frames(
-    path: Path, first: int, last: int | None, times: Sequence[int]
-) -> Iterator[VideoFrame]:
+def _frames(path: Path, first: int, last: int | None, times: Sequence[int]) -> Iterator[VideoFrame]:
     """The frames of a range, none of them damaged; without `last`, all that the file declares.
 
     Args:

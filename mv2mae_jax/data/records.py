@@ -27,7 +27,7 @@ from jaxtyping import Int
 from tensorflow_datasets.proto import tf_example_pb2
 
 from mv2mae_jax.data.staging import staged
-from mv2mae_jax.errors import InputError, did_you_mean, is_name, reason
+from mv2mae_jax.errors import InputError, did_you_mean, is_name, one_line, reason
 from mv2mae_jax.storage import to_path
 from tfds_builders import BUILDERS
 
@@ -224,7 +224,8 @@ def differences(
 ) -> Iterator[str]:
     """What of a record is not as the index says; empty if nothing is."""
     if (record.id, record.view) != (activity.id, view):
-        yield f"it is view {record.view} of {record.id}, not view {view} of {activity.id}"
+        stored = one_line(f"view {record.view} of {record.id}")
+        yield f"it is {stored}, not view {view} of {activity.id}"
     if record.label != activity.label:
         yield f"its label is {record.label}, the index says {activity.label}"
     length = len(range(first, activity.views[view], index.phases))
@@ -242,7 +243,7 @@ def shards(folder: epath.Path) -> list[epath.Path]:
 
 def _open(paths: Sequence[epath.Path], index: Index) -> ArrayRecordDataSource | tuple[()]:
     """All records, shard after shard; each is opened, and says how many records it holds."""
-    if missing := _missing(paths):
+    if missing := missing_shards(paths):
         raise InputError(
             f"{index.folder} lacks {', '.join(missing)}; copy what is missing, or "
             f"{_how_to_build(index.dataset)}"
@@ -262,7 +263,7 @@ def _open(paths: Sequence[epath.Path], index: Index) -> ArrayRecordDataSource | 
         raise
 
 
-def _missing(paths: Sequence[epath.Path]) -> list[str]:
+def missing_shards(paths: Sequence[epath.Path]) -> list[str]:
     """Names of shards that are not there, of as many as the first one's name says there are."""
     named = re.fullmatch(r"(.*)-\d+-of-(\d+)", paths[0].name) if paths else None
     if named is None:

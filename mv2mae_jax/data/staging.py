@@ -4,7 +4,6 @@ The reader can fetch single ones, but asks for each over a connection of its own
 megabytes beyond it, at every epoch.
 """
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -18,6 +17,7 @@ import fsspec
 from etils import epath
 
 from mv2mae_jax.errors import InputError, one_line
+from mv2mae_jax.processes import take_lock
 from mv2mae_jax.storage import is_local, user_cache
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def staged(shards: Sequence[epath.Path]) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         copies = [folder / shard.name for shard in shards]
         with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process, however that ends
+            take_lock(lock, wait=True)
             _copy(bucket, dict(zip(copies, found, strict=True)), source)
     except InputError:
         raise

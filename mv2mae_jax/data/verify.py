@@ -7,7 +7,15 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from tqdm import tqdm
 
 from mv2mae_jax.data.decode import decode_frames
-from mv2mae_jax.data.records import Activity, Index, Record, differences, parse_record, shards
+from mv2mae_jax.data.records import (
+    Activity,
+    Index,
+    Record,
+    differences,
+    missing_shards,
+    parse_record,
+    shards,
+)
 from mv2mae_jax.data.staging import staged
 from mv2mae_jax.errors import reason
 
@@ -21,6 +29,8 @@ def verify(index: Index) -> list[str]:
     ids = [activity.id for activity in index.activities]
     twice = len(ids) - len(set(ids))
     findings = [f"index.json: {twice} activities have the name of another"] if twice else []
+    if missing := missing_shards(shards(index.folder)):
+        return [*findings, *(f"{name}: it is missing" for name in missing)]
     expected, position = list(index.records()), 0
     with tqdm(total=len(expected), desc=f"verifying {index.dataset}", unit="record") as bar:
         for shard in staged(shards(index.folder)):

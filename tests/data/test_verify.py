@@ -12,6 +12,7 @@ import simplejpeg
 
 from mv2mae_jax.data.records import Record, load_index
 from mv2mae_jax.data.verify import record_findings, verify
+from mv2mae_jax.prepare import main
 
 
 @pytest.fixture
@@ -54,6 +55,23 @@ def test_a_missing_shard_is_missed(folder: Path) -> None:
     assert finding.startswith("0 records, but index.json lists ")
 
 
+def test_a_shard_that_is_missing_among_others_is_named(folder: Path) -> None:
+    """And the others are not blamed for it."""
+    other = shard(folder).name.replace("00000-of-00001", "00001-of-00002")
+    assert other != shard(folder).name
+    shard(folder).rename(folder / other)
+    assert findings(folder) == [f"{other.replace('00001-of', '00000-of')}: it is missing"]
+
+
+def test_names_in_a_record_are_escaped(folder: Path) -> None:
+    index = load_index(folder.parents[1], "colours")
+    activity = index.activities[0]
+    view, length = next(iter(activity.views.items()))
+    record = Record("\x1b[31mx\ny", activity.label, view, 0, 4, [b""] * len(range(0, length, 4)))
+    found = next(iter(record_findings(index, activity, view, 0, record)))
+    assert found.isprintable()
+
+
 def test_an_index_of_other_records_is_named(folder: Path) -> None:
     path = folder / "index.json"
     stored = json.loads(path.read_text())
@@ -91,3 +109,13 @@ def test_the_command_says_so_and_fails(folder: Path) -> None:
     assert bad.returncode == 1
     assert bad.stdout.endswith(f"{folder}: 1 findings\n")
     assert bad.stderr.splitlines()[-1].startswith("error: delete what is damaged")
+
+
+def test_a_damaged_index_does_not_hide_the_other_data_sets(folder: Path, capfd) -> None:
+    damaged = folder.parents[1] / "another" / folder.name
+    shutil.copytree(folder, damaged)
+    (damaged / "index.json").write_text("no index")
+    assert main(["verify", f"--data-dir={folder.parents[1]}"]) == 1
+    said = capfd.readouterr().out.splitlines()
+    assert said[0].startswith(f"{damaged / 'index.json'} is damaged")
+    assert said[1] == f"{folder}: every record is as the index says"

@@ -18,10 +18,11 @@ from videos import moving_pattern, write_csv, write_video
 from mv2mae_jax.data.records import RecordSource, load_index
 from mv2mae_jax.data.verify import verify
 from mv2mae_jax.errors import InputError
-from tfds_builders import base
+from tfds_builders import base, encoding
 from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
 from tfds_builders.ntu.ntu_dataset_builder import Builder as NTUBuilder
 from tfds_builders.report import duration
+from tfds_builders.video import VideoError
 
 HEADER = "activity,view,path,label,subject,setup,first,last"
 ROWS = [  # activity, view, seed of the pattern, label, subject, setup, first, last
@@ -204,7 +205,7 @@ def test_too_many_broken_videos_fail_and_can_be_allowed_later(
     assert build.report is not None and build.report.broken[0].path == "broken.mp4"
     assert not build.data_path.exists()
     report = builder(raw_dir, tmp_path / "data", rows, max_broken=0.15).build()
-    assert report is not None and report.resumed == 4  # nothing is decoded twice
+    assert report is not None and report.resumed == 3  # all but what has the broken one
 
 
 def test_all_videos_broken_is_never_allowed(raw_dir: Path, tmp_path: Path) -> None:
@@ -241,10 +242,72 @@ def test_a_finished_build_is_kept_unless_it_would_differ(kitchen: Path, raw_dir:
     assert {path: path.stat().st_mtime_ns for path in kitchen.iterdir()} == before
 
 
-def test_a_folder_that_is_no_build_is_left_alone(raw_dir: Path, tmp_path: Path) -> None:
-    (tmp_path / "data/kitchen/2.0.0").mkdir(parents=True)
+@pytest.mark.parametrize("report", [None, "{}", "[]", "not JSON"])
+def test_a_folder_that_is_no_build_is_left_alone(
+    raw_dir: Path, tmp_path: Path, report: str | None
+) -> None:
+    folder = tmp_path / "data/kitchen/2.0.0"
+    folder.mkdir(parents=True)
+    if report:
+        (folder / "report.json").write_text(report)
     with pytest.raises(InputError, match="no complete build"):
         builder(raw_dir, tmp_path / "data").build()
+
+
+def test_paths_that_were_swapped_are_other_videos(kitchen: Path, raw_dir: Path) -> None:
+    first, second, *others = ROWS
+    swapped = [(*first[:2], second[2], *first[3:]), (*second[:2], first[2], *second[3:]), *others]
+    with pytest.raises(InputError, match="built from other videos"):
+        builder(raw_dir, kitchen.parent.parent, swapped).build()
+
+
+def test_what_a_killed_build_did_not_remove_is_removed(raw_dir: Path, tmp_path: Path) -> None:
+    build = builder(raw_dir, tmp_path / "data")
+    build.build()
+    with base._locked(build._cache, ""):
+        (build._cache / "frames").touch()
+    assert builder(raw_dir, tmp_path / "data").build() is None
+    assert not build._cache.exists()
+
+
+def test_videos_need_not_be_kept(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    write_video(raw_video(raw), moving_pattern(4, 48, 64))
+    assert NTUBuilder(raw_dir=raw, data_dir=tmp_path / "data", jobs=1).build() is not None
+    raw_video(raw).unlink()  # its folder stays
+    assert NTUBuilder(raw_dir=raw, data_dir=tmp_path / "data", jobs=1).build() is None
+    raw.rmdir()
+    assert NTUBuilder(raw_dir=raw, data_dir=tmp_path / "data", jobs=1).build() is None
+
+
+def raw_video(raw: Path) -> Path:
+    raw.mkdir(exist_ok=True)
+    return raw / "S001C001P001R001A001_rgb.avi"
+
+
+def test_a_video_that_could_not_be_read_is_tried_again(raw_dir: Path, tmp_path: Path) -> None:
+    """Its size and time are the same; the permission, or the disk, is not."""
+    raw = Path(shutil.copytree(raw_dir, tmp_path / "raw"))
+    encode_frames = encoding.encode_frames
+
+    def fails(path: Path, *arguments: Any, **options: Any) -> list[bytes]:
+        if path.name == "2.mp4":
+            raise VideoError("Input/output error")
+        return encode_frames(path, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoding, "encode_frames", fails)
+        for folder, row in encoded_here(builder(raw, tmp_path / "data")):
+            encoding.encode_activity(folder, raw, row, encoding.Settings(40))
+    report = builder(raw, tmp_path / "data").build()
+    assert report is not None and not report.broken and report.resumed == 2
+
+
+def encoded_here(build: Builder) -> list[tuple[Path, Any]]:
+    """Where the builder looks for finished activities, and their rows."""
+    assert build.raw_dir is not None
+    activities = build.manifest(build.raw_dir).activities()
+    return list(zip(build._paths(activities, build.raw_dir), activities, strict=True))
 
 
 def test_two_builds_of_the_same_data_do_not_mix(raw_dir: Path, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_a_failed_pipeline_is_one_line_and_the_build_continues(
     blocked.parent.touch()  # a file where a folder is to be made
     with pytest.raises(InputError, match=r"^the Beam pipeline failed: .*File exists.*$"):
         build.build()
-    done = len(list(build._cache.glob("*/*")))
+    done = sum(not encoding.load(path).broken for path in build._cache.glob("*/*"))
     assert 1 <= done < CUTS
     blocked.parent.unlink()
     build = builder(manifest, tmp_path, then)

@@ -75,9 +75,10 @@ def test_a_video_in_an_archive_gives_the_same_frames(
         assert zipped == plain
 
 
-def test_a_damaged_or_missing_member_is_a_broken_video(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_a_damaged_or_missing_member_is_a_broken_video(tmp_path: Path, method: int) -> None:
     video = write_video(tmp_path / "a.avi", moving_pattern(12, 48, 64)).read_bytes()
-    archive = write_zip(tmp_path / "a.zip", {"a.avi": video}, zipfile.ZIP_DEFLATED)
+    archive = write_zip(tmp_path / "a.zip", {"a.avi": video}, method)
     content = bytearray(archive.read_bytes())
     content[len(content) // 2] ^= 0xFF
     archive.write_bytes(content)

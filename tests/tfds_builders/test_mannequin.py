@@ -21,9 +21,9 @@ from tfds_builders.mannequin.body import BONES, INDEX, Proportions, euler, forwa
 from tfds_builders.mannequin.figure import make_figure
 from tfds_builders.mannequin.generate import generate, plan, render_activity
 from tfds_builders.mannequin.mannequin_dataset_builder import Builder
-from tfds_builders.mannequin.render import draw_subject
+from tfds_builders.mannequin.render import PLACE, act, choose_frame, draw_subject
 from tfds_builders.mannequin.scene import AZIMUTHS, MARGIN, Camera, make_setup
-from tfds_builders.mannequin.staging import ALONE, CENTRED, ROAMING
+from tfds_builders.mannequin.staging import ALONE, CENTRED, ROAMING, Staging
 
 SEEDS = st.integers(0, 2**31)
 
@@ -220,6 +220,13 @@ def test_files_are_deterministic_complete_and_decodable(tmp_path: Path, monkeypa
         rendered = render_activity(setup, subject, replication, action, 5)[camera]
         assert np.abs(np.stack(frames).astype(int) - rendered).mean() < 6
 
+    path, *_ = generate(tmp_path / "3", subjects=1, replications=1, seed=5, staging="roaming")
+    with av.open(str(path)) as container:
+        frames = [f.to_ndarray(format="bgr24") for f in container.decode(video=0)]
+    setup, _, subject, replication, action = (int(path.name[k : k + 3]) for k in (1, 5, 9, 13, 17))
+    rendered = render_activity(setup, subject, replication, action, 5, ROAMING)[1]
+    assert np.abs(np.stack(frames).astype(int) - rendered).mean() < 6
+
     one[0].unlink()
     stamps = [p.stat().st_mtime_ns for p in one[1:]]
     generate(tmp_path / "one", subjects=1, replications=1, seed=5, jobs=1)
@@ -252,6 +259,32 @@ def test_balls_stay_in_the_room_and_are_seen_from_outside():
             np.testing.assert_allclose(reach, ball.radius, rtol=1e-3)
     assert counts == {1, 2, 3}
     assert draw_balls(CENTRED, 50, [0]) == draw_balls(ALONE, 50, [0]) == []
+
+
+@pytest.mark.parametrize(
+    ("staging", "area", "back", "turn", "aside"),
+    [(CENTRED, (0.5, 0.5), 0.0, 15, 0.04), (ROAMING, (0.9, 0.95), 0.55, 40, 0.2)],
+)
+def test_people_stand_and_face_as_the_staging_says(
+    staging: Staging, area: tuple[float, float], back: float, turn: float, aside: float
+):
+    """Drawn often, they come near every bound and never beyond one."""
+    rng = np.random.default_rng(0)
+    camera, who = make_setup(0, 1).cameras[1], draw_subject(0, 1, pale=False)
+    places, columns = [], []
+    for _ in range(200):
+        motion, _ = act(who, "clap", 0.3, staging, rng)
+        feet = motion.origin[0, PLACE]
+        facing = motion.rotation[0, PLACE, :, 2]
+        places.append([feet[0], feet[2] + back, np.arctan2(facing[0], facing[2]) - 0.3])
+        column, *_ = camera.project(feet)
+        left, _ = choose_frame(camera, feet, who.body.height, staging, rng)
+        if abs(column - 80) < MARGIN[0] - aside * 160:  # the frame is drawn on both sides
+            columns.append((column - left) / 160 - 0.5)
+    x, z, facing = np.abs(places).max(axis=0)
+    assert 0.9 < x / area[0] <= 1 and 0.9 < z / area[1] <= 1
+    assert 0.9 < facing / np.deg2rad(turn) <= 1
+    assert 0.8 * aside < np.abs(columns).max() <= aside + 0.5 / 160
 
 
 def test_alone_is_roaming_without_its_balls():
@@ -318,16 +351,19 @@ def test_plan_says_nothing_about_the_action():
 def test_a_complete_build_is_compared_and_nothing_rendered(mannequin_dir: Path):
     raw_dir = mannequin_dir.parent / "raw"
     before = sorted(raw_dir.rglob("*"))
-    same = {"replications": 1, "raw_dir": raw_dir, "data_dir": mannequin_dir}
-    assert Builder(subjects=2, **same).predict() is None
+    same = {"subjects": 2, "replications": 1, "raw_dir": raw_dir, "data_dir": mannequin_dir}
+    removed = raw_dir.with_name("removed")  # the videos need not be there
+    assert Builder(**same).predict() is None
+    assert Builder(**same | {"raw_dir": removed}).predict() is None
     for other, said in (
-        ({"subjects": 3}, "was built from other videos"),
-        ({"subjects": 2, "staging": "roaming"}, "holds videos of seed 0, centred"),
-        ({"subjects": 2, "seed": 5}, "not of seed 5"),
+        ({"subjects": 3}, "built with subjects 2, not 3"),
+        ({"staging": "roaming"}, "built with staging centred, not roaming"),
+        ({"seed": 5}, "built with seed 0, not 5"),
     ):
-        with pytest.raises(InputError, match=said):
-            Builder(**other, **same).predict()
-    assert sorted(raw_dir.rglob("*")) == before
+        for folder in (raw_dir, removed):
+            with pytest.raises(InputError, match=said):
+                Builder(**same | other | {"raw_dir": folder}).predict()
+    assert sorted(raw_dir.rglob("*")) == before and not removed.exists()
 
 
 def test_impossible_numbers_are_named(tmp_path: Path):

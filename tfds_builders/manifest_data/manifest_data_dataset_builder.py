@@ -12,6 +12,8 @@ from tfds_builders.manifest_data.layout import read_csv
 class Builder(MultiViewBuilder):
     """Builder of a data set that a CSV describes."""
 
+    PATHS_TELL = True
+
     def __init__(
         self,
         *,

@@ -22,12 +22,10 @@ import numpy as np
 
 from mv2mae_jax.command_line import Parser
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.processes import end_with_parent, usable_cores
+from mv2mae_jax.processes import died, end_with_parent, usable_cores
 from tfds_builders.mannequin.actions import CLASSES, FRAME_RATE
 from tfds_builders.mannequin.render import Frames, render_activity
 from tfds_builders.mannequin.staging import STAGINGS
-
-__all__ = ["CLASSES", "SETUPS", "generate", "render_activity"]
 
 SETUPS = 6
 FOLDER = "nturgb+d_rgb"
@@ -151,10 +149,7 @@ def generate(
                     if progress:
                         progress(done, len(activities))
         except BrokenProcessPool:
-            raise InputError(
-                "a rendering process died, probably for lack of memory; run the same command again "
-                "to continue, with fewer --jobs"
-            ) from None
+            raise died("rendering") from None
     return files(raw_dir, activities)
 
 

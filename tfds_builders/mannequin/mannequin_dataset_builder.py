@@ -32,7 +32,7 @@ class Builder(MultiViewBuilder):
             staging: How much is left to chance: a name of `staging.STAGINGS`.
             **kwargs: As for `MultiViewBuilder`.
         """
-        self._options: dict[str, Any] = {
+        self._options = {
             "subjects": subjects,
             "replications": replications,
             "seed": seed,
@@ -44,6 +44,11 @@ class Builder(MultiViewBuilder):
     def classes(self) -> tuple[str, ...]:
         """The actions that the generator knows."""
         return tuple(CLASSES)
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """All that was chosen: who performs, how often, and how."""
+        return self._options
 
     def manifest(self, raw_dir: Path) -> Manifest:
         """Of all videos, rendered or not, by their names."""
