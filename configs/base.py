@@ -45,6 +45,11 @@ def parse_variant(
         for name, value in options.items()
         if name not in choices or value not in closed.get(name, (value,))
     ]
+    if "method" in options and task not in PRETRAINING:
+        raise InputError(
+            f"method={options['method']} is a way of pre-training, not of {task}; leave it out: a "
+            "fine-tuning starts from the run that --config.finetune.init_from names"
+        )
     if wrong:
         known = [f"{name}={'|'.join(closed.get(name, ('...',)))}" for name in choices]
         names = [f"{name}={value}" for name, values in closed.items() for value in values]
@@ -112,7 +117,7 @@ def get_config() -> ml_collections.ConfigDict:
     model.patch_size = (2, 16, 16)  # tubelet: frames, height, width (Table 12)
     model.positions = "flattened"  # flattened (VideoMAE) | separable (time, height, width)
     model.dtype = "bfloat16"  # of activations, bfloat16 | float32; softmax and all else: float32
-    model.drop_path = 0.0  # stochastic depth at the last block, growing linearly from 0
+    model.drop_path = 0.0  # fine-tuning: stochastic depth at the last block, growing from 0
     model.projector = "shared"  # shared | separate: of the two decoders, with the mask token
     model.remat = False  # compute activations of a block again in its backward pass: less memory
 

@@ -46,7 +46,7 @@ describe $TPU --zone=$ZONE says why" >&2
     ACTIVE)
         code=0
         "$(dirname "$0")/tpu_vm.sh" "$@" || code=$?
-        # Also gcloud ends with 1, and so do processes that lost others.
+        # Also gcloud ends with 1.
         node=$(gcloud compute tpus tpu-vm describe "$TPU" --zone="$ZONE" --format='value(state)' || :)
         if ((code == 0)) || { ((code <= 2)) && [[ $node == READY ]]; }; then
             queue delete --force

@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.base import FROM_CORES, PLANS, TASKS, get_config
+from configs.base import FROM_CORES, PLANS, PRETRAINING, TASKS, get_config
 from mv2mae_jax.errors import InputError, did_you_mean
 from mv2mae_jax.model.positions import MASKS, POSITIONS, num_masked, tubelet_grid
 from mv2mae_jax.model.variants import VARIANTS
@@ -163,6 +163,11 @@ def check(config: ConfigDict) -> None:
     if not 0 <= config.finetune.random_erasing <= 1:
         raise InputError(
             f"config.finetune.random_erasing={config.finetune.random_erasing}; it is in [0, 1]"
+        )
+    if config.model.drop_path and config.task in PRETRAINING:
+        raise InputError(
+            f"config.model.drop_path={config.model.drop_path}; it is 0 in pre-training, of which "
+            "the method drops no blocks"
         )
     depth = VARIANTS[config.model.variant].depth
     if not -1 <= config.finetune.trainable_blocks <= depth:

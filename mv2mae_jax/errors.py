@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import TypeGuard
 
 FAILED, WRONG_USAGE = 1, 2  # exit codes
+LOST = 75  # another process; started again, the same command continues (EX_TEMPFAIL of sysexits.h)
 
 
 class InputError(ValueError):

@@ -6,8 +6,9 @@ python -m mv2mae_jax.main --config=configs/ntu60.py --workdir=runs/small --confi
 python -m mv2mae_jax.main --config=configs/ntu60.py:plan --topology=v5e:4x4
 
 A config file opens with its variants; any field of configs/base.py can be overridden.
-Exit codes: 0 done; 1 failed, the last line says why; 2 wrong usage; 143 stopped by a signal, saved,
-ready to continue, or ended at once by a second signal, not saved.
+Exit codes: 0 done; 1 failed, the last line says why; 2 wrong usage; 75 lost another process of the
+run; 143 stopped by a signal, saved, or ended at once by a second signal, not saved. After 75 and
+143 the same command continues.
 
 Several processes, on one host or many, run it together: see docs/scale.md.
 """
@@ -18,7 +19,8 @@ import os
 import re
 import signal
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import jax
@@ -72,16 +74,25 @@ def main(argv: list[str]) -> int:
     try:
         alone = config.task in PLANS
         name = "plan" if alone else config.task
-        with nullcontext() if alone else distributed.joined(place):
+        with nullcontext() if alone else distributed.joined(place), in_one_line(config):
             task = importlib.import_module(f"mv2mae_jax.tasks.{name}")
             getattr(task, name)(config, where)
-    except (InputError, OSError) as error:  # OSError: a full disk, a folder that is not writable
+    except InputError as error:
         return fail(error, FAILED)
+    return 0
+
+
+@contextmanager
+def in_one_line(config: ConfigDict) -> Iterator[None]:
+    """What a user can mend, and a library raises, becomes an InputError, in every process."""
+    try:
+        yield
+    except OSError as error:  # a full disk, a folder that is not writable
+        raise InputError(error) from error
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        return fail(out_of_memory(error, config), FAILED)
-    return 0
+        raise out_of_memory(error, config) from error
 
 
 def out_of_memory(error: Exception, config: ConfigDict) -> InputError:

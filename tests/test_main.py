@@ -12,9 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jax.errors import JaxRuntimeError
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from configs.base import get_config
+from mv2mae_jax.errors import InputError
+from mv2mae_jax.main import in_one_line
 from mv2mae_jax.training.checkpoints import load_parameters
 
 SMALL = (
@@ -267,6 +271,22 @@ sys.exit(code)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.endswith("\nerror: no room\n")
+
+
+def test_what_a_user_can_mend_is_one_line_in_every_process():
+    """So within `joined`, which ends other processes with the line of the one that failed."""
+    config = get_config()
+    for raised, says in (
+        (OSError(28, "No space left on device", "/runs/x"), "No space left on device: '/runs/x'"),
+        (
+            JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes.\nmore"),
+            r"too little memory \(Out of memory allocating 7 bytes\.\); raise config.accum",
+        ),
+    ):
+        with pytest.raises(InputError, match=says), in_one_line(config):
+            raise raised
+    with pytest.raises(JaxRuntimeError, match="INTERNAL"), in_one_line(config):
+        raise JaxRuntimeError("INTERNAL: a bug")
 
 
 def test_more_views_than_the_data_has(small: tuple[str, ...], tmp_path: Path):

@@ -23,6 +23,8 @@ from processes import (
 )
 from runs import STEPS, assert_same_run, flags
 
+from mv2mae_jax.errors import LOST
+
 COMMAND = (sys.executable, "-m", "mv2mae_jax.main")
 END = 30  # seconds in which all end when one is killed; 6 on a machine that does nothing else
 # Inside a shell of `salloc`: the allocation has four tasks, the step of the shell has one.
@@ -93,7 +95,7 @@ def stopped_run(disturbed: Disturbed, tmp_path: Path) -> Path:
 def test_when_one_is_killed_all_end_and_say_why(disturbed: Disturbed):
     first, second = disturbed.killed
     assert second.code == -signal.SIGKILL
-    assert first.code == 1 and first.seconds < END
+    assert first.code == LOST and first.seconds < END
     assert first.stderr.splitlines()[-1].startswith("error: process 1 of 2: was killed")
     assert "continuing" in disturbed.stopped[0].stdout
 
@@ -232,7 +234,7 @@ def test_whichever_is_killed_all_others_end(mannequin_dir: Path, tmp_path: Path,
         if number == killed:
             assert end.code == -signal.SIGKILL
             continue
-        assert end.code == 1 and end.seconds < END
+        assert end.code == LOST and end.seconds < END
         assert end.stderr.splitlines()[-1].startswith(f"error: process {killed} of 4: was killed")
 
 

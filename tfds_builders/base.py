@@ -379,10 +379,11 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
 
     def _digest(self, manifest: Manifest) -> str:
         """What the records depend on; where files lie only if nothing else tells what they are."""
-        rows = manifest.rows
-        if not self.PATHS_TELL:
-            rows = [dataclasses.replace(row, path="") for row in rows]
-        return hashlib.sha256(json.dumps([*map(dataclasses.astuple, rows)]).encode()).hexdigest()
+        rows: list[tuple[Any, ...]] = []
+        for row in manifest.rows:
+            path = row.path if self.PATHS_TELL else ""
+            rows.append(dataclasses.astuple(dataclasses.replace(row, path=path)))
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     def _post_download_and_prepare_hook(self) -> None:
         shutil.rmtree(self._cache, ignore_errors=True)

@@ -39,14 +39,23 @@ def training_videos(config: ConfigDict) -> ProbeVideos:
     sizes = config.probe
     videos = split_videos(config, "train")
     if config.data.validation_subjects:
-        fitted, scored = videos, split_videos(config, "validation")
-    else:
-        share = sizes.test_videos / (sizes.train_videos + sizes.test_videos)
-        fitted, scored = set_aside(videos, share)
-    train = balanced(fitted, sizes.train_videos)
+        return chosen(config, videos, split_videos(config, "validation"))
+    share = sizes.test_videos / (sizes.train_videos + sizes.test_videos)
+    return chosen(config, *set_aside(videos, share))
+
+
+def chosen(config: ConfigDict, fitted: Sequence[Video], scored: Sequence[Video]) -> ProbeVideos:
+    """As many of each as `config.probe` says; those that are scored are of classes that are fitted.
+
+    Args:
+      config: of the experiment.
+      fitted: videos to choose from for fitting.
+      scored: for scoring.
+    """
+    train = balanced(fitted, config.probe.train_videos)
     classes = {video.activity.label for video in train}
-    scored = [video for video in scored if video.activity.label in classes]
-    return ProbeVideos(train, balanced(scored, sizes.test_videos))
+    known = [video for video in scored if video.activity.label in classes]
+    return ProbeVideos(train, balanced(known, config.probe.test_videos))
 
 
 def set_aside(videos: Sequence[Video], share: float) -> tuple[list[Video], list[Video]]:

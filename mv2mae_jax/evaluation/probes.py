@@ -100,6 +100,8 @@ def span_coordinates(
         gram[count:] += scaler.transform(test[:, part]) @ fitted.T
     squares, vectors = scipy.linalg.eigh(gram[:count])
     spanned = squares > squares[-1] * np.finfo(np.float32).eps
+    if not spanned.any():  # nothing differs between training videos
+        return np.zeros((count, 1)), np.zeros((len(test), 1))
     coordinates = gram @ (vectors[:, spanned] / np.sqrt(squares[spanned]))
     return coordinates[:count], coordinates[count:]
 

@@ -32,7 +32,8 @@ def as_trained(config: ConfigDict, trained: ConfigDict, workdir: epath.PathLike)
       workdir: of the model, for messages.
 
     Raises:
-      InputError: the same data set by another protocol.
+      InputError: the same data set by another protocol, or a validation split that the run has
+        not set aside.
     """
     merged = trained.copy_and_resolve_references()
     merged.evaluation = config.evaluation
@@ -41,6 +42,11 @@ def as_trained(config: ConfigDict, trained: ConfigDict, workdir: epath.PathLike)
         raise refusal("protocol", config, trained, workdir)
     for field in HOW if same else HOW + WHICH:
         merged.data[field] = config.data[field]
+    if merged.data.evaluate_on == "validation" and not merged.data.validation_subjects:
+        raise InputError(
+            f"{workdir} was trained on all subjects, and has no validation split; set "
+            "config.data.evaluate_on=test, or train with config.data.validation_subjects"
+        )
     asked, measured = dict(fields(config)), dict(fields(merged))
     names = [name for name in measured if name.startswith("model.") and name not in OF_TRAINING]
     names += [f"data.{name}" for name in CLIPS + WHICH]

@@ -121,6 +121,12 @@ def _refuse(config: ConfigDict, form: str, checkpoint: epath.PathLike) -> None:
             f"classes of {form} compute flattened positions themselves and would give other "
             "numbers; use --format=pytorch, or train with --config.model.positions=flattened"
         )
+    ours, known = ([*x.data.mean, *x.data.std] for x in (config, get_config()))
+    if form == "videomae" and ours != known:
+        raise InputError(
+            f"{checkpoint} was trained with another data.mean or data.std than ImageNet's, which "
+            "the programs of videomae have; use --format=huggingface or pytorch"
+        )
     _, height, width = config.model.patch_size
     if height != width:
         raise InputError(
@@ -301,7 +307,9 @@ def _image_processor(config: ConfigDict) -> dict[str, Any]:
 def _results(checkpoint: epath.PathLike) -> dict[str, str]:
     """What tests and probes found, for the card; empty without any."""
     found: dict[str, str] = {}
-    for name, read in ((PROBE, read_probe), (RESULTS, read_results)):
-        if (to_path(checkpoint) / name).exists():
-            found |= measured(read(checkpoint))
+    if (to_path(checkpoint) / PROBE).exists():  # perhaps of another data set than the test's
+        probed = measured(read_probe(checkpoint))
+        found |= {f"probe: {name}": value for name, value in probed.items()}
+    if (to_path(checkpoint) / RESULTS).exists():
+        found |= measured(read_results(checkpoint))
     return found

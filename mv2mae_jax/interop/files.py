@@ -78,9 +78,9 @@ def read_stored(path: epath.PathLike) -> Stored:
         more than plain weights.
     """
     path = to_local_path(path, "it has no checkpoints, and weights in files are to be downloaded")
-    file = _weights_file(path)
-    require("torch" if file.suffix in TORCH_FILES else "safetensors", file)
     try:
+        file = _weights_file(path)
+        require("torch" if file.suffix in TORCH_FILES else "safetensors", file)
         tensors, said = _read_torch(file) if file.suffix in TORCH_FILES else _read_safetensors(file)
         if (path / CROSS_VIEW_FILE).exists():
             tensors |= _read_safetensors(path / CROSS_VIEW_FILE)[0]

@@ -45,6 +45,11 @@ def evaluate(config: ConfigDict, workdir: epath.PathLike) -> None:
     check_classes(read_classes(workdir) or names, names, workdir)
     clips, crops = config.evaluation.clips, config.evaluation.crops
     num_classes = parameters["head.bias"].shape[0]
+    if num_classes != len(names):
+        raise InputError(
+            f"{workdir} was trained with {num_classes} classes, the data set has {len(names)}; "
+            "build the data set with those that it was trained with, or fine-tune anew"
+        )
     single_clip = Predictor(config, num_classes, clips=1, crops=1)(parameters)
     predictions = Predictor(config, num_classes, clips=clips, crops=crops)(parameters)
     if jax.process_index() > 0:

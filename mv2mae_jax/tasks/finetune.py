@@ -17,13 +17,13 @@ from mv2mae_jax.evaluation.scheduled_validation import scheduled_validation
 from mv2mae_jax.interop.initial import load_initial
 from mv2mae_jax.losses import classification_loss
 from mv2mae_jax.model import build
-from mv2mae_jax.tasks.evaluate import evaluate
+from mv2mae_jax.tasks.evaluate import check_classes, evaluate
 from mv2mae_jax.training.checkpoints import has_checkpoint
 from mv2mae_jax.training.loop import train
 from mv2mae_jax.training.optimizer import trainable_parameters
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.training.sharding import make_mesh, require_even_batches
-from mv2mae_jax.training.workdir import opened, write_classes
+from mv2mae_jax.training.workdir import opened, read_classes, write_classes
 
 STANDARDIZED_CLIPS = 256
 
@@ -32,6 +32,11 @@ def finetune(config: ConfigDict, workdir: epath.PathLike) -> None:
     """Trains a classifier end to end on the training split, then evaluates it.
 
     Where there is a validation split, that is tested meanwhile.
+
+    Raises:
+      InputError: the data or `init_from` cannot be used as configured, or they are not those of
+        the run in `workdir`; or as `train`.
+      SystemExit: as `train`.
     """
     require_even_batches(config, jax.device_count())
     splits.split_videos(config, config.data.evaluate_on)  # nothing to test: said before training
@@ -41,7 +46,10 @@ def finetune(config: ConfigDict, workdir: epath.PathLike) -> None:
     initial = initial_parameters(config) if starts else None
     mesh = make_mesh(config.mesh.fsdp)
     with opened(workdir, config) as path:
-        write_classes(path, classes)
+        if has_checkpoint(path) and (named := read_classes(path)):
+            check_classes(named, classes, path)  # which its classifier counts
+        else:
+            write_classes(path, classes)
         train(
             config,
             path,

@@ -20,7 +20,13 @@ from mv2mae_jax.visualize.scheduled_pictures import scheduled_pictures
 
 
 def pretrain(config: ConfigDict, workdir: epath.PathLike) -> None:
-    """Pre-trains an encoder on the training split of a protocol, ignoring the labels."""
+    """Pre-trains an encoder on the training split of a protocol, ignoring the labels.
+
+    Raises:
+      InputError: the data or `init_from` cannot be used as configured, or they are not those of
+        the run in `workdir`; or as `train`.
+      SystemExit: as `train`.
+    """
     require_even_batches(config, jax.device_count())
     steps_per_epoch = loader.steps_per_epoch(config)
     starts = config.pretrain.init_from and not has_checkpoint(workdir)

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from tabulate import tabulate
 
 from mv2mae_jax.data import splits
-from mv2mae_jax.data.probe_videos import balanced
+from mv2mae_jax.data.probe_videos import chosen
 from mv2mae_jax.data.samples import Video
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.features import FrozenEncoder, random_encoder
@@ -36,13 +36,13 @@ def probe(config: ConfigDict, workdir: epath.PathLike) -> None:
     On the pixels, on the motion map (where something moves: the shortcut to watch; and where at
     which time), on the features of an untrained encoder, and on those of the trained one in
     `workdir`, whatever it was trained on. Of the training split and of `data.evaluate_on`, as many
-    videos as `config.probe` says. `probe.json` has the accuracies, `probe_predictions.csv` what
-    each says about every video. Of several processes the first does it.
+    videos as `config.probe` says; those that are tested are of classes that are fitted.
+    `probe.json` has the accuracies, `probe_predictions.csv` what each says about every video. Of
+    several processes the first does it.
 
     Raises:
       InputError: no run in `workdir`, or the data cannot be used as configured.
     """
-    sizes = config.probe
     parameters, trained = load_parameters(workdir)
     if jax.process_index() > 0:
         return
@@ -56,17 +56,14 @@ def probe(config: ConfigDict, workdir: epath.PathLike) -> None:
         after.tokens,
     )
 
-    videos = {
-        split: balanced(splits.split_videos(config, split), count)
-        for split, count in (("train", sizes.train_videos), (tested, sizes.test_videos))
-    }
-    if len({video.activity.label for video in videos["train"]}) < 2:
+    videos = chosen(config, *(splits.split_videos(config, split) for split in ("train", tested)))
+    if len({video.activity.label for video in videos.train}) < 2:
         raise InputError(
-            f"the {len(videos['train'])} training videos of the probe are of one class, and it "
+            f"the {len(videos.train)} training videos of the probe are of one class, and it "
             "needs two or more; label the data, or raise config.probe.train_videos"
         )
-    labels, *train = extract(config, videos["train"], features)
-    test_labels, *test = extract(config, videos[tested], features)
+    labels, *train = extract(config, videos.train, features)
+    test_labels, *test = extract(config, videos.test, features)
 
     def linear(number: int, reduce: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         return ridge_predictions(reduce(train[number]), labels, reduce(test[number]))
@@ -94,7 +91,7 @@ def probe(config: ConfigDict, workdir: epath.PathLike) -> None:
     }
     write_predictions(
         to_path(workdir) / PROBE_PREDICTIONS,
-        videos[tested],
+        videos.test,
         {"label": test_labels, **predictions},
         splits.class_names(config),
     )

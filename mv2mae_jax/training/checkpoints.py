@@ -221,6 +221,11 @@ class Checkpoints:
         except (MemoryError, jax.errors.JaxRuntimeError):  # of this machine, not of the files
             raise
         except Exception as error:  # of damaged files: any type, bare `Exception` too
+            if not self._newest.exists():
+                raise InputError(
+                    f"{self._newest} was deleted meanwhile, as a run does that saves a newer one; "
+                    "start the same command again"
+                ) from error
             kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
             reason = textwrap.shorten(f"{kind}{error}", 200)
             *older, _ = sorted(self._manager.all_steps())

@@ -25,7 +25,7 @@ from jax.experimental.multihost_utils import sync_global_devices
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from mv2mae_jax.errors import FAILED, InputError, one_line
+from mv2mae_jax.errors import FAILED, LOST, InputError, one_line
 from mv2mae_jax.training.lifelines import hold_lifeline, watch_lifelines
 from mv2mae_jax.training.sharding import batch_sharding, make_mesh
 
@@ -264,7 +264,7 @@ class _CommonEnd:
         self._speaking.acquire()  # the store is gone, and jax is about to abort this process
         print(f"error: {_named(0)}: {failure}", file=sys.stderr, flush=True)
         _end_workers()
-        os._exit(FAILED)
+        os._exit(LOST)
 
     def _tell(self, process: int, failure: str) -> None:
         with suppress(jax.errors.JaxRuntimeError):  # the first failure is the one that counts
@@ -289,9 +289,10 @@ def _exit(last_words: str) -> NoReturn:
     tidying.join(GRACE)
     sys.stdout.flush()
     print(last_words.rstrip(), file=sys.stderr, flush=True)
+    code = LOST if last_words.endswith(_CONTINUE) else FAILED
     if global_state.process_id == 0:
         time.sleep(2 * GRACE)  # the others hear through this process; it goes last
-    os._exit(FAILED)
+    os._exit(code)
 
 
 def _end_workers() -> None:

@@ -90,9 +90,9 @@ def train(
         trainable=trainable,
         averaged=config.ema_decay > 0,
     )
-    write_parameter_overview(workdir, state.parameters)
     with Stop(mesh) as stop, Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
         state, recent = _begin(state, checkpoints, initial, data)
+        write_parameter_overview(workdir, state.parameters)
         step = int(state.step)
         if step >= total_steps:
             log.info("%s is trained to its last step, %d", workdir, step)

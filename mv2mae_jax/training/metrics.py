@@ -109,14 +109,14 @@ def _events_name() -> str:
 
 def _lines_to(step: int, file: epath.Path) -> Iterator[str]:
     """The lines up to a step, each with its line break."""
-    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+    lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
     for number, line in enumerate(lines, start=1):
-        if not line.endswith("\n"):  # cut by a kill
+        if not line.endswith(b"\n"):  # cut by a kill
             continue
         try:
             if json.loads(line)["step"] <= step:
-                yield line
-        except (ValueError, KeyError, TypeError) as error:
+                yield line.decode()
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
                 f"line {number} of {file} is damaged; remove it, and the same command continues"
             ) from error

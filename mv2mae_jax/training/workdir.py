@@ -45,6 +45,7 @@ FREE_FIELDS = (
 CURES = ("optimizer.", "model.dtype")
 
 CLASSES = "classes.json"
+_CLASSES_LOST = "delete it, and the run's command writes it anew"
 IMPORT_REPORT = "import.json"  # of weights from elsewhere, which no run here has trained
 LOCK = "run.lock"
 
@@ -164,12 +165,10 @@ def read_classes(workdir: epath.PathLike) -> tuple[str, ...]:
         return ()
     try:
         names = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(
-            f"{file} is damaged ({error}); the run's command writes it anew"
-        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{file} is damaged ({error}); {_CLASSES_LOST}") from error
     if not isinstance(names, list) or not all(map(is_name, names)):
-        raise InputError(f"{file} is not a list of names; the run's command writes it anew")
+        raise InputError(f"{file} is not a list of names; {_CLASSES_LOST}")
     return tuple(names)
 
 

@@ -96,6 +96,14 @@ def test_the_test_split_takes_no_part(mannequin, protocol):
         assert len({v.activity.label for v in train}) == 12
 
 
+def test_what_is_scored_is_of_classes_that_are_fitted(mannequin):
+    mannequin.data.protocol, mannequin.probe.train_videos = "xview", 5
+    train, test = training_videos(mannequin)
+    classes = {v.activity.label for v in train}
+    assert len(train) == len(classes) == 5  # of twelve
+    assert {v.activity.label for v in test} == classes
+
+
 def test_the_validation_split_is_scored_where_there_is_one(mannequin):
     mannequin.data.protocol, mannequin.data.validation_subjects = "xview", ("2",)
     train, test = training_videos(mannequin)

@@ -68,6 +68,12 @@ def test_reduced_features_decide_as_the_whole_ones(features: int, signal: float)
     np.testing.assert_array_equal(predicted, whole.predict(scaler.transform(test)))
 
 
+def test_features_without_any_difference_are_guessed_from():
+    labels = np.array([0, 1, 1])
+    found = ridge_predictions(np.full((3, 5), 7.0), labels, np.zeros((2, 5)))
+    assert found.tolist() == [1, 1]  # the most frequent class
+
+
 def test_wide_features_are_not_copied():
     rng = np.random.default_rng(0)
     wide = [rng.standard_normal((n, 500_000), dtype=np.float32) for n in (24, 12)]

@@ -37,6 +37,15 @@ def test_of_another_data_set_its_own_splits_are_taken():
     assert merged.data.num_frames == 8
 
 
+def test_a_validation_split_that_the_run_has_not_is_said():
+    trained, config = mannequin.get_config(), mannequin.get_config("probe")
+    config.data.evaluate_on, config.data.validation_subjects = "validation", ("8",)
+    with pytest.raises(InputError, match="runs/x was trained on all subjects"):
+        as_trained(config, trained, "runs/x")
+    trained.data.validation_subjects = ("7",)
+    assert as_trained(config, trained, "runs/x").data.validation_subjects == ("7",)
+
+
 def test_the_same_data_by_another_protocol_is_refused():
     trained, config = mannequin.get_config(), mannequin.get_config("probe,protocol=xsub")
     with pytest.raises(InputError, match=r"runs/x was trained with data.protocol=xview.*xsub"):

@@ -1,6 +1,7 @@
 """Weights to PyTorch and back, from real runs on the mannequin."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -339,6 +340,35 @@ def test_what_the_formats_cannot_express_is_refused(runs, run, tmp_path):
         )
     code, printed = run("export", runs / "pretrain", tmp_path / "out", "--format=pytorch")
     assert code == 1 and "is there already; choose another --out" in printed
+
+
+def test_other_pixels_than_videomaes_programs_give_are_refused(runs, run, tmp_path):
+    parameters, config, *_ = load_model(runs / "pretrain")
+    config.data.std = (0.5, 0.5, 0.5)
+    with Checkpoints(tmp_path / "run") as checkpoints:
+        checkpoints.save(1, {"parameters": parameters}, config)
+    code, printed = run("export", tmp_path / "run", tmp_path / "out", "--format=videomae")
+    assert code == 1 and "data.std" in printed and not (tmp_path / "out").exists()
+    assert run("export", tmp_path / "run", tmp_path / "out", "--format=huggingface")[0] == 0
+    processor = json.loads((tmp_path / "out" / "preprocessor_config.json").read_text())
+    assert processor["image_std"] == [0.5, 0.5, 0.5]
+
+
+def test_a_path_that_cannot_be_is_one_line(run, tmp_path):
+    code, printed = run("import", tmp_path / ("a" * 300), tmp_path / "out")
+    assert code == 1 and "cannot be read" in printed and printed.count("\n") == 1
+
+
+def test_the_card_tells_a_probe_from_a_test(runs, run, tmp_path):
+    """They may be of different data sets."""
+    workdir = shutil.copytree(runs / "finetune", tmp_path / "run")
+    probed = {"dataset": "nucla", "num_videos": 500, "chance": 0.1, "tokens_after": 0.43}
+    (workdir / "probe.json").write_text(json.dumps(probed))
+    assert run("export", workdir, tmp_path / "out", "--format=pytorch")[0] == 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    rows = dict(re.findall(r"^\| (\S.*?) +\| (\S.*?) +\|$", card, re.MULTILINE))
+    assert (rows["probe: dataset"], rows["probe: tokens_after"]) == ("nucla", "43.0%")
+    assert rows["dataset"] == "mannequin" and rows["top1_single_view"].endswith("of 24)")
 
 
 @pytest.mark.parametrize("form", ["huggingface", "videomae"])

@@ -1,17 +1,21 @@
 """What fine-tuning starts from, and what it measures on its way."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 from flax import nnx
 from ml_collections import ConfigDict
 
 from configs.mannequin import get_config
 from mv2mae_jax.data import loader
+from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.model import build
 from mv2mae_jax.run_files import read_metrics
+from mv2mae_jax.tasks.evaluate import evaluate
 from mv2mae_jax.tasks.finetune import (
     STANDARDIZED_CLIPS,
     finetune,
@@ -80,6 +84,31 @@ def test_the_pretrained_encoder_is_trained_from_the_block_that_the_config_names(
     encoder = {name for name in trained if name.startswith("encoder.")}
     assert same == {name for name in encoder if not name.startswith("encoder.blocks.3.")}
     assert trained.keys() - encoder == {"norm.scale", "norm.bias", "head.kernel", "head.bias"}
+
+
+def test_classes_of_other_data_do_not_take_the_place_of_the_runs(
+    mannequin_dir: Path, tmp_path: Path
+) -> None:
+    config = short(mannequin_dir)
+    workdir = tmp_path / "run"
+    finetune(config, workdir)
+    before = (workdir / "classes.json").read_text()
+    config.data.data_dir = str(shutil.copytree(mannequin_dir, tmp_path / "data"))
+    (index,) = Path(config.data.data_dir).glob("mannequin/*/index.json")
+    stored = json.loads(index.read_text())
+    stored["classes"] = stored["classes"][::-1]
+    index.write_text(json.dumps(stored))
+    for task in (finetune, evaluate):
+        with pytest.raises(InputError, match="with other classes than the data set has now"):
+            task(config, workdir)
+    assert (workdir / "classes.json").read_text() == before
+    stored["classes"] = [*stored["classes"][::-1], "another"]
+    index.write_text(json.dumps(stored))
+    (workdir / "classes.json").unlink()
+    with pytest.raises(InputError, match="with 12 classes, the data set has 13"):
+        evaluate(config, workdir)
+    with pytest.raises(InputError, match="the data set has changed since step 6"):
+        finetune(config, workdir)
 
 
 def test_the_validation_split_is_tested_meanwhile(mannequin_dir: Path, tmp_path: Path) -> None:

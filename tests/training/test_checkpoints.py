@@ -143,6 +143,13 @@ def test_what_to_do_about_a_damaged_checkpoint(workdir: Path, tmp_path: Path):
         load_parameters(workdir)
 
 
+def test_a_checkpoint_that_its_run_has_deleted_is_not_called_damaged(workdir: Path):
+    with Checkpoints(workdir) as checkpoints:
+        shutil.rmtree(workdir / "checkpoints/2")
+        with pytest.raises(InputError, match="checkpoints/2 was deleted meanwhile"):
+            checkpoints.restore(state_of(0.0))
+
+
 def test_a_checkpoint_of_another_model_is_refused(workdir: Path):
     other = {**state_of(0), "parameters": {"offset": jnp.zeros(3)}}
     with Checkpoints(workdir) as checkpoints:

@@ -302,19 +302,22 @@ def test_steps_before_one_that_is_not_finite_are_not_lost(
 def test_other_data_are_refused(tmp_path: Path):
     with pytest.raises(SystemExit):
         run(tmp_path, Probe(1), data="one")
-    before = (tmp_path / "metrics.jsonl").read_text()
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.*") if path.is_file()}
+    assert {path.name for path in before} >= {"metrics.jsonl", "parameters.txt"}
+    (tmp_path / "parameters.txt").write_text("of the run")
+    before[tmp_path / "parameters.txt"] = b"of the run"
     with pytest.raises(InputError, match=f"data set has changed since step 4 of {tmp_path};"):
         run(tmp_path, Probe(), data="another")
-    assert (tmp_path / "metrics.jsonl").read_text() == before
+    assert all(path.read_bytes() == content for path, content in before.items())
     run(tmp_path, Probe(), data="one")
 
 
-@pytest.mark.parametrize("line", ['{"loss": 1}', "nonsense", "[]"])
-def test_a_damaged_line_of_metrics_is_named(tmp_path: Path, line: str):
-    (tmp_path / "metrics.jsonl").write_text(line + "\n")
+@pytest.mark.parametrize("line", [b'{"loss": 1}', b"nonsense", b"[]", b'"\xe9"', b"[" * 100_000])
+def test_a_damaged_line_of_metrics_is_named(tmp_path: Path, line: bytes):
+    (tmp_path / "metrics.jsonl").write_bytes(line + b"\n")
     with pytest.raises(InputError, match=r"line 1 of .*metrics\.jsonl is damaged"):
         run(tmp_path, None)
-    assert (tmp_path / "metrics.jsonl").read_text() == line + "\n"
+    assert (tmp_path / "metrics.jsonl").read_bytes() == line + b"\n"
 
 
 def test_the_time_of_a_probe_is_not_that_of_training(tmp_path: Path):

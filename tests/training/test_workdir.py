@@ -174,6 +174,7 @@ def test_imported_weights_are_no_run_to_continue(tmp_path: Path):
         ("[", "is damaged"),
         ('{"walk": 0}', "is not a list of names"),
         ("[1, 2]", "is not a list of names"),
+        ("[" * 100_000, "is damaged"),
     ],
 )
 def test_damaged_names_of_classes_are_named(tmp_path: Path, text: str, says: str):

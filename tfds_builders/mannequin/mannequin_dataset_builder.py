@@ -32,7 +32,7 @@ class Builder(MultiViewBuilder):
             staging: How much is left to chance: a name of `staging.STAGINGS`.
             **kwargs: As for `MultiViewBuilder`.
         """
-        self._options = {
+        self._options: dict[str, Any] = {
             "subjects": subjects,
             "replications": replications,
             "seed": seed,
