@@ -144,6 +144,7 @@ def test_no_process_of_a_killed_rendering_goes_on(tmp_path: Path) -> None:
     deadline = time.monotonic() + 60
     while not list(tmp_path.rglob("*.avi")) and time.monotonic() < deadline:
         time.sleep(0.01)
+    assert list(tmp_path.rglob("*.avi"))
     process.kill()
     assert process.wait() == -signal.SIGKILL
     wait_until_gone(process.pid)

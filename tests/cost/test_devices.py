@@ -39,7 +39,7 @@ def test_what_is_not_listed_is_not_guessed(device_kind: str):
 
 @pytest.mark.parametrize("key", DEVICES)
 def test_numbers_have_their_units(key: str):
-    """A figure in bits, in GB or with sparsity would stand out against the other ones."""
+    """A figure in bits or in GB would stand out against the other ones."""
     device = DEVICES[key]
     assert device.peak("float32") <= device.peak("bfloat16")
     assert 15 <= device.bfloat16 / device.bandwidth < 600  # operations for a byte

@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 
 from configs.ntu60 import get_config
 from mv2mae_jax.cost.estimate import cost
+from mv2mae_jax.cost.flops import pretraining_flops
 from mv2mae_jax.cost.program import kept_bytes, trace_step, tree_bytes
 from mv2mae_jax.cost.topology import parse_topology
 from mv2mae_jax.errors import InputError
@@ -20,6 +21,19 @@ def config() -> ConfigDict:
     config.batch_size = 48
     config.data.data_dir = "nothing"
     return config
+
+
+def test_seconds_by_hand(config: ConfigDict):
+    """Of NVIDIA's numbers for the H100: 989 TFLOP/s, 3,350 GB/s, and 450 GB/s each way."""
+    found = cost(config, 0, parse_topology("h100:8"))
+    assert found.computing == pytest.approx(6 * pretraining_flops(config) / 989e12, rel=1e-4)
+    _, state = trace_step(config, 0, make_mesh(1))
+    moved = 6 * kept_bytes(config, 0) + tree_bytes(state)  # written and read
+    assert found.reading == pytest.approx(2 * moved / 3350e9, rel=1e-3)
+    (exchange,) = found.exchanges
+    assert found.exchanging == pytest.approx(2 * 7 / 8 * exchange.bytes / 450e9)
+    assert exchange.bytes == tree_bytes(state.parameters) / 2  # gradients in bfloat16
+    assert found.seconds == max(found.computing, found.reading) + found.exchanging
 
 
 def test_a_state_that_is_split(config: ConfigDict):

@@ -102,7 +102,7 @@ def test_index_runs_on_and_counts_repeats(config):
     assert take(loader.pretraining_batches(config, start_step=2), 1)[0]["index"][0] == 24
 
 
-def test_repeats_are_other_crops_of_the_same_frames(config):
+def test_repeats_are_of_the_same_frames_and_label(config):
     config.data.repeats = 4
     (batch,) = take(loader.finetuning_batches(config), 1)
     assert batch["clips"].shape[0] == batch["label"].shape[0] == 16

@@ -49,6 +49,22 @@ def test_one_seed_is_the_t_interval_of_activities():
     assert found.high - found.mean == pytest.approx(3.182446 * np.sqrt(1 / 12), rel=1e-6)
 
 
+def test_three_seeds_of_four_activities_by_hand():
+    """Seeds 0, 3, 6 plus activities 0, 1, 2, 5, plus a rest of 1 in one corner and its mirror."""
+    values = np.add.outer([0.0, 3.0, 6.0], [0.0, 1.0, 2.0, 5.0])
+    values += np.array([[1, -1, 0, 0], [-1, 1, 0, 0], [0, 0, 0, 0]])
+    # Sums of squares: seeds 4 (9 + 0 + 9) = 72, activities 3 (4 + 1 + 0 + 9) = 42, rest 4; with 2,
+    # 3 and 6 degrees of freedom 36, 14 and 2/3.
+    total = 36 + 14 - 2 / 3
+    freedom = total**2 / (36**2 / 2 + 14**2 / 3 + (2 / 3) ** 2 / 6)
+    assert freedom == pytest.approx(3.41, abs=0.01)
+    found = difference(values)
+    assert found.mean == 5.0 and found.seeds == 3
+    # Student's t of 0.975 is 3.182 with 3 degrees of freedom, 2.776 with 4: 2.98 with 3.41.
+    assert found.high - 5.0 == pytest.approx(2.98 * np.sqrt(total / 12), rel=0.01)
+    assert 5.0 - found.low == pytest.approx(found.high - 5.0)
+
+
 def test_the_same_predictions_do_not_differ():
     assert difference(np.zeros((3, 5))) == Difference(0.0, 0.0, 0.0, 3)
 
@@ -83,6 +99,11 @@ def test_views_of_an_activity_count_together():
         ("=", -0.02, 0.01, 3, "agrees"),
         ("=", 0.01, 0.05, 3, "not resolved"),
         ("=", 0.04, 0.05, 3, "differs"),
+        ("=", -0.05, -0.04, 3, "differs"),
+        ("=", -0.05, 0.01, 3, "not resolved"),
+        ("=", -0.029, 0.029, 3, "agrees"),
+        ("=", -0.031, 0.029, 3, "not resolved"),
+        ("=", -0.029, 0.031, 3, "not resolved"),
         ("", 0.04, 0.05, 3, "no prediction"),
     ],
 )

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -197,6 +198,25 @@ def test_the_average_is_kept_and_returned_where_there_is_one(tmp_path: Path, dec
         result["encoder.blocks.0.kernel"],
         load_parameters(tmp_path)[0]["encoder.blocks.0.kernel"],
     )
+
+
+def test_the_average_is_of_the_parameters_after_each_step(tmp_path: Path):
+    config = configured(ema_decay=0.9, checkpoint_every=1, keep_checkpoints=99)
+    initial = {"encoder.blocks.0.kernel": np.full((2, 1), 0.5, np.float32)}
+    (name, expected), *_ = initial.items()
+    average = run(tmp_path, None, config, initial=initial)[name]
+    kernels = []
+    for step in range(11, 0, -1):  # the newest, which then goes
+        with Checkpoints(tmp_path) as checkpoints:
+            place = jax.ShapeDtypeStruct((2, 1), np.float32, sharding=average.sharding)
+            kept = checkpoints.restore({"parameters": {name: place}}, partial=True)
+        kernels.append(np.asarray(kept["parameters"][name]))
+        shutil.rmtree(tmp_path / "checkpoints" / str(step))
+    for step, kernel in enumerate(reversed(kernels)):
+        kept = (1 + step) / (10 + step)  # all eleven are below the decay
+        expected = kept * expected + (1 - kept) * kernel
+    assert not np.allclose(average, kernels[0])
+    np.testing.assert_allclose(average, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

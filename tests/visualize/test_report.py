@@ -20,6 +20,7 @@ from tested import results, write_predictions
 from videos import moving_pattern, write_video
 
 from configs import mannequin, ntu60
+from mv2mae_jax import run_files
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.losses import token_weights
 from mv2mae_jax.model import build
@@ -539,6 +540,37 @@ def test_a_run_that_has_no_findings_yet(config, tmp_path, metrics) -> None:
     assert shown["headlines"] == shown["panels"] == []
     assert shown["probe"] is shown["results"] is shown["confusion"] is None
     assert any("no step logged" in text for _, text in shown["facts"])
+
+
+def test_what_one_looks_at_first(config, tmp_path) -> None:
+    """The last of each number that is logged, of the probe and of the test."""
+    lines = [{"step": 2, "loss": 3.0, "probe_ridge": 0.25}, {"step": 4, "loss": 2.0}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    probed = {"num_videos": 8, "chance": 0.5, "tokens_before": 0.625, "tokens_after": 0.875}
+    (tmp_path / "probe.json").write_text(json.dumps(probed))
+    found = results(0.75, per_class_accuracy={"walk": 1.0})
+    found["count"]["per_class_accuracy"] = {"walk": 2}
+    (tmp_path / "results.json").write_text(json.dumps(found))
+    parameters = split(build.classifier(config, 2, nnx.Rngs(0)))[1]
+    shown = run.summary(tmp_path, config, parameters)
+    values = [value for _, value, _ in shown["headlines"]]
+    assert values == [4, 2.0, 0.25, 0.875, 0.5, 0.75, 0.75, 0.75]
+    assert shown["probe"]["videos"] == 8
+    assert [x for _, x in shown["probe"]["rows"]] == [0.5, 0.625, 0.875]
+    assert shown["results"]["perClass"] == [["walk", 1.0, 2]]
+
+
+def test_a_confusion_has_a_row_for_the_truth() -> None:
+    """Two of class b are taken for a, nothing is of class c."""
+    tested = run_files.Tested(
+        videos=[("1", "left")] * 3,
+        names=("a", "b", "c"),
+        labels=np.array([0, 1, 1]),
+        predicted=np.array([0, 0, 0]),
+        single_clip=np.array([0, 0, 0]),
+        probabilities=np.zeros((3, 3)),
+    )
+    assert run.confusion(tested) == {"classes": ["a", "b"], "counts": [[1, 0], [2, 0]]}
 
 
 @pytest.mark.slow  # ViT-S on a CPU
