@@ -4,7 +4,8 @@
 #   make test-slow  the proofs that take longer, and those that download
 #   make mutants    changes the core, and counts what no test notices: hours
 #   make footage    pre-trains on real four-camera footage (downloads one package)
-#   make reproduce  the paper's claims on rendered people: hours; SCALE=gpu on a GPU
+#   make reproduce  the paper's claims on rendered people: hours; SCALE=cpu_long: days of a core;
+#                   SCALE=gpu on a GPU
 #   make docs       the documents as a site, in build/site
 
 BASE_PYTHON ?= python3

@@ -10,8 +10,8 @@ r"""The paper's claims on data that everyone can make: the roaming mannequin (do
     done
 
 Variants: pretrain, finetune, evaluate, probe, plan, plan_finetune; scale=cpu (default), cpu_long
-or gpu; protocol=xview (default) or xsub; method=mv2mae (default), or what it adds to in three steps:
-videomae (one view, tube masks), random_mask (random ones instead), single_view (and motion
+or gpu; protocol=xview (default) or xsub; method=mv2mae (default), or what it adds to in three
+steps: videomae (one view, tube masks), random_mask (random ones instead), single_view (and motion
 weights). Every run of a scale and protocol takes as many steps as every other.
 """
 

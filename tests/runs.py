@@ -1,11 +1,13 @@
-"""A small pre-training run, and what makes two of them the same."""
+"""Small runs, with training and without, and what makes two of them the same."""
 
 from pathlib import Path
 
 import numpy as np
+from ml_collections import ConfigDict
 from processes import metrics
 
-from mv2mae_jax.training.checkpoints import load_parameters
+from mv2mae_jax.training.checkpoints import Checkpoints, load_parameters
+from mv2mae_jax.training.parameters import Parameters
 
 SMALL = (
     "--config.data.image_size=16",
@@ -29,6 +31,12 @@ PROBES = ("probe_ridge", "probe_logistic", "probe_knn")
 def flags(data_dir: Path, workdir: Path, *overrides: str, variant: str = "pretrain") -> list[str]:
     where = (f"--config.data.data_dir={data_dir}", f"--workdir={workdir}")
     return [f"--config=configs/mannequin.py:{variant}", *where, *SMALL, *overrides]
+
+
+def save_run(workdir: Path, config: ConfigDict, parameters: Parameters) -> None:
+    """Makes the work directory of a run, with nothing in it but a checkpoint of step 1."""
+    with Checkpoints(workdir) as checkpoints:
+        checkpoints.save(1, {"parameters": parameters}, config)
 
 
 def assert_same_run(workdir: Path, expected: Path) -> None:

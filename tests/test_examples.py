@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from flax import nnx
+from runs import save_run
 from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEForVideoClassification
 
 from configs.mannequin import get_config
@@ -17,7 +18,6 @@ from mv2mae_jax.data.splits import class_names
 from mv2mae_jax.interop.export import export
 from mv2mae_jax.interop.torch_dataset import VideoDataset
 from mv2mae_jax.model import build
-from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.parameters import split
 
 SCRIPT = "examples/finetune_pytorch.py"
@@ -51,8 +51,7 @@ def export_encoder(folder: Path) -> VideoMAEForPreTraining:
     config = get_config()
     config.model.positions = "flattened"
     _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
-    with Checkpoints(folder / "run") as checkpoints:
-        checkpoints.save(1, {"parameters": parameters}, config)
+    save_run(folder / "run", config, parameters)
     export(folder / "run", "huggingface", folder / "encoder")
     return VideoMAEForPreTraining.from_pretrained(folder / "encoder")
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import jax.numpy as jnp
 import pytest
 from processes import metrics, until
+from runs import save_run
 
 from benchmarks.survival import DURING, differences
 from configs.base import get_config
-from mv2mae_jax.training.checkpoints import Checkpoints
 
 SMALL = (
     "--config.data.image_size=28",
@@ -64,8 +64,7 @@ def test_what_differs_is_seen(tmp_path: Path):
     """By the comparison that the tests above rely on."""
 
     def finished(name: str, value: float, loss: float) -> Path:
-        with Checkpoints(tmp_path / name, keep=1) as checkpoints:
-            checkpoints.save(1, {"parameters": {"a": jnp.full(3, value)}}, get_config())
+        save_run(tmp_path / name, get_config(), {"a": jnp.full(3, value)})
         for file in ("config.json", "classes.json", "results.json", "predictions.csv"):
             (tmp_path / name / file).write_text("")
         line = {"step": 1, "loss": loss, "waiting_for_data": id(name)}

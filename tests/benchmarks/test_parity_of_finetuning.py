@@ -7,11 +7,11 @@ from pathlib import Path
 import jax.numpy as jnp
 import pytest
 from flax import nnx
+from runs import save_run
 
 from benchmarks import finetuning_parity as benchmark
 from configs.base import get_config
 from mv2mae_jax.model import build
-from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.parameters import split
 
 
@@ -22,8 +22,7 @@ def pretrained(tmp_path_factory) -> Path:
     config.model.variant = "mini"
     _, parameters = split(build.pretraining_model(config, nnx.Rngs(1)))
     workdir = tmp_path_factory.mktemp("pretrain")
-    with Checkpoints(workdir) as checkpoints:
-        checkpoints.save(1, {"parameters": parameters}, config)
+    save_run(workdir, config, parameters)
     return workdir
 
 

@@ -11,6 +11,7 @@ from configs.base import get_config
 from mv2mae_jax.data.probe_videos import balanced, set_aside, training_videos
 from mv2mae_jax.data.records import Activity
 from mv2mae_jax.data.samples import Video
+from mv2mae_jax.data.splits import split_videos
 
 
 def video(number: int, label: int, subject: str, view: str = "1") -> Video:
@@ -102,6 +103,16 @@ def test_what_is_scored_is_of_classes_that_are_fitted(mannequin):
     classes = {v.activity.label for v in train}
     assert len(train) == len(classes) == 5  # of twelve
     assert {v.activity.label for v in test} == classes
+
+
+def test_fields_of_the_config_make_the_split(mannequin):
+    """Of a data set that has published subjects too, one's own are taken."""
+    mannequin.data.protocol, mannequin.data.test_subjects = "xsub", ("1",)
+    assert {v.activity.subject for v in split_videos(mannequin, "test")} == {"1"}
+    assert {v.activity.subject for v in split_videos(mannequin, "train")} == {"2"}
+    mannequin.data.protocol, mannequin.data.test_subjects = "xview", ()
+    mannequin.data.test_views = ("3",)
+    assert {v.view for v in split_videos(mannequin, "test")} == {"3"}
 
 
 def test_the_validation_split_is_scored_where_there_is_one(mannequin):

@@ -10,7 +10,7 @@ import simplejpeg
 from colours import ACTIVITIES, LABELS, ONE_VIEW, VIEWS, frames_of, where_from
 
 from mv2mae_jax.data import records
-from mv2mae_jax.data.records import RecordSource, load_index, parse_record
+from mv2mae_jax.data.records import RecordSource, fingerprint, load_index, parse_record
 from mv2mae_jax.errors import InputError
 
 
@@ -59,6 +59,24 @@ def test_source_can_be_pickled(data_dir):
     source = RecordSource(load_index(data_dir, "colours"))
     first = source.frames(3, "1", np.arange(2))
     assert pickle.loads(pickle.dumps(source)).frames(3, "1", np.arange(2)) == first
+
+
+def test_a_fingerprint_follows_the_content(data_dir, copy):
+    """Not the place; another label, or a longer shard, is another data set."""
+    whole = fingerprint(data_dir, "colours")
+    assert fingerprint(copy.parents[1], "colours") == whole
+    index = copy / "index.json"
+    text = index.read_text()
+    relabelled = json.loads(text)
+    relabelled["activities"][0]["label"] += 1
+    index.write_text(json.dumps(relabelled))
+    seen = {whole, fingerprint(copy.parents[1], "colours")}
+    index.write_text(text)
+    assert fingerprint(copy.parents[1], "colours") == whole
+    with next(copy.glob("*.array_record-*")).open("ab") as shard:
+        shard.write(b"1")
+    seen.add(fingerprint(copy.parents[1], "colours"))
+    assert len(seen) == 3
 
 
 def test_the_newest_finished_version_is_read(copy):

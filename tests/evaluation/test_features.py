@@ -4,13 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from runs import save_run
 
 import mv2mae_jax
 from configs.mannequin import get_config
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.features import CLIPS_AT_ONCE, FrozenEncoder
 from mv2mae_jax.model import build
-from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.parameters import split
 
 
@@ -38,8 +38,7 @@ def test_a_classifiers_features_are_what_its_head_reads():
 def test_a_pretrained_encoder_from_its_work_directory(tmp_path):
     config = small_config()
     model = build.pretraining_model(config, nnx.Rngs(0))
-    with Checkpoints(tmp_path, keep=1) as checkpoints:
-        checkpoints.save(1, {"parameters": split(model)[1]}, config)
+    save_run(tmp_path, config, split(model)[1])
     encoder = mv2mae_jax.load_encoder(tmp_path)
     tokens = encoder.tokens(CLIPS)
     patches = build.clip_patches(config, jnp.asarray(CLIPS))
@@ -85,8 +84,7 @@ def test_the_size_of_clips_is_another_and_a_possible_one(tmp_path):
     config = small_config()
     config.model.dtype = "bfloat16"
     _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
-    with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(1, {"parameters": parameters}, config)
+    save_run(tmp_path, config, parameters)
     larger = mv2mae_jax.load_encoder(tmp_path, num_frames=np.int64(6), image_size=24)
     assert larger.clip_shape == (6, 24, 24, 3)
     config.model.dtype = "float32"

@@ -15,6 +15,7 @@ import torch
 from flax import nnx
 from ml_collections import ConfigDict
 from PIL import Image
+from runs import save_run
 from safetensors.torch import load_file
 from transformers import VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
 from transformers.models.videomae.image_processing_pil_videomae import VideoMAEImageProcessorPil
@@ -29,7 +30,6 @@ from mv2mae_jax.interop import pytorch
 from mv2mae_jax.interop.models import load_model
 from mv2mae_jax.model import build
 from mv2mae_jax.tasks.evaluate import evaluate
-from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.parameters import split
 
 FORMATS = ("huggingface", "videomae", "pytorch")
@@ -88,8 +88,7 @@ def save_untrained(workdir: Path, stored: dict) -> ConfigDict:
     config = stored_config(stored)
     config.model.variant = "mini"
     _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
-    with Checkpoints(workdir) as checkpoints:
-        checkpoints.save(1, {"parameters": parameters}, config)
+    save_run(workdir, config, parameters)
     return config
 
 
@@ -325,8 +324,7 @@ def test_the_report_tells_what_was_left_and_why(run, tmp_path):
 def test_what_the_formats_cannot_express_is_refused(runs, run, tmp_path):
     parameters, config, *_ = load_model(runs / "pretrain")
     config.model.positions = "separable"
-    with Checkpoints(tmp_path / "separable") as checkpoints:
-        checkpoints.save(1, {"parameters": parameters}, config)
+    save_run(tmp_path / "separable", config, parameters)
     for form in ("huggingface", "videomae"):
         code, printed = run("export", tmp_path / "separable", tmp_path / "out", f"--format={form}")
         assert code == 1
@@ -345,8 +343,7 @@ def test_what_the_formats_cannot_express_is_refused(runs, run, tmp_path):
 def test_other_pixels_than_videomaes_programs_give_are_refused(runs, run, tmp_path):
     parameters, config, *_ = load_model(runs / "pretrain")
     config.data.std = (0.5, 0.5, 0.5)
-    with Checkpoints(tmp_path / "run") as checkpoints:
-        checkpoints.save(1, {"parameters": parameters}, config)
+    save_run(tmp_path / "run", config, parameters)
     code, printed = run("export", tmp_path / "run", tmp_path / "out", "--format=videomae")
     assert code == 1 and "data.std" in printed and not (tmp_path / "out").exists()
     assert run("export", tmp_path / "run", tmp_path / "out", "--format=huggingface")[0] == 0

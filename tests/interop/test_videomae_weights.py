@@ -20,6 +20,7 @@ import torch
 from flax import nnx
 from ml_collections import ConfigDict
 from model.comparison import IMAGENET
+from runs import save_run
 from transformers import VideoMAEForPreTraining, VideoMAEForVideoClassification
 from videomae_models import CLIPS, FRAMES, MINI, PIXEL_VALUES, SIZE, as_mcg_nju, huggingface
 
@@ -33,7 +34,6 @@ from mv2mae_jax.interop.models import load_model
 from mv2mae_jax.interop.names import NAMINGS, from_tensors, in_full, name_table, to_tensors
 from mv2mae_jax.model import build
 from mv2mae_jax.model.masking import Mask, sample_masks
-from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.parameters import Parameters, split
 
 
@@ -153,12 +153,10 @@ def test_another_run(tmp_path, capsys):
     """All of a pre-training run, the encoder of a fine-tuned one; the rest is random."""
     config = config_like("pretrain", tmp_path)
     _, parameters = split(build.pretraining_model(config, nnx.Rngs(1)))
-    with Checkpoints(tmp_path / "pretrain") as checkpoints:
-        checkpoints.save(1, {"parameters": parameters}, config)
+    save_run(tmp_path / "pretrain", config, parameters)
     assert load_initial(config, tmp_path / "pretrain").keys() == parameters.keys()
     _, classifier = split(build.classifier(config, 5, nnx.Rngs(1)))
-    with Checkpoints(tmp_path / "finetune") as checkpoints:
-        checkpoints.save(1, {"parameters": classifier}, config)
+    save_run(tmp_path / "finetune", config, classifier)
     capsys.readouterr()
     taken = load_initial(config, tmp_path / "finetune")
     assert taken.keys() == {name for name in classifier if name.startswith("encoder.")}

@@ -1,6 +1,8 @@
 """A row runs by real commands, is kept, and is not run again."""
 
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,9 @@ import pytest
 from tested import write_predictions
 
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.prepare import _parser
+from mv2mae_jax.reproduce import runs
+from mv2mae_jax.reproduce.__main__ import main
 from mv2mae_jax.reproduce.document import write
 from mv2mae_jax.reproduce.rows import MV2MAE, SCRATCH, Pretraining, Row
 from mv2mae_jax.reproduce.runs import packed, read_correct, read_findings, read_probed, run_missing
@@ -86,6 +91,40 @@ def test_a_damaged_line_is_named(out: Path, tmp_path: Path, damage):
     file.write_text(f"{good}\n{damage(good)}\n")
     with pytest.raises(InputError, match=f"line 2 of {file} is damaged"):
         read_findings(file)
+
+
+def test_results_of_other_data_are_not_taken_for_these(out: Path, tmp_path: Path):
+    (tmp_path / "data").symlink_to((out / "data").resolve())
+    lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    for line in lines:
+        line["data"] = "of other videos"
+    (tmp_path / "results.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    with pytest.raises(InputError, match="from scratch, xview, seed 0 with another config or of"):
+        run_missing(ROWS[0], "cpu", 0, tmp_path)
+
+
+def test_the_videos_are_those_of_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What `prepare` is given, as it understands it."""
+    given: list[str] = []
+    monkeypatch.setattr(runs, "run", lambda what, module, *words: given.extend((module, *words)))
+    runs.prepare(tmp_path, "alone")
+    assert given.pop(0) == "prepare"
+    understood = vars(_parser().parse_args(given))
+    expected = {"staging": "alone", "subjects": 40, "short_side": 64, "replications": 2, "seed": 0}
+    assert {name: understood[name] for name in expected} == expected
+    assert understood["data_dir"] == tmp_path / "data"
+
+
+def test_the_command_draws_what_is_there(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    words = ["reproduce", "--scale=cpu", "--seeds=0", f"--out={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", words)
+    assert main() == 1
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path} has no results to draw")
+    shutil.copy(out / "results.jsonl", tmp_path)
+    assert main() == 0
+    assert (tmp_path / "results.md").read_text() in capsys.readouterr().out
 
 
 def test_right_predictions_by_hand(tmp_path: Path):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from processes import environment, free_port
+from runs import save_run
 
 from configs.mannequin import get_config
 from mv2mae_jax.data import loader
@@ -25,7 +26,6 @@ from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.model import build
 from mv2mae_jax.tasks.evaluate import evaluate as find
 from mv2mae_jax.tasks.finetune import standardizing_norm
-from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.parameters import Parameters, split
 from mv2mae_jax.training.workdir import write_classes
 
@@ -60,8 +60,7 @@ def parameters(mannequin_dir: Path) -> Parameters:
 def trained(parameters: Parameters, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A work directory with a checkpoint."""
     workdir = tmp_path_factory.mktemp("trained")
-    with Checkpoints(workdir, keep=1) as checkpoints:
-        checkpoints.save(1, {"parameters": parameters}, small_config())
+    save_run(workdir, small_config(), parameters)
     return workdir
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from ml_collections import ConfigDict
+from runs import save_run
 
 from configs.mannequin import get_config
 from mv2mae_jax.data import loader
@@ -22,7 +23,7 @@ from mv2mae_jax.tasks.finetune import (
     initial_parameters,
     standardizing_norm,
 )
-from mv2mae_jax.training.checkpoints import Checkpoints, load_parameters
+from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.parameters import split
 
 
@@ -45,8 +46,7 @@ def test_pooled_features_are_left_alone_unless_asked_for(mannequin_dir: Path, tm
     config = get_config("finetune")
     config.data.data_dir, config.batch_size = str(mannequin_dir), 8
     _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
-    with Checkpoints(tmp_path, keep=1) as checkpoints:
-        checkpoints.save(1, {"parameters": parameters}, get_config())
+    save_run(tmp_path, get_config(), parameters)
     config.finetune.init_from = str(tmp_path)
     norms = []
     for standardize in (False, True):
@@ -70,8 +70,7 @@ def test_the_pretrained_encoder_is_trained_from_the_block_that_the_config_names(
 ) -> None:
     config = short(mannequin_dir)
     _, pretrained = split(build.pretraining_model(config, nnx.Rngs(1)))
-    with Checkpoints(tmp_path / "pretrained", keep=1) as checkpoints:
-        checkpoints.save(1, {"parameters": pretrained}, get_config())
+    save_run(tmp_path / "pretrained", get_config(), pretrained)
     config.finetune.init_from = str(tmp_path / "pretrained")
     config.finetune.trainable_blocks = 1
     finetune(config, tmp_path / "finetuned")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from ml_collections import ConfigDict
+from runs import save_run
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -20,7 +21,6 @@ from mv2mae_jax.evaluation.video_features import extract
 from mv2mae_jax.model import build
 from mv2mae_jax.run_files import read_probe, read_probe_predictions
 from mv2mae_jax.tasks.probe import probe
-from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.parameters import Parameters, split
 
 
@@ -35,8 +35,7 @@ def config(mannequin_dir: Path) -> ConfigDict:
 def save(workdir: Path, config: ConfigDict) -> Parameters:
     """A run whose parameters are not those of the untrained encoder of seed 0."""
     _, parameters = split(build.pretraining_model(config, nnx.Rngs(1)))
-    with Checkpoints(workdir, keep=1) as checkpoints:
-        checkpoints.save(1, {"parameters": parameters}, config)
+    save_run(workdir, config, parameters)
     return parameters
 
 

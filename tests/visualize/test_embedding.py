@@ -4,12 +4,12 @@ import cv2
 import numpy as np
 import pytest
 from flax import nnx
+from runs import save_run
 from sklearn.metrics import silhouette_score
 
 from configs.mannequin import get_config
 from mv2mae_jax.evaluation.neighbours import Purity
 from mv2mae_jax.model import build
-from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.parameters import split
 from mv2mae_jax.visualize.__main__ import main
 from mv2mae_jax.visualize.embedding import embed, embedding_figure
@@ -57,13 +57,12 @@ def workdir(mannequin_dir, tmp_path, request):
     config.data.num_frames, config.data.image_size = 4, 16
     config.model.patch_size = (2, 8, 8)
     config.data.data_dir = str(mannequin_dir)
-    with Checkpoints(tmp_path / "run", keep=1) as checkpoints:
-        model = (
-            build.pretraining_model(config, nnx.Rngs(0))
-            if request.param == "pretrained"
-            else build.classifier(config, 12, nnx.Rngs(0))
-        )
-        checkpoints.save(1, {"parameters": split(model)[1]}, config)
+    model = (
+        build.pretraining_model(config, nnx.Rngs(0))
+        if request.param == "pretrained"
+        else build.classifier(config, 12, nnx.Rngs(0))
+    )
+    save_run(tmp_path / "run", config, split(model)[1])
     return tmp_path / "run"
 
 

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from runs import save_run
 
 from configs.mannequin import get_config
 from mv2mae_jax.data.samples import PretrainingDraw
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.model import build
 from mv2mae_jax.objective import normalize_patches
-from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.parameters import split
 from mv2mae_jax.visualize.reconstruct import (
     HIDDEN,
@@ -167,9 +167,8 @@ def test_overlay_is_brightest_where_the_weight_is_largest():
 @pytest.mark.parametrize("picture", ["motion", "reconstruction"])
 def test_the_command_draws(mannequin_dir, tmp_path, config, picture):
     config.data.data_dir = str(mannequin_dir)
-    with Checkpoints(tmp_path, keep=1) as checkpoints:
-        model = build.pretraining_model(config, nnx.Rngs(0))
-        checkpoints.save(1, {"parameters": split(model)[1]}, config)
+    model = build.pretraining_model(config, nnx.Rngs(0))
+    save_run(tmp_path, config, split(model)[1])
     out = tmp_path / "pictures" / "out.png"
     words = ["-m", "mv2mae_jax.visualize", picture, f"--workdir={tmp_path}", f"--out={out}"]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True)

@@ -16,6 +16,7 @@ import pytest
 from flax import nnx
 from ml_collections import ConfigDict
 from playwright.sync_api import Browser, Page, expect
+from runs import save_run
 from tested import results, write_predictions
 from videos import moving_pattern, write_video
 
@@ -26,7 +27,7 @@ from mv2mae_jax.losses import token_weights
 from mv2mae_jax.model import build
 from mv2mae_jax.model.variants import VARIANTS, Variant
 from mv2mae_jax.prepare import main as prepare
-from mv2mae_jax.training.checkpoints import Checkpoints, load_parameters
+from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.parameters import split
 from mv2mae_jax.visualize import report
 from mv2mae_jax.visualize.__main__ import main as visualize
@@ -74,8 +75,7 @@ def small(data_dir: Path) -> ConfigDict:
 
 
 def save(workdir: Path, config: ConfigDict, model: nnx.Module) -> None:
-    with Checkpoints(workdir, keep=1) as checkpoints:
-        checkpoints.save(1, {"parameters": split(model)[1]}, config)
+    save_run(workdir, config, split(model)[1])
 
 
 @pytest.fixture(scope="module")
@@ -470,8 +470,7 @@ def test_a_page_that_is_too_large_is_not_written(workdir, tmp_path, capsys, monk
 def test_of_imported_weights_nothing_is_made_up(workdir, tmp_path, capsys) -> None:
     parameters, config = load_parameters(workdir[0])
     config.data.dataset = config.data.protocol = ""
-    with Checkpoints(tmp_path, keep=1) as checkpoints:
-        checkpoints.save(1, {"parameters": parameters}, config)
+    save_run(tmp_path, config, parameters)
     shown = run.summary(tmp_path, config, parameters)
     assert shown["task"] == "Imported weights"
     assert [name for name, _ in shown["facts"]] == [
