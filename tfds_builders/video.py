@@ -3,7 +3,7 @@
 import bisect
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -24,8 +24,8 @@ class VideoError(Exception):
     """A video, or a part of it, cannot be read; the message is the reason."""
 
 
-class _OtherFrame(Exception):
-    """A decoded frame is not the one that its time stamp, or the order, says."""
+class _Missing(VideoError):
+    """By the time stamps, a frame was left out."""
 
 
 def count_frames(path: Path) -> int:
@@ -59,24 +59,19 @@ def encode_frames(
         VideoError: The file is not a video, is damaged, or ends too early.
     """
     try:
-        return _encode(path, first, last, _frame_times(path) if first else (), short_side, quality)
-    except _OtherFrame:
-        return _encode(path, first, last, (), short_side, quality)
+        return _encode(path, first, last, short_side, quality, seek=True)
+    except _Missing:  # a seek may lead behind a frame (open groups of pictures)
+        return _encode(path, first, last, short_side, quality, seek=False)
 
 
 def _encode(
-    path: Path,
-    first: int,
-    last: int | None,
-    times: Sequence[int],
-    short_side: int,
-    quality: int,
+    path: Path, first: int, last: int | None, short_side: int, quality: int, *, seek: bool
 ) -> list[bytes]:
     images: list[bytes] = []
     size = None
     scaler = VideoReformatter()  # one for all frames: setting one up takes as long as scaling
     try:
-        for frame in _frames(path, first, last, times):
+        for frame in _frames(path, first, last, seek=seek):
             image = _shrink(frame, short_side, scaler)
             size = size or image.shape
             if image.shape != size:
@@ -90,22 +85,12 @@ def _encode(
     return images
 
 
-def _frames(path: Path, first: int, last: int | None, times: Sequence[int]) -> Iterator[VideoFrame]:
-    """The frames of a range, none of them damaged; without `last`, all that the file declares.
-
-    Args:
-        path: Video file.
-        first: First frame.
-        last: Last frame, inclusive, or None.
-        times: Of all frames, to seek by; empty: frames are counted from the start.
-
-    Raises:
-        VideoError: As `encode_frames`.
-        _OtherFrame: Seeking did not lead to these frames, one after the other.
-    """
+def _frames(path: Path, first: int, last: int | None, *, seek: bool) -> Iterator[VideoFrame]:
+    """The frames of a range, none of them damaged; without `last`, all that the file declares."""
+    times = _frame_times(path) if first else ()
     with _open(path) as (container, stream):
         stream.codec_context.thread_count = 1  # there is a process per core already
-        if times:
+        if times and seek:
             container.seek(times[min(first, len(times) - 1)], stream=stream)
         index, hidden, end, wanted = -1, 0, 0.0, first
         for packet in container.demux(stream):
@@ -115,7 +100,7 @@ def _frames(path: Path, first: int, last: int | None, times: Sequence[int]) -> I
                 if index < first:
                     continue
                 if index != wanted:
-                    raise _OtherFrame
+                    raise _Missing(f"frame {wanted} cannot be decoded")
                 if frame.is_corrupt:
                     raise VideoError(f"frame {index} is damaged")
                 yield frame

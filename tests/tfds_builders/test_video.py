@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -82,6 +83,21 @@ def test_a_seek_that_leads_elsewhere_changes_nothing(
         assert encode(path, first) == whole[first:]
         last = min(first + 5, FRAMES - 1)
         assert encode(path, first, last) == whole[first : last + 1]
+
+
+def test_a_frame_that_is_lost_is_missed_and_no_other_takes_its_place(tmp_path: Path) -> None:
+    """Of a packet that others need, which the decoder leaves out without a word."""
+    path = write_video(tmp_path / "a.mkv", moving_pattern(FRAMES), bf="2")
+    cut = tmp_path / "cut.mkv"
+    with av.open(str(path)) as source, av.open(str(cut), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux() if packet.size]
+        for packet in [*packets[:19], *packets[20:]]:
+            packet.stream = stream
+            target.mux(packet)
+    assert encode(cut, 5, 10) == encode(path, 5, 10)
+    with pytest.raises(VideoError, match=r"frame \d+ cannot be decoded"):
+        encode(cut, 15, 25)
 
 
 def test_names_in_another_encoding_within_a_video_do_not_matter(tmp_path: Path) -> None:
@@ -162,8 +178,6 @@ def test_a_damaged_end_does_not_matter_before_it(tmp_path: Path) -> None:
 
 
 def test_sound_without_pictures_is_no_video(tmp_path: Path) -> None:
-    import av
-
     path = tmp_path / "a.avi"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000)
