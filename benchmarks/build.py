@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import csv
 import io
-import json
 import resource
 import shutil
 import subprocess
@@ -43,18 +42,13 @@ BITS = 4_000_000  # a second, of the videos made here
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures and prints; returns the exit code."""
-    arguments = _arguments(argv)
-    try:
+
+    def measure_videos(arguments: argparse.Namespace) -> common.Report:
         with tempfile.TemporaryDirectory() as folder:
             videos = arguments.videos or _make_videos(Path(folder), arguments.frames)
-            report = measure(videos, arguments.rounds)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(table(report))
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return 0
+            return measure(videos, arguments.rounds)
+
+    return common.run(_arguments(argv), None, measure_videos, lambda report: print(table(report)))
 
 
 def measure(videos: Sequence[Path], rounds: int) -> dict[str, Any]:

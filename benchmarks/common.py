@@ -23,6 +23,7 @@ from configs.base import get_config
 from mv2mae_jax.data import loader
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop.export import export
+from mv2mae_jax.storage import out_path, write_out
 from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.parameters import Parameters
 
@@ -51,16 +52,17 @@ def run(
       wrong: says why it is not as it must be; empty if it is.
     """
     try:
+        out = None if arguments.json is None else out_path(arguments.json)
         with tempfile.TemporaryDirectory() as folder:
             if make_data_set and arguments.data_dir is None:
                 make_data_set(Path(folder), arguments)
             report = measure(arguments)
+        show(report)
+        if out is not None:
+            write_out(out, json.dumps(report, indent=1) + "\n")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    show(report)
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if message := wrong(report):
         print(f"error: {message}", file=sys.stderr)
         return 1

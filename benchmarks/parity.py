@@ -17,7 +17,6 @@ no use for, the decoders above all, stays random.
 
 import argparse
 import itertools
-import json
 import math
 import sys
 import tempfile
@@ -44,7 +43,6 @@ from configs.base import get_config
 from mv2mae_jax.check import check
 from mv2mae_jax.command_line import Parser
 from mv2mae_jax.data.loader import Batch
-from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop import pytorch
 from mv2mae_jax.interop.names import NAMINGS, from_tensors, name_table, to_tensors
 from mv2mae_jax.model import build
@@ -92,18 +90,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measures and prints; returns the exit code."""
     arguments = _arguments(argv)
     logging.disable_progress_bar()  # of loading weights
-    try:
-        report = measure(arguments)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(common.machine_line(report["machine"]))
-    print(table(report))
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    for failure in failures(report):
-        print(f"error: {failure}", file=sys.stderr)
-    return 1 if failures(report) else 0
+
+    def show(report: common.Report) -> None:
+        print(common.machine_line(report["machine"]))
+        print(table(report))
+
+    def wrong(report: common.Report) -> str:
+        return "\nerror: ".join(failures(report))
+
+    return common.run(arguments, None, measure, show, wrong)
 
 
 def measure(arguments: argparse.Namespace) -> common.Report:

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from mv2mae_jax.errors import did_you_mean
@@ -23,6 +24,21 @@ class Parser(argparse.ArgumentParser):
         if choice:  # Python's versions quote what can be chosen differently
             message += did_you_mean(choice[1], re.findall(r"[\w-]+", choice[2]))
         super().error(message)
+
+
+def number(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
+    """A parser of numbers from `low` to `high`, for an argument's `type`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = kind(low) - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}")
+        return value
+
+    return parse
 
 
 def run(what: str, module: str, *args: str) -> None:

@@ -17,11 +17,11 @@ import importlib
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mv2mae_jax.command_line import Parser
+from mv2mae_jax.command_line import Parser, number
 from mv2mae_jax.errors import InputError, one_line
 from mv2mae_jax.storage import to_local_path
 from tfds_builders import DOWNLOADED
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     args = _parser().parse_args(argv)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    for sent in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sent, _stop)
     try:
         return args.command(args)
     except (InputError, OSError) as error:  # OSError: a full disk, a folder that is not writable
@@ -142,19 +142,19 @@ def _parser() -> Parser:
     )
     common.add_argument(
         "--short-side",
-        type=_number(int, 16, 4320),
+        type=number(int, 16, 4320),
         default=144,
         help="of the stored frames, in pixels; smaller videos keep their size (default 144)",
     )
     common.add_argument(
-        "--quality", type=_number(int, 1, 100), default=90, help="of the JPEGs (default 90)"
+        "--quality", type=number(int, 1, 100), default=90, help="of the JPEGs (default 90)"
     )
     common.add_argument(
-        "--jobs", type=_number(int, 1, 4096), help="decoding processes (default: all cores)"
+        "--jobs", type=number(int, 1, 4096), help="decoding processes (default: all cores)"
     )
     common.add_argument(
         "--max-broken",
-        type=_number(float, 0, 1),
+        type=number(float, 0, 1),
         default=0.01,
         help="fraction of the videos that may be broken (default 0.01)",
     )
@@ -177,9 +177,9 @@ def _parser() -> Parser:
         [common],
     )
     mannequin.add_argument("--raw-dir", type=_read, required=True, help="where its videos go")
-    mannequin.add_argument("--subjects", type=_number(int, 1, 999), default=20)
+    mannequin.add_argument("--subjects", type=number(int, 1, 999), default=20)
     mannequin.add_argument("--replications", type=int, choices=(1, 2), default=2)
-    mannequin.add_argument("--seed", type=_number(int, 0, 2**32 - 1), default=0)
+    mannequin.add_argument("--seed", type=number(int, 0, 2**32 - 1), default=0)
     mannequin.add_argument(
         "--staging",
         choices=("centred", "roaming", "alone"),
@@ -218,24 +218,9 @@ def _parser() -> Parser:
     show.add_argument("--data-dir", required=True, help="where the records are")
     show.add_argument("--dataset", type=_name, required=True)
     show.add_argument("--out", type=_written, required=True, help=".png, .pdf or .svg to write")
-    show.add_argument("--activities", type=_number(int, 1, 100), default=4)
+    show.add_argument("--activities", type=number(int, 1, 100), default=4)
     show.set_defaults(command=_show)
     return parser
-
-
-def _number(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
-    """A parser of numbers from `low` to `high`."""
-
-    def parse(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = kind(low) - 1
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}")
-        return value
-
-    return parse
 
 
 def _written(text: str) -> Path:

@@ -10,12 +10,10 @@ from mv2mae_jax.errors import InputError
 
 log = logging.getLogger(__name__)
 
-HOW = ("data_dir", "evaluate_on", "workers", "threads")
+# Also of how much of the training split a probe may choose, whatever the run was trained on.
+HOW = ("data_dir", "evaluate_on", "workers", "threads", "train_fraction")
 # What of a data set is trained and tested on.
-WHICH = (
-    *("dataset", "protocol", "test_views", "test_subjects", "validation_subjects"),
-    "train_fraction",
-)
+WHICH = ("dataset", "protocol", "test_views", "test_subjects", "validation_subjects")
 OF_TRAINING = ("model.drop_path", "model.remat")  # without effect here
 CLIPS = ("num_frames", "stride", "image_size", "mean", "std")  # what the model sees of a video
 

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from configs.reproduction import SCALES
-from mv2mae_jax.command_line import Parser
+from mv2mae_jax.command_line import Parser, number
 from mv2mae_jax.errors import InputError, one_line
 from mv2mae_jax.reproduce.document import write
 from mv2mae_jax.reproduce.rows import GROUPS
@@ -36,7 +36,9 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, help="takes all files; build/reproduction-SCALE-STAGING"
     )
-    parser.add_argument("--seeds", type=int, default=3, help="of every row, from 0")
+    parser.add_argument(
+        "--seeds", type=number(int, 0, 1000), default=3, help="of every row, from 0"
+    )
     parser.add_argument(
         "--groups", nargs="+", choices=GROUPS, default=list(GROUPS), metavar="GROUP",
         help=f"of rows: {', '.join(GROUPS)}; all of them",

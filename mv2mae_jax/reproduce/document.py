@@ -54,7 +54,8 @@ def write(findings: Sequence[Finding], out: epath.Path) -> None:
     """`results.md`, `rows.png` and `differences.png`."""
     (out / "results.md").write_text(text(findings))
     save_figure(rows_figure(findings), out / "rows.png")
-    save_figure(differences_figure(findings), out / "differences.png")
+    if any(measured(x, findings) for x in COMPARISONS):
+        save_figure(differences_figure(findings), out / "differences.png")
 
 
 def text(findings: Sequence[Finding]) -> str:

@@ -1,7 +1,8 @@
 """What is run, what is compared, and what the paper says about it (docs/reproduction.md).
 
 A row is a pre-training, or none, and a fine-tuning. All rows of a protocol take as many steps of
-each. `GROUPS` has them in the order in which they are run: what the paper claims first, first.
+each, but for one that learns nothing before it is fine-tuned. `GROUPS` has them in the order in
+which they are run: what the paper claims first, first.
 """
 
 import itertools

@@ -49,11 +49,11 @@ class Finding(NamedTuple):
       data: fingerprint of the data set.
       machine: versions and kind of device.
       minutes: that each task took; of one that was continued, its last part.
-      top1: accuracies on the test split, by metric; from scratch there is no probe.
+      top1: accuracies on the test split, by metric; without a probe, none of it.
       correct: by metric, which of the predictions are right, as `packed`: of videos in the order
         of activities and views, or of activities.
       predictions: by metric, how many they are.
-      probes: of the frozen encoder, as `tasks/probe.py` writes them; empty from scratch.
+      probes: of the frozen encoder, as `tasks/probe.py` writes them; empty where none is probed.
     """
 
     row: str
@@ -95,20 +95,25 @@ def run_missing(row: Row, scale: str, seed: int, out: Path) -> bool:
       Whether it was run.
 
     Raises:
-      InputError: what is there was found with another config or on other data.
+      InputError: what is there was found with another config or scale, or on other data.
       subprocess.CalledProcessError: a command failed, and has said why.
     """
     results, data = out / "results.jsonl", fingerprint(out / "data", "mannequin")
     found = read_findings(results)
     known = {(x.protocol, x.row, x.seed): x for x in found}.get((row.protocol, row.name, seed))
+    if others := {(x.scale, x.data) for x in found} - {(scale, data)}:
+        raise InputError(
+            f"{results} has results of the scale {min(others)[0]}, or of other data; choose "
+            "another --out"
+        )
     if known is None:
         new = run_row(row, scale, seed, data, out)
         lines = [json.dumps(x._asdict()) for x in (*found, new)]
         write_whole(results, "\n".join(lines) + "\n")
-    elif (known.configs, known.data) != (hashes(row, scale, seed), data):
+    elif known.configs != hashes(row, scale, seed):
         raise InputError(
-            f"{results} has {row.name}, {row.protocol}, seed {seed} with another config or of "
-            "other data; delete its line to run it again, or choose another --out"
+            f"{results} has {row.name}, {row.protocol}, seed {seed} with another config; delete "
+            "its line to run it again, or choose another --out"
         )
     return known is None
 
@@ -126,7 +131,7 @@ def read_findings(results: Path) -> list[Finding]:
             for metric, accuracy in finding.top1.items():
                 if abs(finding.right(metric).mean() - accuracy) > 1e-6:
                     raise ValueError(f"{metric} is not the mean of its predictions")
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"line {number} of {results} is damaged ({error}); delete it, and its row is run "
                 "again"
@@ -159,7 +164,8 @@ def run_row(row: Row, scale: str, seed: int, data: str, out: Path) -> Finding:
             *(f"--config.data.data_dir={out / 'data'}", f"--config.seed={seed}"),
         )
         minutes[task] = round((time.perf_counter() - started) / 60, 2)
-    correct = read_correct(finetuned) | (read_probed(pretrained) if pretrained else {})
+    probed = pretrained if "probe" in minutes else None
+    correct = read_correct(finetuned) | (read_probed(probed) if probed else {})
     return Finding(
         row=row.name,
         protocol=row.protocol,
@@ -176,20 +182,25 @@ def run_row(row: Row, scale: str, seed: int, data: str, out: Path) -> Finding:
         top1={metric: round(float(right.mean()), 6) for metric, right in correct.items()},
         correct={metric: packed(right) for metric, right in correct.items()},
         predictions={metric: len(right) for metric, right in correct.items()},
-        probes=read_probe(pretrained) if pretrained else {},
+        probes=read_probe(probed) if probed else {},
     )
 
 
 def commands(row: Row, scale: str) -> dict[str, tuple[str, Overrides]]:
-    """Of each task of a row the config's variant and what it overrides."""
+    """Of each task of a row the config's variant and what it overrides.
+
+    Where a share of the labels is fine-tuned with, nothing is probed: it would be with all.
+    """
     options = f"scale={scale},protocol={row.protocol}"
     finetune = f"finetune,{options}"
     tasks = {"finetune": (finetune, with_length(finetune, row.finetuning))}
     if row.pretraining is None:
         return tasks
     pretrain = f"pretrain,{options},method={row.pretraining.method}"
-    overrides = with_length(pretrain, row.pretraining.overrides)
-    return {"pretrain": (pretrain, overrides), "probe": (f"probe,{options}", {}), **tasks}
+    tasks["pretrain"] = (pretrain, with_length(pretrain, row.pretraining.overrides))
+    if FRACTION not in row.finetuning:
+        tasks["probe"] = (f"probe,{options}", {})
+    return {task: tasks[task] for task in ("pretrain", "probe", "finetune") if task in tasks}
 
 
 def with_length(variant: str, overrides: Overrides) -> Overrides:

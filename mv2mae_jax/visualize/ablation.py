@@ -48,9 +48,11 @@ OF_PRETRAINING = (
     "probe.",
 )
 OF_FINETUNING = ("evaluation.", "finetune.")
-BETWEEN_SEEDS = ("seed", "task", "finetune.init_from", "pretrain.init_from")  # these may differ
+START = "finetune.init_from"
+BETWEEN_SEEDS = ("seed", "task", START, "pretrain.init_from")  # these may differ
 LOG_RATIO = 8  # of the largest to the smallest value, from which they are placed by logarithms
 INFINITE = 1.2  # its place, where finite values reach from 0 to 1
+BESIDE = 0.012  # from the mean of several runs to the first of them, and to the next
 LABEL_ROOM = 0.05  # the least distance of labels of values
 
 Value = float | str
@@ -218,12 +220,16 @@ def also_differing(configs: Sequence[Sequence[Config]], field: str) -> list[str]
     names = []
     for number, stage in enumerate(zip(*configs, strict=True)):
         unread = OF_FINETUNING if number else OF_PRETRAINING
-        ignored = (field, *FREE_FIELDS, *BETWEEN_SEEDS, *unread)
+        ignored = (*FREE_FIELDS, *BETWEEN_SEEDS, *unread)
         names += [
             f"config.{name}" + (" of pre-training" if number else "")
             for name, value in stage[0].items()
-            if not name.startswith(ignored) and any(x.get(name) != value for x in stage)
+            if name != field
+            and not name.startswith(ignored)
+            and any(x.get(name) != value for x in stage)
         ]
+        if len({bool(x.get(START)) for x in stage}) > 1:  # from scratch, beside from a pre-training
+            names += [f"config.{START}"] * (field != START)
     return names
 
 
@@ -300,7 +306,8 @@ def ablation_figure(
     slanted = sum(map(len, labels)) > 9 * width
     rotation, alignment = (30, "right") if slanted else (0, "center")
     axis.set_xticks(at[shown], labels, rotation=rotation, ha=alignment)
-    axis.set_xlim(at.min() - 0.08, at.max() + 0.08)
+    most = max(len(level.runs) for level in levels)
+    axis.set_xlim(at.min() - 0.08, at.max() + max(0.08, BESIDE * (most + 2)))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
     axis.grid(color="0.92", axis="y")
     others = textwrap.fill(f"differs too: {', '.join(also)}", int(15 * width)) if also else ""
@@ -326,7 +333,7 @@ def _draw_line(axis: Axes, levels: Sequence[Level], at: Float[np.ndarray, " L"])
 def _draw_level(axis: Axes, place: float, level: Level) -> None:
     several = len(level.runs) > 1
     for number, run in enumerate(level.runs):
-        beside = place + 0.012 * (number + 2) * several
+        beside = place + BESIDE * (number + 2) * several
         low, high = run.interval
         axis.errorbar(
             beside,

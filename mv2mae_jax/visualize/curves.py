@@ -179,6 +179,7 @@ def _draw_panel(
     tests: Mapping[str, Score],
     colours: Mapping[str, str],
 ) -> None:
+    title = panel.title
     for name, metrics in runs.items():
         x, y = curve(metrics, panel)
         colour = colours[name]
@@ -191,13 +192,14 @@ def _draw_panel(
             marker = "o" if panel.kind == "probe" else None
             axis.plot(x, y, color=colour, marker=marker, markersize=4, linewidth=1.5)
         if panel.kind == "probe":
-            chance = curve(metrics, Panel("", "probe_chance"))
-            axis.plot(*chance, color=colour, linestyle=":", linewidth=1)
+            at, chance = curve(metrics, Panel("", "probe_chance"))
+            axis.plot(at, chance, color=colour, linestyle=":", linewidth=1)
+            title = panel.title + ("; dotted: chance" if len(at) else "")
         if panel.metric == "accuracy" and name in tests:
             accuracy, (low, high) = tests[name].accuracy, tests[name].interval
             reach = [[accuracy - low], [high - accuracy]]
             axis.errorbar(x[-1], accuracy, reach, color=colour, fmt="o", capsize=3, zorder=3)
-    axis.set_title(panel.title + ("; dotted: chance" if panel.kind == "probe" else ""), fontsize=9)
+    axis.set_title(title, fontsize=9)
     axis.set_xlabel("step", fontsize=8)
     axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))

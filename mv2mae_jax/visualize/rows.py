@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
+from mv2mae_jax.errors import InputError
 from mv2mae_jax.model.positions import Grid, PatchSize
 from mv2mae_jax.storage import to_path, write_out
 
@@ -32,6 +33,7 @@ class Section(NamedTuple):
 SUFFIXES = (".png", ".gif", ".mp4")
 DPI = 110
 FRAMES_PER_SECOND = 4
+MP4_SIDE = 16384  # of the encoder
 ACROSS = 6  # clips beside one another where they play
 
 # Inches.
@@ -52,13 +54,18 @@ def save(sections: list[Section], frame_step: int, note: str, out: epath.PathLik
       out: file to write, here or on object storage.
 
     Raises:
-      InputError: it cannot be written.
+      InputError: it cannot be written, or is too large for an .mp4.
     """
     suffix = os.path.splitext(os.fspath(out))[1]
     if suffix == ".png":
         content = page(sections, frame_step, note)
     else:
         frames = playing(sections, note)
+        if suffix == ".mp4" and max(frames.shape[1:3]) > MP4_SIDE:
+            raise InputError(
+                f"{out}: so many clips make pictures of {frames.shape[2]} x {frames.shape[1]} "
+                f"pixels, and a side of an .mp4 has at most {MP4_SIDE}; take fewer, or name a .png"
+            )
         content = gif(frames) if suffix == ".gif" else mp4(frames)
     write_out(to_path(out), content)
 

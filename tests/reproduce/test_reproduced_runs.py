@@ -93,13 +93,14 @@ def test_a_damaged_line_is_named(out: Path, tmp_path: Path, damage):
         read_findings(file)
 
 
-def test_results_of_other_data_are_not_taken_for_these(out: Path, tmp_path: Path):
+@pytest.mark.parametrize("change", [{"data": "of other videos"}, {"scale": "gpu"}])
+def test_results_of_other_data_are_not_taken_for_these(out: Path, tmp_path: Path, change: dict):
     (tmp_path / "data").symlink_to((out / "data").resolve())
     lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     for line in lines:
-        line["data"] = "of other videos"
+        line |= change
     (tmp_path / "results.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
-    with pytest.raises(InputError, match="from scratch, xview, seed 0 with another config or of"):
+    with pytest.raises(InputError, match=r"has results of the scale \w+, or of other data"):
         run_missing(ROWS[0], "cpu", 0, tmp_path)
 
 

@@ -133,6 +133,23 @@ def test_what_else_differs_is_said(runs):
     ]
 
 
+def test_fields_that_begin_with_the_fields_name_are_others(tmp_path):
+    runs = [
+        write_run(tmp_path / "a", 0.5, **{"data.crop": "multi_scale", "data.crop_aspect": (1, 1)}),
+        write_run(tmp_path / "b", 0.5, **{"data.crop": "random_resized"}),
+    ]
+    configs = [[flat_config(epath.Path(run))] for run in runs]
+    assert also_differing(configs, "data.crop") == ["config.data.crop_aspect"]
+
+
+def test_from_scratch_beside_from_a_pre_training_is_a_difference(tmp_path):
+    start = write_run(tmp_path / "start", None)
+    runs = [write_run(tmp_path / "a", 0.5, start), write_run(tmp_path / "b", 0.5)]
+    configs = [[flat_config(epath.Path(run))] for run in runs]
+    assert also_differing(configs, "epochs") == ["config.finetune.init_from"]
+    assert also_differing(configs, "finetune.init_from") == []
+
+
 def test_a_run_over_another_is_of_the_first_pre_training(tmp_path):
     start = write_run(tmp_path / "start", None)
     first = write_run(tmp_path / "first", 0.5, start)

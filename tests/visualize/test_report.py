@@ -545,7 +545,8 @@ def test_what_one_looks_at_first(config, tmp_path) -> None:
     """The last of each number that is logged, of the probe and of the test."""
     lines = [{"step": 2, "loss": 3.0, "probe_ridge": 0.25}, {"step": 4, "loss": 2.0}]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
-    probed = {"num_videos": 8, "chance": 0.5, "tokens_before": 0.625, "tokens_after": 0.875}
+    probed = {"split": "validation", "num_videos": 8, "chance": 0.5}
+    probed |= {"tokens_before": 0.625, "tokens_after": 0.875}
     (tmp_path / "probe.json").write_text(json.dumps(probed))
     found = results(0.75, per_class_accuracy={"walk": 1.0})
     found["count"]["per_class_accuracy"] = {"walk": 2}
@@ -554,7 +555,7 @@ def test_what_one_looks_at_first(config, tmp_path) -> None:
     shown = run.summary(tmp_path, config, parameters)
     values = [value for _, value, _ in shown["headlines"]]
     assert values == [4, 2.0, 0.25, 0.875, 0.5, 0.75, 0.75, 0.75]
-    assert shown["probe"]["videos"] == 8
+    assert shown["probe"]["videos"] == "8 validation videos"
     assert [x for _, x in shown["probe"]["rows"]] == [0.5, 0.625, 0.875]
     assert shown["results"]["perClass"] == [["walk", 1.0, 2]]
 

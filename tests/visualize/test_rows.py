@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.visualize import rows
 from mv2mae_jax.visualize.rows import ACROSS, DPI, FRAME, Section, save
 
 LEVELS = np.array([0.0, 0.35, 0.7, 1.0])
@@ -47,6 +48,13 @@ def test_a_page_has_one_frame_of_every_tubelet(tmp_path: Path):
     assert {0, 178} <= set(np.unique(first))  # frames 1 and 3 of the clips
     greys = [(page == grey).sum() for grey in (89, 178)]
     assert min(greys) > 10_000
+
+
+def test_more_than_an_encoder_takes_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(rows, "MP4_SIDE", 500)
+    with pytest.raises(InputError, match=r"a side of an \.mp4 has at most 500; take fewer"):
+        save(sections(), 2, NOTE, tmp_path / "out.mp4")
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path):

@@ -72,7 +72,7 @@ function definition(name, text, more = "") {
 function showResults() {
   const section = byId("results");
   if (run.probe) {
-    const caption = "Linear probes and shortcuts" + (run.probe.videos ? `, ${run.probe.videos} test videos` : "");
+    const caption = `Linear probes and shortcuts, ${run.probe.videos}`;
     section.append(bars(caption, run.probe.rows.map(([name, value]) => ({ name, value }))));
   }
   if (run.results) {

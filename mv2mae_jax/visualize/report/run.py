@@ -42,13 +42,15 @@ PANELS = (
         False,
         ("probe_ridge", "probe_logistic", "probe_knn", "probe_chance"),
     ),
-    ("Accuracy on training clips", "percent", False, ("accuracy",)),
+    ("Accuracy", "percent", False, ("accuracy", "validation_accuracy")),
     ("Learning rate", "number", False, ("learning_rate",)),
     ("Gradient norm", "number", True, ("gradient_norm",)),
 )
 
 # Names of metrics and results that do not say enough by themselves.
 LABELS = {
+    "accuracy": "of training clips",
+    "validation_accuracy": "of the validation split, by a clip",
     "self_view": "self-view",
     "cross_view": "cross-view",
     "self_view_target": "self-view, target",
@@ -62,12 +64,12 @@ LABELS = {
     "pixels": "linear classifier on the pixels",
     "motion_map": "linear classifier on the motion map",
     "motion_map_over_time": "linear classifier on the motion map over time",
-    "tokens_before": "token probe before pre-training",
-    "tokens_after": "token probe after pre-training",
-    "logistic_before": "logistic regression before pre-training",
-    "logistic_after": "logistic regression after pre-training",
-    "knn_before": "nearest neighbours before pre-training",
-    "knn_after": "nearest neighbours after pre-training",
+    "tokens_before": "token probe of an untrained encoder",
+    "tokens_after": "token probe after training",
+    "logistic_before": "logistic regression of an untrained encoder",
+    "logistic_after": "logistic regression after training",
+    "knn_before": "nearest neighbours of an untrained encoder",
+    "knn_after": "nearest neighbours after training",
     "top1_single_clip": "top-1, a single clip",
     "top1_single_view": "top-1, a single view",
     "top1_multi_view": "top-1, all views",
@@ -160,7 +162,7 @@ def headlines(
         last |= line  # a probe is not in every line
     logged = [("steps", "step", "number"), ("loss, last logged", "loss", "number")]
     # Of fewer videos than the probe of a finished run, and none of the test split.
-    logged += [("token probe while training, training split", "probe_ridge", "percent")]
+    logged += [("token probe while training, no test videos", "probe_ridge", "percent")]
     found = [(name, last[key], unit) for name, key, unit in logged if key in last]
     if probed:
         shown = ("tokens_after", "chance")
@@ -186,9 +188,10 @@ def panels(metrics: list[dict[str, float]]) -> list[dict[str, Any]]:
 
 
 def probe(found: dict[str, Any]) -> dict[str, Any]:
-    """Accuracies of the probes, and of how many videos they are."""
+    """Accuracies of the probes, and of how many videos of which split they are."""
     rows = [[_label(name), x] for name, x in found.items() if isinstance(x, float)]
-    return {"rows": rows, "videos": found["num_videos"]}
+    videos = f"{found['num_videos']:,} {found.get('split', '')} videos".replace("  ", " ")
+    return {"rows": rows, "videos": videos}
 
 
 def results(found: dict[str, Any]) -> dict[str, Any]:
