@@ -34,7 +34,7 @@ def as_trained(config: ConfigDict, trained: ConfigDict, workdir: epath.PathLike)
         not set aside.
     """
     merged = trained.copy_and_resolve_references()
-    merged.evaluation = config.evaluation
+    merged.evaluation, merged.probe = config.evaluation, config.probe
     same = config.data.dataset == trained.data.dataset
     if same and config.data.protocol != trained.data.protocol:
         raise refusal("protocol", config, trained, workdir)

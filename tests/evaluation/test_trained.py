@@ -13,11 +13,12 @@ def test_the_model_stays_and_the_command_chooses_how_it_is_tested(caplog):
     trained, config = mannequin.get_config(), mannequin.get_config("probe")
     trained.data.stride, trained.data.train_fraction = 3, 0.5
     config.data.data_dir, config.data.workers, config.evaluation.clips = "elsewhere", 3, 7
+    config.probe.train_videos = 77  # other than while it was trained
     config.model.dtype, config.model.drop_path = "bfloat16", 0.1
     with caplog.at_level(logging.INFO, "mv2mae_jax"):
         merged = as_trained(config, trained, "runs/x")
     assert (merged.data.data_dir, merged.data.workers) == ("elsewhere", 3)
-    assert merged.evaluation.clips == 7
+    assert (merged.evaluation.clips, merged.probe.train_videos) == (7, 77)
     # A probe of what was pre-trained on half of the data is fitted to as many labels as others.
     assert (merged.data.stride, merged.data.train_fraction) == (3, 1.0)
     assert merged.model.to_json() == trained.model.to_json()

@@ -60,6 +60,17 @@ def test_weights_from_elsewhere_are_probed_on_the_data_that_the_config_names(
     assert right["tokens_after"].mean() == found["tokens_after"]
 
 
+def test_as_many_videos_as_the_command_says(config: ConfigDict, tmp_path: Path):
+    """Whatever the probes while the run was trained had."""
+    trained = config.copy_and_resolve_references()
+    trained.probe.train_videos, trained.probe.test_videos = 12, 12
+    save(tmp_path, trained)
+    config.probe.train_videos, config.probe.test_videos = 30, 24
+    probe(config, tmp_path)
+    found = read_probe(tmp_path)
+    assert (found["num_train_videos"], found["num_videos"]) == (30, 24)
+
+
 def test_every_column_is_of_the_features_that_it_names(config: ConfigDict, tmp_path: Path):
     """Scikit-learn's classifier on features written out here, of every training video."""
     parameters = save(tmp_path, config)
