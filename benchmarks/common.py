@@ -49,7 +49,7 @@ def run(
       make_data_set: makes one in a folder and points the arguments to it; None: none is needed.
       measure: what goes into the JSON file.
       show: prints it for people.
-      wrong: says why it is not as it must be; empty if it is.
+      wrong: says why it is not as it must be, a line for each reason; empty if it is.
     """
     try:
         out = None if arguments.json is None else out_path(arguments.json)
@@ -63,10 +63,10 @@ def run(
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if message := wrong(report):
-        print(f"error: {message}", file=sys.stderr)
-        return 1
-    return 0
+    reasons = wrong(report).splitlines()
+    for reason in reasons:
+        print(f"error: {reason}", file=sys.stderr)
+    return 1 if reasons else 0
 
 
 def make_mannequin(folder: Path, *options: str) -> Path:

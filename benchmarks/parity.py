@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(table(report))
 
     def wrong(report: common.Report) -> str:
-        return "\nerror: ".join(failures(report))
+        return "\n".join(failures(report))
 
     return common.run(arguments, None, measure, show, wrong)
 

@@ -363,7 +363,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
                     f"{self.data_path} was built with {field} {settings[field]}, "
                     f"not {value}; {remedy}"
                 )
-        if self.raw_dir is None or not any(x.is_file() for x in self.raw_dir.rglob("*")):
+        if self.raw_dir is None or not files.has_files(self.raw_dir):
             return  # the videos need not be kept once they are records
         if rows != self._digest(self.manifest(self.raw_dir)):
             raise InputError(
@@ -379,10 +379,10 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
 
     def _digest(self, manifest: Manifest) -> str:
         """What the records depend on; where files lie only if nothing else tells what they are."""
-        rows: list[tuple[Any, ...]] = []
-        for row in manifest.rows:
-            path = row.path if self.PATHS_TELL else ""
-            rows.append(dataclasses.astuple(dataclasses.replace(row, path=path)))
+        rows = [
+            dataclasses.astuple(row if self.PATHS_TELL else dataclasses.replace(row, path=""))
+            for row in manifest.rows
+        ]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     def _post_download_and_prepare_hook(self) -> None:

@@ -49,6 +49,11 @@ def find_files(raw_dir: Path) -> Listing:
     return found
 
 
+def has_files(raw_dir: Path) -> bool:
+    """Whether any file is in or below a directory; False where there is no such directory."""
+    return any(names for *_, names in os.walk(raw_dir, followlinks=True))
+
+
 def open_file(path: Path) -> str | io.BytesIO:
     """What a decoder can open: the path of a file, or the whole content of an archive's member.
 

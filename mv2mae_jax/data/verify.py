@@ -29,11 +29,12 @@ def verify(index: Index) -> list[str]:
     ids = [activity.id for activity in index.activities]
     twice = len(ids) - len(set(ids))
     findings = [f"index.json: {twice} activities have the name of another"] if twice else []
-    if missing := missing_shards(shards(index.folder)):
+    files = shards(index.folder)
+    if missing := missing_shards(files):
         return [*findings, *(f"{name}: it is missing" for name in missing)]
     expected, position = list(index.records()), 0
     with tqdm(total=len(expected), desc=f"verifying {index.dataset}", unit="record") as bar:
-        for shard in staged(shards(index.folder)):
+        for shard in staged(files):
             try:
                 source = ArrayRecordDataSource([str(shard)])
                 stored = len(source)

@@ -51,16 +51,22 @@ METRICS: dict[Metric, str] = {
 
 
 def write(findings: Sequence[Finding], out: epath.Path) -> None:
-    """`results.md`, `rows.png` and `differences.png`."""
+    """`results.md`, `rows.png` and, where anything can be compared, `differences.png`."""
     (out / "results.md").write_text(text(findings))
     save_figure(rows_figure(findings), out / "rows.png")
-    if any(measured(x, findings) for x in COMPARISONS):
+    if compared(findings):
         save_figure(differences_figure(findings), out / "differences.png")
+
+
+def compared(findings: Sequence[Finding]) -> list[Comparison]:
+    """The comparisons both of whose rows were run with a seed."""
+    return [comparison for comparison in COMPARISONS if measured(comparison, findings)]
 
 
 def text(findings: Sequence[Finding]) -> str:
     """The page: comparisons, and of each protocol its controls and rows."""
-    parts = ["## Comparisons", DIFFERENCES, comparisons_table(findings), ROWS_PICTURE]
+    picture = [DIFFERENCES] if compared(findings) else []
+    parts = ["## Comparisons", *picture, comparisons_table(findings), ROWS_PICTURE]
     for protocol, title in PROTOCOLS.items():
         if of_protocol := [x for x in findings if x.protocol == protocol]:
             parts += [f"## {title[0].upper()}{title[1:]}", controls_table(of_protocol)]
@@ -164,7 +170,7 @@ def _draw_runs(axis: Any, place: float, values: Sequence[float], colour: str) ->
 
 def differences_figure(findings: Sequence[Finding]) -> Figure:
     """Every comparison with its intervals, coloured by the verdict."""
-    shown = [x for x in COMPARISONS if measured(x, findings)]
+    shown = compared(findings)
     figure, axis = plt.subplots(figsize=(8, 0.4 * len(shown) + 1.6), layout="constrained")
     for place, comparison in enumerate(shown):
         for below, marker, judged in (

@@ -193,14 +193,14 @@ def commands(row: Row, scale: str) -> dict[str, tuple[str, Overrides]]:
     """
     options = f"scale={scale},protocol={row.protocol}"
     finetune = f"finetune,{options}"
-    tasks = {"finetune": (finetune, with_length(finetune, row.finetuning))}
-    if row.pretraining is None:
-        return tasks
-    pretrain = f"pretrain,{options},method={row.pretraining.method}"
-    tasks["pretrain"] = (pretrain, with_length(pretrain, row.pretraining.overrides))
-    if FRACTION not in row.finetuning:
-        tasks["probe"] = (f"probe,{options}", {})
-    return {task: tasks[task] for task in ("pretrain", "probe", "finetune") if task in tasks}
+    tasks: dict[str, tuple[str, Overrides]] = {}
+    if row.pretraining is not None:
+        pretrain = f"pretrain,{options},method={row.pretraining.method}"
+        tasks["pretrain"] = (pretrain, with_length(pretrain, row.pretraining.overrides))
+        if FRACTION not in row.finetuning:
+            tasks["probe"] = (f"probe,{options}", {})
+    tasks["finetune"] = (finetune, with_length(finetune, row.finetuning))
+    return tasks
 
 
 def with_length(variant: str, overrides: Overrides) -> Overrides:

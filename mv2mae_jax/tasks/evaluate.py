@@ -22,6 +22,8 @@ from mv2mae_jax.storage import to_path, write_whole
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.workdir import read_classes
 
+OTHER_CLASSES = "build the data set with those that it was trained with, or fine-tune anew"
+
 
 def evaluate(config: ConfigDict, workdir: epath.PathLike) -> None:
     """Tests the classifier of a fine-tuning work directory; the findings are written there.
@@ -48,7 +50,7 @@ def evaluate(config: ConfigDict, workdir: epath.PathLike) -> None:
     if num_classes != len(names):
         raise InputError(
             f"{workdir} was trained with {num_classes} classes, the data set has {len(names)}; "
-            "build the data set with those that it was trained with, or fine-tune anew"
+            + OTHER_CLASSES
         )
     single_clip = Predictor(config, num_classes, clips=1, crops=1)(parameters)
     predictions = Predictor(config, num_classes, clips=clips, crops=crops)(parameters)
@@ -88,8 +90,7 @@ def check_classes(
         if theirs != ours:
             raise InputError(
                 f"{workdir} was trained with other classes than the data set has now: number "
-                f"{number} is {theirs} there, {ours} here; build the data set with those that it "
-                "was trained with, or fine-tune anew"
+                f"{number} is {theirs} there, {ours} here; {OTHER_CLASSES}"
             )
 
 

@@ -42,11 +42,12 @@ def finetune(config: ConfigDict, workdir: epath.PathLike) -> None:
     splits.split_videos(config, config.data.evaluate_on)  # nothing to test: said before training
     steps_per_epoch = loader.steps_per_epoch(config)
     classes = splits.class_names(config)
-    starts = config.finetune.init_from and not has_checkpoint(workdir)
+    continues = has_checkpoint(workdir)
+    starts = config.finetune.init_from and not continues
     initial = initial_parameters(config) if starts else None
     mesh = make_mesh(config.mesh.fsdp)
     with opened(workdir, config) as path:
-        if has_checkpoint(path) and (named := read_classes(path)):
+        if continues and (named := read_classes(path)):
             check_classes(named, classes, path)  # which its classifier counts
         else:
             write_classes(path, classes)

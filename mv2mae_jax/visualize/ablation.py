@@ -228,8 +228,8 @@ def also_differing(configs: Sequence[Sequence[Config]], field: str) -> list[str]
             and not name.startswith(ignored)
             and any(x.get(name) != value for x in stage)
         ]
-        if len({bool(x.get(START)) for x in stage}) > 1:  # from scratch, beside from a pre-training
-            names += [f"config.{START}"] * (field != START)
+        if field != START and len({bool(x.get(START)) for x in stage}) > 1:
+            names.append(f"config.{START}")  # from scratch, beside from a pre-training
     return names
 
 

@@ -194,7 +194,8 @@ def _draw_panel(
         if panel.kind == "probe":
             at, chance = curve(metrics, Panel("", "probe_chance"))
             axis.plot(at, chance, color=colour, linestyle=":", linewidth=1)
-            title = panel.title + ("; dotted: chance" if len(at) else "")
+            if len(at):
+                title = f"{panel.title}; dotted: chance"
         if panel.metric == "accuracy" and name in tests:
             accuracy, (low, high) = tests[name].accuracy, tests[name].interval
             reach = [[accuracy - low], [high - accuracy]]

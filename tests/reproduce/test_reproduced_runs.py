@@ -77,6 +77,12 @@ def test_tables_and_pictures_are_written(out: Path):
     assert (out / "differences.png").stat().st_size > 5000
 
 
+def test_before_anything_is_compared_there_is_no_picture_of_it(out: Path, tmp_path: Path):
+    write(read_findings(out / "results.jsonl")[:1], tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"results.md", "rows.png"}
+    assert "differences.png" not in (tmp_path / "results.md").read_text()
+
+
 @pytest.mark.parametrize(
     "damage",
     [

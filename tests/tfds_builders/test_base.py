@@ -280,6 +280,17 @@ def test_videos_need_not_be_kept(tmp_path: Path) -> None:
     assert NTUBuilder(raw_dir=raw, data_dir=tmp_path / "data", jobs=1).build() is None
 
 
+def test_videos_in_a_linked_folder_are_there(tmp_path: Path) -> None:
+    raw, elsewhere = tmp_path / "raw", tmp_path / "elsewhere"
+    write_video(raw_video(elsewhere), moving_pattern(4, 48, 64))
+    raw.mkdir()
+    (raw / "videos").symlink_to(elsewhere)
+    assert NTUBuilder(raw_dir=raw, data_dir=tmp_path / "data", jobs=1).build() is not None
+    raw_video(elsewhere).rename(elsewhere / "S001C002P001R001A001_rgb.avi")
+    with pytest.raises(InputError, match="built from other videos"):
+        NTUBuilder(raw_dir=raw, data_dir=tmp_path / "data", jobs=1).build()
+
+
 def raw_video(raw: Path) -> Path:
     raw.mkdir(exist_ok=True)
     return raw / "S001C001P001R001A001_rgb.avi"

@@ -190,8 +190,8 @@ def panels(metrics: list[dict[str, float]]) -> list[dict[str, Any]]:
 def probe(found: dict[str, Any]) -> dict[str, Any]:
     """Accuracies of the probes, and of how many videos of which split they are."""
     rows = [[_label(name), x] for name, x in found.items() if isinstance(x, float)]
-    videos = f"{found['num_videos']:,} {found.get('split', '')} videos".replace("  ", " ")
-    return {"rows": rows, "videos": videos}
+    words = f"{found['num_videos']:,}", found.get("split"), "videos"
+    return {"rows": rows, "videos": " ".join(filter(None, words))}
 
 
 def results(found: dict[str, Any]) -> dict[str, Any]:
