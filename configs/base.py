@@ -36,6 +36,8 @@ def parse_variant(
     if "=" in named:
         named, given = "", [named, *given]
     options = dict(option.partition("=")[::2] for option in given)
+    if len(options) < len(given):
+        raise InputError(f"{variant!r} has an option twice; give each once")
     task = named or tasks[0]
     tasks += tuple(plan for plan, planned in PLANS.items() if planned in tasks)
     closed = {name: values for name, values in choices.items() if isinstance(values, tuple)}
@@ -45,7 +47,7 @@ def parse_variant(
         for name, value in options.items()
         if name not in choices or value not in closed.get(name, (value,))
     ]
-    if "method" in options and task not in PRETRAINING:
+    if "method" in options and task in tasks and task not in PRETRAINING:
         raise InputError(
             f"method={options['method']} is a way of pre-training, not of {task}; leave it out: a "
             "fine-tuning starts from the run that --config.finetune.init_from names"

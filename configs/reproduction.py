@@ -27,7 +27,7 @@ WARMUP = 1 / 20  # of all epochs
 
 
 def get_config(variant: str = "pretrain") -> ConfigDict:
-    """Both protocols of the roaming mannequin, at two scales."""
+    """Both protocols of the roaming mannequin, at every scale."""
     task, options = base.parse_variant(
         variant,
         scale=SCALES,

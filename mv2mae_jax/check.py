@@ -83,6 +83,7 @@ LARGEST = 2**31 - 1  # whole number, as on the devices
 LARGEST_FLOAT = 3.4e38  # as good as float32's
 AT_MOST = {  # of those that would take all memory, processes or time before anything is said
     "data.randaug.operations": 100,
+    "data.num_views": 100,
     "data.repeats": 1000,
     "data.threads": 1000,
     "data.workers": 1000,
@@ -133,11 +134,12 @@ def check(config: ConfigDict) -> None:
             f"config.data.workers={config.data.workers}; it is 0 or more, or {FROM_CORES} to "
             "choose from the cores"
         )
-    check_tubelets(config)
-    _check_masked(config)
     for field in SHARES:
         if not 0 <= _get(config, field) < 1:
             raise InputError(f"config.{field}={_get(config, field)}; it is in [0, 1)")
+    check_tubelets(config)
+    _check_masked(config)
+    _check_task(config)
     for field, least, most in (("data.crop_area", 1e-6, 1.0), ("data.crop_aspect", 1e-3, 1e3)):
         bounds = _get(config, field)
         if len(bounds) != 2 or not least <= bounds[0] <= bounds[1] <= most:
@@ -164,11 +166,6 @@ def check(config: ConfigDict) -> None:
         raise InputError(
             f"config.finetune.random_erasing={config.finetune.random_erasing}; it is in [0, 1]"
         )
-    if config.model.drop_path and config.task in PRETRAINING:
-        raise InputError(
-            f"config.model.drop_path={config.model.drop_path}; it is 0 in pre-training, of which "
-            "the method drops no blocks"
-        )
     depth = VARIANTS[config.model.variant].depth
     if not -1 <= config.finetune.trainable_blocks <= depth:
         raise InputError(
@@ -183,6 +180,11 @@ def check(config: ConfigDict) -> None:
         raise InputError(
             f"config.data.source_views={tuple(config.data.source_views)} without a target; set "
             "config.data.target_view too"
+        )
+    if config.data.target_view in map(str, config.data.source_views):
+        raise InputError(
+            f"config.data.source_views={tuple(config.data.source_views)} has the target, "
+            f"config.data.target_view={config.data.target_view}; name other views"
         )
     if config.objective.temperature <= 0:
         raise InputError(
@@ -269,13 +271,40 @@ def check_tubelets(config: ConfigDict) -> None:
 def _check_masked(config: ConfigDict) -> None:
     data = config.data
     grid = tubelet_grid(data.num_frames, data.image_size, config.model.patch_size)
-    tokens, masked = grid[0] * grid[1] * grid[2], 0
-    if 0 <= config.masking.ratio < 1:
-        masked = num_masked(config.masking.kind, config.masking.ratio, grid)
+    tokens = math.prod(grid)
+    masked = num_masked(config.masking.kind, config.masking.ratio, grid)
     if not 0 < masked < tokens:
         raise InputError(
             f"config.masking.ratio={config.masking.ratio} masks {masked} of {tokens} tubelets; at "
             "least one must be masked and one visible"
+        )
+
+
+def _check_task(config: ConfigDict) -> None:
+    """What its task has no use for is not set, and what it computes is a number."""
+    task, pretrains = config.task, config.task in PRETRAINING
+    start, unused = ("pretrain", "finetune") if pretrains else ("finetune", "pretrain")
+    if config[unused].init_from:
+        raise InputError(
+            f"config.{unused}.init_from={config[unused].init_from} is not for {task}; its start is "
+            f"config.{start}.init_from"
+        )
+    if not pretrains:
+        return
+    if config.model.drop_path:
+        raise InputError(
+            f"config.model.drop_path={config.model.drop_path}; it is 0 in pre-training, of which "
+            "the method drops no blocks"
+        )
+    if config.data.num_frames < 2:
+        raise InputError(
+            f"config.data.num_frames={config.data.num_frames}; pre-training weighs what moves, for "
+            "which a clip has 2 or more"
+        )
+    if config.objective.targets == "normalized" and math.prod(config.model.patch_size) < 2:
+        raise InputError(
+            f"config.model.patch_size={tuple(config.model.patch_size)}; one pixel cannot be "
+            "normalized: set config.objective.targets=pixels, or larger tubelets"
         )
 
 

@@ -4,12 +4,15 @@ import argparse
 import contextlib
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
-from mv2mae_jax.errors import did_you_mean
+from mv2mae_jax.errors import InputError, did_you_mean
+from mv2mae_jax.storage import to_local_path
 
 
 class Parser(argparse.ArgumentParser):
@@ -41,13 +44,29 @@ def number(kind: type[int] | type[float], low: float, high: float) -> Callable[[
     return parse
 
 
+def local_path(instead: str) -> Callable[[str], Path]:
+    """A parser of paths on this machine, for an argument's `type`; `instead` as `to_local_path`."""
+
+    def parse(text: str) -> Path:
+        try:
+            return to_local_path(text, instead)
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse
+
+
+written_path = local_path("work here, then copy: gcloud storage cp -r ... gs://...")
+
+
 def run(what: str, module: str, *args: str) -> None:
     """Shows and runs one command of the package.
 
     Ctrl-C is the command's to answer, which gets it too: it saves, and at a second one ends.
 
     Raises:
-      subprocess.CalledProcessError: it failed, and has said why.
+      subprocess.CalledProcessError: it failed, and has said why; one that a signal has killed
+        says nothing, and is named here.
     """
     command = ["-m", f"mv2mae_jax.{module}", *args]
     print(f"\n# {what}\n$ python {shlex.join(command)}", flush=True)
@@ -55,5 +74,10 @@ def run(what: str, module: str, *args: str) -> None:
     while process.returncode is None:
         with contextlib.suppress(KeyboardInterrupt):
             process.wait()
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
+    code = process.returncode
+    if code < 0:
+        name = signal.Signals(-code).name
+        print(f"error: it was killed ({name}); started again, this continues", file=sys.stderr)
+        code = 128 - code
+    if code:
+        raise subprocess.CalledProcessError(code, command)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from mv2mae_jax.command_line import Parser, number, run
+from mv2mae_jax.command_line import Parser, number, run, written_path
 from mv2mae_jax.run_files import read_probe, read_results
 
 CONFIG = "configs/mannequin.py"
@@ -25,7 +25,9 @@ REPORTS = {"pretrain-0": "report.html", "finetune-0": "report-finetune.html"}
 def main() -> int:
     """Runs everything; returns the exit code."""
     parser = Parser(prog="python -m mv2mae_jax.demo", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("build/demo"), help="takes all files")
+    parser.add_argument(
+        "--out", type=written_path, default=Path("build/demo"), help="takes all files"
+    )
     parser.add_argument(
         "--seeds", type=number(int, 1, 1000), default=1, help="repeats training with other seeds"
     )

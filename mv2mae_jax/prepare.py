@@ -18,12 +18,10 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mv2mae_jax.command_line import Parser, number
+from mv2mae_jax.command_line import Parser, local_path, number, written_path
 from mv2mae_jax.errors import InputError, one_line
-from mv2mae_jax.storage import to_local_path
 from tfds_builders import DOWNLOADED
 
 if TYPE_CHECKING:
@@ -70,6 +68,8 @@ def _verify(args: argparse.Namespace) -> int:
     from mv2mae_jax.data.records import find_datasets, load_index
     from mv2mae_jax.data.verify import verify
 
+    if args.dataset:
+        load_index(args.data_dir, args.dataset)  # a name that is none is what went wrong
     damaged = 0
     for name in [args.dataset] if args.dataset else find_datasets(args.data_dir):
         try:
@@ -123,6 +123,9 @@ def _common(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in names}
 
 
+_read = local_path("copy it here first: gcloud storage cp -r gs://... RAW_DIR")
+
+
 def _parser() -> Parser:
     parser = Parser(prog="python -m mv2mae_jax.prepare", description=__doc__)
     datasets = parser.add_subparsers(metavar="DATASET", required=True)
@@ -133,7 +136,7 @@ def _parser() -> Parser:
 
     common = Parser(add_help=False)
     common.set_defaults(command=_build)
-    common.add_argument("--data-dir", type=_written, required=True, help="where the records go")
+    common.add_argument("--data-dir", type=written_path, required=True, help="where the records go")
     common.add_argument(
         "--dry-run",
         action="store_true",
@@ -217,25 +220,10 @@ def _parser() -> Parser:
     )
     show.add_argument("--data-dir", required=True, help="where the records are")
     show.add_argument("--dataset", type=_name, required=True)
-    show.add_argument("--out", type=_written, required=True, help=".png, .pdf or .svg to write")
+    show.add_argument("--out", type=written_path, required=True, help=".png, .pdf or .svg to write")
     show.add_argument("--activities", type=number(int, 1, 100), default=4)
     show.set_defaults(command=_show)
     return parser
-
-
-def _written(text: str) -> Path:
-    return _local(text, "work here, then copy: gcloud storage cp -r DATA_DIR gs://...")
-
-
-def _read(text: str) -> Path:
-    return _local(text, "copy it here first: gcloud storage cp -r gs://... RAW_DIR")
-
-
-def _local(text: str, instead: str) -> Path:
-    try:
-        return to_local_path(text, instead)
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _name(text: str) -> str:

@@ -25,7 +25,8 @@ def test_the_defaults_are_possible():
         ("model.patch_size", (2, 16, 0), "tubelet's 0"),
         ("model.patch_size", (16, 16), "three values"),
         ("masking.ratio", 0.0, "masks 0 of 512"),
-        ("masking.ratio", 1.0, "masks 0 of 512"),
+        ("masking.ratio", 1.0, "[0, 1)"),
+        ("masking.ratio", 1.5, "[0, 1)"),
         ("masking.ratio", 0.001, "masks 0 of 512"),
         ("masking.kind", "block", "random, tube"),
         ("objective.temperature", 0.0, "positive"),
@@ -52,6 +53,12 @@ def test_the_defaults_are_possible():
         ("data.crop_area", (0.5, 1.5), "at most 1"),
         ("data.crop_aspect", (2.0, 1.0), "a lower and an upper bound"),
         ("data.source_views", ("2",), "data.target_view"),
+        ("data.num_views", 10**5, "at most 100"),
+        (
+            "finetune.init_from",
+            "runs/x",
+            "its start is config.pretrain.init_from",
+        ),
         ("objective.cross_view", -1.0, "0 or more"),
         ("data.crop_scales", None, "no value for it"),
         ("data.mean", (0.5, "a", 0.5), "no value for it"),
@@ -75,6 +82,30 @@ def test_impossible_values_are_named(field: str, value: object, says: str):
     assert says in str(caught.value)
     assert field in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"task": "finetune", "pretrain.init_from": "x"}, "start is config.finetune.init_from"),
+        ({"task": "probe", "pretrain.init_from": "x"}, "config.pretrain.init_from=x is not for"),
+        ({"data.num_frames": 1, "model.patch_size": (1, 16, 16)}, "num_frames=1; .* 2 or more"),
+        ({"model.patch_size": (1, 1, 1), "data.image_size": 32}, "one pixel cannot be normalized"),
+        ({"data.target_view": "2", "data.source_views": (1, 2)}, "name other views"),
+    ],
+)
+def test_values_that_are_impossible_together_are_named(values: dict[str, object], says: str):
+    config = get_config()
+    with config.ignore_type():
+        config.update_from_flattened_dict(values)
+    with pytest.raises(InputError, match=says):
+        check(config)
+
+
+def test_single_frames_can_be_fine_tuned():
+    config = get_config()
+    config.task, config.data.num_frames, config.model.patch_size = "finetune", 1, (1, 16, 16)
+    check(config)
 
 
 def test_no_weighting_is_possible():

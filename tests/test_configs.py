@@ -309,6 +309,8 @@ def test_variants_have_options():
     for wrong in ("finetune,epochs=3", "finetune,protocol=xset", "train"):
         with pytest.raises(InputError, match=rf"no variant '{wrong}'.*protocol=xsub\|xview"):
             parse_variant(wrong, **known)
+    with pytest.raises(InputError, match="'protocol=xsub,protocol=xview' has an option twice"):
+        parse_variant("protocol=xsub,protocol=xview", **known)
     with pytest.raises(InputError, match=r"one of probe$"):
         parse_variant("pretrain", tasks=("probe",))
 
@@ -321,6 +323,7 @@ def test_variants_have_options():
         ("finetune,protocol=xveiw", "protocol=xview"),
         ("protcol=xsub", "protocol=xsub"),
         ("protocol=xsub,metod=videomae", "method=videomae"),
+        ("pretrian,method=videomae", "pretrain"),
     ],
 )
 def test_a_mistyped_variant_suggests_the_nearest(variant: str, near: str):

@@ -225,6 +225,7 @@ def test_broken_files_are_named_and_too_many_fail(tmp_path: Path) -> None:
         (("ntu", "--raw-dir=gs://a/b", "--data-dir=x"), 2, "copy it here first"),
         (("ntu", "--raw-dir=x", "--data-dir=gs://a/b"), 2, "work here, then copy"),
         (("ntu", "--raw-dir=/nowhere", "--data-dir=x"), 1, "error: no directory /nowhere"),
+        (("verify", "--data-dir=x", "--dataset=ntu"), 1, "error: no data set in x/ntu"),
     ],
 )
 def test_mistakes_end_with_one_clear_line(

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -106,19 +107,36 @@ def test_a_second_signal_ends_it_at_once(
     assert not (tmp_path / "run" / "metrics.jsonl").read_text()
 
 
-def test_ctrl_c_is_for_the_run_that_a_command_waits_for(mannequin_dir: Path, tmp_path: Path):
-    """As in `make demo`: the terminal sends it to both, and the run has the time to save."""
+@pytest.fixture
+def waiting(mannequin_dir: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A command that waits for a training, as `make demo` does; the training takes steps."""
     waits = (
         "import sys; from mv2mae_jax.command_line import run; run('train', 'main', *sys.argv[1:])"
     )
     words = [sys.executable, "-c", waits, *command(mannequin_dir, tmp_path / "run")[3:]]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(words, start_new_session=True, **pipes)
-    until(lambda: len(metrics(tmp_path / "run")) >= 1, [process])
-    os.killpg(process.pid, signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
+    with subprocess.Popen(words, start_new_session=True, **pipes) as process:
+        until(lambda: len(metrics(tmp_path / "run")) >= 1, [process])
+        yield process
+
+
+def test_ctrl_c_is_for_the_run_that_a_command_waits_for(waiting: subprocess.Popen[str]):
+    """The terminal sends it to both, and the run has the time to save."""
+    os.killpg(waiting.pid, signal.SIGINT)
+    stdout, stderr = waiting.communicate(timeout=60)
     assert "stopped, and saved; the same command continues" in stdout
     assert stderr.splitlines()[-1].endswith("returned non-zero exit status 143.")
+
+
+def test_a_run_that_is_killed_is_named_by_the_command_that_waits_for_it(
+    waiting: subprocess.Popen[str],
+):
+    """As by the system where memory runs out: it cannot say so itself."""
+    (child,) = Path(f"/proc/{waiting.pid}/task/{waiting.pid}/children").read_text().split()
+    os.kill(int(child), signal.SIGKILL)
+    _, stderr = waiting.communicate(timeout=60)
+    assert "error: it was killed (SIGKILL); started again, this continues\n" in stderr
+    assert stderr.splitlines()[-1].endswith("returned non-zero exit status 137.")
 
 
 def test_before_training_ctrl_c_needs_no_traceback(mannequin_dir: Path, tmp_path: Path):

@@ -31,6 +31,7 @@ from mv2mae_jax.data.samples import (
     pretraining_sample,
     replacing_damaged,
     source_views,
+    unless_damaged,
 )
 from mv2mae_jax.data.splits import split_of, split_videos, videos_of
 from mv2mae_jax.data.workers import Samples, samples_at_once
@@ -55,7 +56,7 @@ class Batches(Iterator[Batch]):
         Args:
           samples: of which batches are made.
           group: makes them.
-          bad_records: how many activities may be replaced by others, in all.
+          bad_records: how many activities may be damaged, in all.
         """
         self._samples = samples
         self._batches = group(samples)
@@ -73,7 +74,7 @@ class Batches(Iterator[Batch]):
         for activity, reason in batch.pop("damaged", ()):
             if activity not in self._damaged:
                 self._damaged[activity] = reason
-                log.warning("activity %s is replaced, it cannot be read: %s", activity, reason)
+                log.warning("activity %s is left out, it cannot be read: %s", activity, reason)
         allow_damaged(self._damaged, self._bad_records)
         return batch
 
@@ -164,6 +165,7 @@ def evaluation_batches(
     process_index: int = 0,
     process_count: int = 1,
     devices: int = 1,
+    bad_records: int = 0,
 ) -> Batches:
     """Every video of a split once, several clips of each, ready for the device to crop.
 
@@ -175,6 +177,8 @@ def evaluation_batches(
       process_index: which of the processes this is; it makes every n-th video.
       process_count: how many processes share the videos.
       devices: of this process; its batches are rounded up so that they can be split over them.
+      bad_records: how many activities may be damaged: a blank video, not valid, takes the place of
+        one. Only where there is one crop.
 
     Returns:
       Batches {"clips": uint8 [B K T h w 3], "label": int32 [B], "activity": int32 [B], "video":
@@ -193,10 +197,14 @@ def evaluation_batches(
     make_sample = partial(
         evaluation_sample, FrozenConfigDict(config.data), clips, crops, RecordSource(index)
     )
+    if bad_records:
+        data = config.data
+        shape = (1, clips, data.num_frames, data.image_size, data.image_size, 3)
+        make_sample = partial(unless_damaged, make_sample, np.zeros(shape, np.uint8))
     samples = grain.MapDataset.source(videos).map_with_index(make_sample)
     batch_size = math.ceil(config.evaluation.batch_size / (process_count * devices)) * devices
     share = Samples(config.data, samples[process_index::process_count], batch_size)
-    return Batches(share, partial(_batches_of_one_size, batch_size))
+    return Batches(share, partial(_batches_of_one_size, batch_size), bad_records)
 
 
 def pretraining_activities(config: ConfigDict) -> list[Activity]:

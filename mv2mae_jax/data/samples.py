@@ -187,16 +187,31 @@ def evaluation_sample(
     return evaluation_video(frames, activity.label, activity.position, number)
 
 
+def unless_damaged(
+    make_sample: Callable[[int, Video], Sample],
+    blank: UInt8[np.ndarray, "1 K T h w 3"],
+    number: int,
+    video: Video,
+) -> Sample:
+    """Video `number`; if its record is damaged a blank one, with "damaged" as in training."""
+    try:
+        return make_sample(number, video)
+    except DamagedRecord as error:
+        damaged = np.array([(error.activity, error.reason)], str)
+        return evaluation_video(blank, -1, -1, -1) | {"damaged": damaged}
+
+
 def evaluation_video(
     clips: UInt8[np.ndarray, "1 K T h w 3"], label: int, activity: int, video: int
 ) -> Sample:
-    """A video as `evaluation_batches` gives it; one without a number is blank."""
+    """A video as `evaluation_batches` makes it; one without a number is blank."""
     return {
         "clips": clips,
         "label": np.array([label], np.int32),
         "activity": np.array([activity], np.int32),
         "video": np.array([video], np.int32),
         "valid": np.array([video >= 0]),
+        "damaged": np.empty((0, 2), str),
     }
 
 

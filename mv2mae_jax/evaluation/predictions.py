@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from mv2mae_jax.data import loader, splits
 from mv2mae_jax.data.samples import Video
+from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.crops import over_crops
 from mv2mae_jax.model import build
 from mv2mae_jax.storage import write_csv
@@ -60,7 +61,15 @@ class Predictor:
     Each process computes its share of the videos on its own devices, and has them all in the end.
     """
 
-    def __init__(self, config: ConfigDict, num_classes: int, *, clips: int, crops: int) -> None:
+    def __init__(
+        self,
+        config: ConfigDict,
+        num_classes: int,
+        *,
+        clips: int,
+        crops: int,
+        bad_records: int = 0,
+    ) -> None:
         """Compiles nothing yet: the first call does, once for all parameters.
 
         Args:
@@ -68,6 +77,8 @@ class Predictor:
           num_classes: that it tells apart.
           clips: of a video, evenly spaced; a single one is central.
           crops: of a clip: 1, 5 or 10.
+          bad_records: how many activities may be damaged, whose videos are left out; only where
+            there is one crop.
 
         Raises:
           InputError: the data set or its split cannot be used as configured.
@@ -75,6 +86,7 @@ class Predictor:
         self._config = config
         self._num_classes = num_classes
         self._views = clips, crops
+        self._bad_records = bad_records
         self._videos = splits.split_videos(config, config.data.evaluate_on)
         self._mesh = local_mesh()
         definition = definition_of(partial(build.classifier, config, num_classes))
@@ -97,6 +109,10 @@ class Predictor:
 
         Args:
           parameters: on this host, or on the devices of this process.
+
+        Raises:
+          InputError: what it says is not finite.
+          DamagedRecord: a video cannot be read.
         """
         process, processes = jax.process_index(), jax.process_count()
         split, (clips, crops) = self._config.data.evaluate_on, self._views
@@ -105,7 +121,7 @@ class Predictor:
         share = np.zeros((math.ceil(len(self._videos) / processes), self._num_classes), np.float32)
         with loader.evaluation_batches(
             *(self._config, self._videos, clips, crops),
-            *(process, processes, jax.local_device_count()),
+            *(process, processes, jax.local_device_count(), self._bad_records),
         ) as batches:
             name, silent = f"{split}, {clips} x {crops}", process > 0 or None  # or no terminal
             for batch in tqdm(batches, name, disable=silent, leave=False):
@@ -114,7 +130,16 @@ class Predictor:
                 valid = batch["valid"]
                 share[batch["video"][valid] // processes] = probabilities[valid]
         in_order = np.swapaxes(process_allgather(share), 0, 1).reshape(-1, self._num_classes)
-        return Predictions(self._videos, in_order[: len(self._videos)])
+        probabilities = in_order[: len(self._videos)]
+        if wrong := int((~np.isfinite(probabilities).all(axis=1)).sum()):
+            raise InputError(
+                f"the classifier says of {wrong} of {len(self._videos)} videos what is not a "
+                "number: its parameters are damaged, or it learnt too fast; lower "
+                "config.optimizer.base_learning_rate and train it anew"
+            )
+        read = probabilities.any(axis=1)  # of one that is left out nothing is said
+        videos = [video for video, is_read in zip(self._videos, read, strict=True) if is_read]
+        return Predictions(videos, probabilities[read])
 
 
 def write_table(

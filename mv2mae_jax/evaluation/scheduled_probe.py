@@ -59,7 +59,8 @@ class ScheduledProbe:
             self._encoder = FrozenEncoder(self._config, jax.eval_shape(lambda: encoder))
         frozen = self._encoder.with_parameters(encoder)
         (train_labels, train), (labels, test) = (
-            extract(self._config, videos, [frozen.tokens]) for videos in self._videos
+            extract(self._config, videos, [frozen.tokens], self._config.data.bad_records)
+            for videos in self._videos
         )
         # Not at the top: scikit-learn would delay the start of every run by a second.
         from mv2mae_jax.evaluation.probes import TokenFeatures, probe_predictions

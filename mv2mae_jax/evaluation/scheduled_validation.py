@@ -24,7 +24,8 @@ def scheduled_validation(
         return None
     config = config.copy_and_resolve_references()
     config.data.evaluate_on = "validation"
-    predictor = Predictor(config, num_classes, clips=1, crops=1)
+    bad_records = config.data.bad_records
+    predictor = Predictor(config, num_classes, clips=1, crops=1, bad_records=bad_records)
 
     def validate(parameters: Parameters) -> dict[str, float]:
         """Accuracy, and the seconds it took; all processes call."""

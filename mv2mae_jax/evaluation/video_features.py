@@ -11,7 +11,10 @@ from mv2mae_jax.evaluation.features import Clips
 
 
 def extract(
-    config: ConfigDict, videos: Sequence[Video], features: Sequence[Callable[[Clips], np.ndarray]]
+    config: ConfigDict,
+    videos: Sequence[Video],
+    features: Sequence[Callable[[Clips], np.ndarray]],
+    bad_records: int = 0,
 ) -> list[np.ndarray]:
     """Labels of videos, then features of each, from the centre crop of their middle clip.
 
@@ -19,6 +22,7 @@ def extract(
       config: of the experiment; `evaluation.batch_size` clips at a time.
       videos: in any number; no more than a batch of clips is held.
       features: of a batch of clips.
+      bad_records: how many activities may be damaged, whose videos are left out.
 
     Returns:
       [V], then for each function [V ...].
@@ -27,7 +31,7 @@ def extract(
     config.data.workers = 0  # threads do for so few, and start at once
     arrays: list[np.ndarray] = []
     done = 0
-    with evaluation_batches(config, videos, clips=1, crops=1) as batches:
+    with evaluation_batches(config, videos, clips=1, crops=1, bad_records=bad_records) as batches:
         for batch in batches:
             clips, valid = batch["clips"][:, 0], batch["valid"]
             parts = [batch["label"][valid], *(feature(clips)[valid] for feature in features)]
@@ -36,4 +40,4 @@ def extract(
             for array, part in zip(arrays, parts, strict=True):
                 array[done : done + len(part)] = part
             done += int(valid.sum())
-    return arrays
+    return [array[:done] for array in arrays]

@@ -1,4 +1,4 @@
-"""Which tubelets are hidden: a permutation per clip, its first part visible, the rest masked.
+"""Which tubelets are hidden: a permutation per clip, its first part masked, the rest visible.
 
 Counts are static, so every shape is known when the step is compiled.
 """
@@ -14,10 +14,10 @@ from mv2mae_jax.model.positions import MASKS, Grid, num_masked
 
 
 class Mask(NamedTuple):
-    """Token indices of B clips; together a permutation of the N tokens of each."""
+    """Token indices of clips; together a permutation of the K + M tokens of each."""
 
-    visible: Int[Array, "B V"]
-    masked: Int[Array, "B M"]
+    visible: Int[Array, "*B K"]
+    masked: Int[Array, "*B M"]
 
 
 def sample_masks(keys: Key[Array, " B"], kind: str, ratio: float, grid: Grid) -> Mask:

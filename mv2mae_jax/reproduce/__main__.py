@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from configs.reproduction import SCALES
-from mv2mae_jax.command_line import Parser, number
+from mv2mae_jax.command_line import Parser, number, written_path
 from mv2mae_jax.errors import InputError, one_line
 from mv2mae_jax.reproduce.document import write
 from mv2mae_jax.reproduce.rows import GROUPS
@@ -34,7 +34,7 @@ def main() -> int:
         help="of the mannequin; in `alone` nothing but people moves (default roaming)",
     )  # fmt: skip
     parser.add_argument(
-        "--out", type=Path, help="takes all files; build/reproduction-SCALE-STAGING"
+        "--out", type=written_path, help="takes all files; build/reproduction-SCALE-STAGING"
     )
     parser.add_argument(
         "--seeds", type=number(int, 0, 1000), default=3, help="of every row, from 0"

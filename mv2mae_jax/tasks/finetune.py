@@ -90,7 +90,7 @@ def standardizing_norm(config: ConfigDict, encoder: Parameters) -> Parameters:
     frozen = FrozenEncoder(config, encoder | plain)
     with loader.finetuning_batches(config, 0, 0, 1) as batches:  # the same in all processes
         steps = math.ceil(STANDARDIZED_CLIPS / (config.batch_size * config.data.repeats))
-        clips = (batch["clips"] for batch in itertools.islice(batches, steps))
-        pooled = np.concatenate([frozen.encode(part) for part in clips])[:STANDARDIZED_CLIPS]
+        first = [batch["clips"][:STANDARDIZED_CLIPS] for batch in itertools.islice(batches, steps)]
+    pooled = frozen.encode(np.concatenate(first)[:STANDARDIZED_CLIPS])
     scale = 1 / pooled.std(axis=0)
     return {"norm.scale": scale, "norm.bias": -scale * pooled.mean(axis=0)}

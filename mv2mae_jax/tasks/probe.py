@@ -47,6 +47,8 @@ def probe(config: ConfigDict, workdir: epath.PathLike) -> None:
     if jax.process_index() > 0:
         return
     config = as_trained(config, trained, workdir)
+    if config.data.num_frames < 2:
+        raise InputError(f"the clips of {workdir} are single frames, and probes look at what moves")
     tested = config.data.evaluate_on
     before, after = random_encoder(config), FrozenEncoder(config, parameters)
     features = (
@@ -61,6 +63,11 @@ def probe(config: ConfigDict, workdir: epath.PathLike) -> None:
         raise InputError(
             f"the {len(videos.train)} training videos of the probe are of one class, and it "
             "needs two or more; label the data, or raise config.probe.train_videos"
+        )
+    if not videos.test:
+        raise InputError(
+            f"no video of the {tested} split is of a class that the probe is fitted to; fit it to "
+            "more videos by config.probe.train_videos, or take another protocol"
         )
     labels, *train = extract(config, videos.train, features)
     test_labels, *test = extract(config, videos.test, features)

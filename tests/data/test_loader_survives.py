@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 from batches import assert_same, take
 from colours import where_from
+from damage import damaged_mannequin, spoil
 from grain.sources import ArrayRecordDataSource
 from tensorflow_datasets.proto import tf_example_pb2
 
@@ -171,13 +173,6 @@ def test_workers_and_their_memory_end_with_a_killed_parent(config, tmp_path):
 DAMAGED = (2, 5)
 
 
-def spoil(shard, activity):
-    """Changes a byte of every record of an activity."""
-    content, name = shard.read_bytes(), activity.encode()
-    assert name in content
-    shard.write_bytes(content.replace(name, bytes([name[0] ^ 0xFF]) + name[1:]))
-
-
 @pytest.fixture(scope="module")
 def damaged_dir(data_dir, tmp_path_factory):
     """`colours` with frames of a02 cut off, and a byte of every record of a05 changed."""
@@ -213,7 +208,7 @@ def test_damaged_activities_are_replaced_and_all_else_stays(config, damaged_dir,
         replaced = list(islice(batches, 12))
         assert batches.counts()["bad_records"] == 2
     for position in DAMAGED:
-        assert caplog.text.count(f"activity a{position:02} is replaced, it cannot be read: ") == 1
+        assert caplog.text.count(f"activity a{position:02} is left out, it cannot be read: ") == 1
     stand_ins = set()
     for before, after in zip(sound, replaced, strict=True):
         assert before.keys() == after.keys()
@@ -295,6 +290,30 @@ def test_evaluation_replaces_nothing(config, damaged_dir, workers):
     assert "\n" not in str(error.value)
 
 
+def test_evaluation_leaves_out_as_many_as_it_may(config, damaged_dir, caplog):
+    make = partial(loader.evaluation_batches, config, "train", clips=2, crops=1)
+
+    def videos(bad_records):
+        return {
+            int(video): (int(activity), clips)
+            for batch in take(make(bad_records=bad_records), None)
+            for video, activity, clips in zip(
+                batch["video"], batch["activity"], batch["clips"], strict=True
+            )
+            if video >= 0
+        }
+
+    sound = videos(0)
+    config.data.data_dir = str(damaged_dir)
+    left = videos(2)
+    assert {sound[video][0] for video in sound.keys() - left.keys()} == set(DAMAGED)
+    assert all(np.array_equal(clips, sound[video][1]) for video, (_, clips) in left.items())
+    for position in DAMAGED:
+        assert caplog.text.count(f"activity a{position:02} is left out, it cannot be read: ") == 1
+    with pytest.raises(InputError, match=r"more activities than config\.data\.bad_records=1"):
+        videos(1)
+
+
 @pytest.fixture
 def shard(config, tmp_path):
     """The only shard of a copy of `colours`."""
@@ -342,15 +361,12 @@ def test_a_record_of_another_activity_is_damaged(config, shard):
 @pytest.mark.slow
 def test_a_run_with_killed_workers_sigterm_to_all_and_a_damaged_record(mannequin_dir, tmp_path):
     """It saves, continues, and its numbers are those of a run to which nothing happened."""
-    folder = load_index(mannequin_dir, "mannequin").folder
-    copy = Path(shutil.copytree(folder, tmp_path / "data" / "mannequin" / folder.name))
-    (shard,) = copy.glob("*.array_record*")
-    name = load_index(tmp_path / "data", "mannequin").activities[3].id
-    spoil(shard, name)
+    name = load_index(mannequin_dir, "mannequin").activities[3].id
+    data_dir = damaged_mannequin(mannequin_dir, tmp_path / "data", name)
 
     def start(workdir, workers):
         words = ["--config=configs/mannequin.py", f"--workdir={workdir}", "--config.epochs=12"]
-        words += [f"--config.data.data_dir={tmp_path / 'data'}", "--config.data.bad_records=1"]
+        words += [f"--config.data.data_dir={data_dir}", "--config.data.bad_records=1"]
         words += [f"--config.data.workers={workers}", "--config.log_every=1"]
         words += ["--config.pictures_every_epochs=0.0"]
         return subprocess.Popen(
@@ -375,7 +391,7 @@ def test_a_run_with_killed_workers_sigterm_to_all_and_a_damaged_record(mannequin
     said, _ = running.communicate(timeout=60)
     assert running.returncode == 143, said
     assert said.count("a loader worker was killed (SIGKILL") == 1
-    assert said.count(f"activity {name} is replaced, it cannot be read: ") == 1
+    assert said.count(f"activity {name} is left out, it cannot be read: ") == 1
     assert "the same command continues" in said and "Traceback" not in said
 
     for workdir, count in ((disturbed, 2), (calm, 0)):

@@ -9,12 +9,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from damage import damaged_mannequin
 from flax import nnx
 from probe_devices import probe_of_initial_parameters
 from processes import environment
 
 from configs.mannequin import get_config
 from mv2mae_jax.data.probe_videos import training_videos
+from mv2mae_jax.data.records import DamagedRecord
 from mv2mae_jax.evaluation import scheduled_probe as module
 from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.evaluation.probes import TokenFeatures, probe_predictions
@@ -64,6 +66,21 @@ def test_a_run_has_probes_and_the_last_is_of_the_trained_encoder(config, tmp_pat
     assert {name: written[f"probe_{name}"] for name in expected} == expected
     assert written["probe_chance"] == pytest.approx(1 / 12)
     assert [len(x.labels) for x in features] == [24, 12]
+
+
+def test_a_damaged_activity_that_may_be_is_left_out(config, mannequin_dir, tmp_path, capfd):
+    """And training ends, with a checkpoint."""
+    activity = training_videos(config).test[0].activity.id
+    config.data.data_dir = damaged_mannequin(mannequin_dir, tmp_path / "data", activity)
+    with pytest.raises(DamagedRecord, match=activity):
+        pretrain(config, tmp_path / "strict")
+    config.data.bad_records = 1
+    pretrain(config, tmp_path / "run")
+    assert list(lines(tmp_path / "run")) == [2, 3]
+    left = sum(video.activity.id != activity for video in training_videos(config).test)
+    assert 0 < left < 12
+    assert capfd.readouterr().out.count(f"probe of {left} videos · ridge ") == 2
+    load_parameters(tmp_path / "run")
 
 
 def test_one_compilation_for_all_probes(config, monkeypatch):

@@ -44,6 +44,10 @@ def test_a_validation_split_that_the_run_has_not_is_said():
     config.data.evaluate_on, config.data.validation_subjects = "validation", ("8",)
     with pytest.raises(InputError, match="runs/x was trained on all subjects"):
         as_trained(config, trained, "runs/x")
+    other = nucla.get_config("probe")
+    other.data.evaluate_on = "validation"
+    with pytest.raises(InputError, match=r"command sets no validation split; .* or config\.data"):
+        as_trained(other, trained, "runs/x")
     trained.data.validation_subjects = ("7",)
     assert as_trained(config, trained, "runs/x").data.validation_subjects == ("7",)
 

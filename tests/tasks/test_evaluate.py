@@ -214,6 +214,18 @@ def test_classes_that_were_renamed_since_are_refused(
     assert not (workdir / "results.json").exists()
 
 
+def test_what_is_not_a_number_is_no_result(
+    parameters: Parameters, mannequin_dir: Path, tmp_path: Path
+):
+    config = small_config()
+    config.data.data_dir = str(mannequin_dir)
+    bias = parameters["head.bias"].at[3].set(jnp.nan)
+    save_run(tmp_path, config, parameters | {"head.bias": bias})
+    with pytest.raises(InputError, match="says of 36 of 36 videos what is not a number"):
+        find(config, tmp_path)
+    assert not (tmp_path / "results.json").exists()
+
+
 def test_the_picture_is_written(plain: Path):
     picture = cv2.imread(str(plain / "confusion.png"))
     assert picture is not None and picture.std() > 10

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damage import damaged_mannequin
 from flax import nnx
 from ml_collections import ConfigDict
 from runs import save_run
 
 from configs.mannequin import get_config
-from mv2mae_jax.data import loader
+from mv2mae_jax.data import loader, splits
+from mv2mae_jax.data.records import DamagedRecord
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.model import build
@@ -121,3 +123,19 @@ def test_the_validation_split_is_tested_meanwhile(mannequin_dir: Path, tmp_path:
     assert list(found) == [6, 9]
     tested = json.loads((tmp_path / "results.json").read_text())
     assert tested["num_videos"] == 24 and found[9] == tested["top1_single_clip"]
+
+
+def test_validation_leaves_out_what_may_be_damaged(
+    mannequin_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = short(mannequin_dir)
+    config.data.validation_subjects = ("2",)
+    config.finetune.validate_every_epochs = 1.0
+    activity = splits.split_videos(config, "validation")[0].activity.id
+    config.data.data_dir = damaged_mannequin(mannequin_dir, tmp_path / "data", activity)
+    config.data.bad_records = 1
+    with pytest.raises(DamagedRecord, match=activity):  # the test, which leaves nothing out
+        finetune(config, tmp_path / "run")
+    assert read_metrics(tmp_path / "run")[-1]["validation_accuracy"] >= 0
+    assert "validation of 22 videos" in capfd.readouterr().out
+    load_parameters(tmp_path / "run")

@@ -1,6 +1,8 @@
 """Probes of frozen encoders: what each column says, and of which data."""
 
 import csv
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,30 @@ def test_videos_of_one_class_are_refused(config: ConfigDict, tmp_path: Path):
     config.probe.train_videos = 1
     save(tmp_path, config)
     with pytest.raises(InputError, match=r"the 1 training videos .* of one class"):
+        probe(config, tmp_path)
+
+
+def test_a_test_without_fitted_classes_is_refused(
+    config: ConfigDict, mannequin_dir: Path, tmp_path: Path
+):
+    save(tmp_path, config)
+    config.data.data_dir = str(shutil.copytree(mannequin_dir, tmp_path / "data"))
+    (file,) = Path(config.data.data_dir).glob("mannequin/*/index.json")
+    index = json.loads(file.read_text())
+    index["classes"].append("another")
+    for activity in index["activities"]:
+        if activity["subject"] == "2":  # whom `xsub` tests
+            activity["label"] = 12
+    file.write_text(json.dumps(index))
+    with pytest.raises(InputError, match="no video of the test split is of a class"):
+        probe(config, tmp_path)
+
+
+def test_clips_of_single_frames_are_refused(config: ConfigDict, tmp_path: Path):
+    trained = config.copy_and_resolve_references()
+    trained.data.num_frames, trained.model.patch_size = 1, (1, 7, 7)
+    save(tmp_path, trained)
+    with pytest.raises(InputError, match="single frames"):
         probe(config, tmp_path)
 
 
