@@ -5,8 +5,8 @@ protocol=xsub (default) or xset; method=mv2mae
 (default), videomae or single_view.
 Paper: 85.3 (xsub) and 87.1 (xset) top-1; VideoMAE 79.7 and 82.4; of xsub, all views together
 87.9, a single clip and crop 77.3.
-Cost: 34 M (xset 29 M) pairs of pre-training, 46 M (39 M) clips of fine-tuning: at 320 TFLOP/s 2.3
-(2.0) and 3.2 (2.8) hours.
+Cost: 33 M (xset 28 M) pairs of pre-training, 45 M (39 M) clips of fine-tuning: at 320 TFLOP/s 2.2
+(1.9) and 3.2 (2.7) hours.
 """
 
 from ml_collections import ConfigDict

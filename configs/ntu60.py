@@ -16,8 +16,8 @@ protocol=xsub (default) or xview; method=mv2mae
 (default), videomae or single_view.
 Paper: 90.0 (xsub) and 95.9 (xview) top-1; VideoMAE 85.2 and 92.7; of xsub, all views together
 91.9, a single clip and crop 82.1.
-Cost: 43 M (xview 61 M) pairs of pre-training, 78.4 GFLOP each, and 8.5 M (8.0 M) clips of
-fine-tuning, 81 GFLOP each: 2.9 (4.1) and 0.6 hours at 320 TFLOP/s, 32 % of an H100's
+Cost: 43 M (xview 59 M) pairs of pre-training, 78.4 GFLOP each, and 8.4 M (8.0 M) clips of
+fine-tuning, 81 GFLOP each: 2.9 (4.0) and 0.6 hours at 320 TFLOP/s, 32 % of an H100's
 989. The baseline's two clips need 31.9 GFLOP, 58.7 with `single_view`.
 """
 

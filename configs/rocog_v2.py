@@ -8,7 +8,7 @@ Its clips are single views: nothing to pre-train on.
 
 Variants: finetune (default), evaluate, probe, plan_finetune; protocol=ground (default) or air.
 Paper: 89.0 top-1 (ground).
-Cost: 0.15 M clips of 81 GFLOP, under a minute at 320 TFLOP/s.
+Cost: 0.14 M clips of 81 GFLOP, under a minute at 320 TFLOP/s.
 """
 
 from ml_collections import ConfigDict

@@ -20,7 +20,7 @@ share=$((${#cores[@]} / ${#gpus[@]}))
 
 processes=()
 interrupted=
-# Ctrl-C is sent on as SIGTERM, on which all save; this shell starts them deaf to Ctrl-C itself.
+# Ctrl-C is sent on as SIGTERM, on which all save; if they hear it too, that is one request to them.
 trap 'interrupted=yes; kill -TERM "${processes[@]}" 2>/dev/null || true' TERM INT
 for process_id in "${!gpus[@]}"; do
     own=("${cores[@]:process_id * share:share}")

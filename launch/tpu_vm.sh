@@ -8,13 +8,14 @@
 # Installs what is committed, runs it, and ends with the exit code of the run; the same command
 # continues. To stop it, so that it saves (SIGTERM to one process stops all):
 #
-#     gcloud compute tpus tpu-vm ssh mv2mae --command="pkill -TERM -f '[m]v2mae_jax.main'"
+#     gcloud compute tpus tpu-vm ssh mv2mae --zone=us-west4-a \
+#         --command="pkill -TERM -f '[m]v2mae_jax.main'"
 set -euo pipefail
 
 # To fill in.
 TPU=${TPU:-mv2mae}
 ZONE=${ZONE:-us-west4-a}
-SHARED=${SHARED:-10.0.0.2:/share} # NFS, as of Filestore; all workers mount it at /shared
+SHARED=${SHARED-10.0.0.2:/share} # NFS, as of Filestore; all workers mount it at /shared; empty: none
 
 on_all_workers() {
     gcloud compute tpus tpu-vm ssh "$TPU" --zone="$ZONE" --worker=all --command="$1"
@@ -27,7 +28,7 @@ gcloud compute tpus tpu-vm scp "$archive" "$TPU:mv2mae.tar" --zone="$ZONE" --wor
 
 # The images' Python is 3.10, too old for jax: uv brings another.
 on_all_workers "set -e
-    if ! mountpoint --quiet /shared; then
+    if [ '$SHARED' ] && ! mountpoint --quiet /shared; then
         sudo apt-get update --quiet
         sudo apt-get install --yes --quiet nfs-common
         sudo mkdir -p /shared
@@ -38,6 +39,6 @@ on_all_workers "set -e
     cd mv2mae
     python3 -m pip install --quiet --user uv
     ~/.local/bin/uv venv --quiet --allow-existing --python=3.12
-    ~/.local/bin/uv pip install --quiet --constraints=constraints/py312.txt --editable='.[tpu]'"
+    ~/.local/bin/uv pip install --quiet --constraints=constraints/py312.txt --editable='.[tpu,gcs]'"
 
 on_all_workers "cd mv2mae && exec .venv/bin/python -m mv2mae_jax.main$(printf ' %q' "$@")"

@@ -13,7 +13,7 @@ r"""Table 9: what is the cross-view decoder worth? NTU-120, xsub and xset.
 Variants: pretrain, plan; protocol=xsub (default) or xset; decoder=with (default) or without:
 single views, as many clips and steps (configs/base.py: set_method).
 Paper: 85.3 and 87.1 with it, 83.1 and 84.2 without.
-Cost: 34 M (xset 29 M) pairs each, 78.4 GFLOP a pair; without the decoder about three quarters.
+Cost: 33 M (xset 28 M) pairs each, 78.4 GFLOP a pair; without the decoder about three quarters.
 """
 
 from ml_collections import ConfigDict

@@ -10,7 +10,7 @@ r"""Table 8: how large an encoder? NTU-120 xsub, 800 epochs.
 Variants: pretrain, finetune, evaluate, probe, plan, plan_finetune;
 encoder=small (default), tiny or base.
 Paper: 82.0, 83.4, 85.1 for ViT-T, S and B.
-Cost: 17 M pairs each, of 24, 78 and 281 GFLOP; 46 M clips of fine-tuning, of 24, 81 and 292.
+Cost: 16 M pairs each, of 24, 78 and 281 GFLOP; 45 M clips of fine-tuning, of 24, 81 and 292.
 """
 
 from ml_collections import ConfigDict

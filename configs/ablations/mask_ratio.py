@@ -9,7 +9,7 @@ r"""Table 7: what share of the tubelets to mask? NTU-120 xsub.
 
 Variants: pretrain, plan; ratio=0.7 (default), 0.6, 0.8, 0.9.
 Paper: 83.6, 85.3, 84.3, 83.4 for 0.6 to 0.9.
-Cost: 34 M pairs each; of 93, 78, 64 and 50 GFLOP.
+Cost: 33 M pairs each; of 93, 78, 64 and 50 GFLOP.
 """
 
 from ml_collections import ConfigDict

@@ -220,7 +220,15 @@ def split_activities(
     if split == "train":
         activities = _keep_fraction(activities, train_fraction)
     if not activities:
-        raise InputError(f"the {split} split of protocol {protocol} of {index.folder} is empty")
+        other = (
+            "; it trains on all: take xview with config.data.test_views, or xsub with "
+            "config.data.test_subjects"
+            if protocol == "all"
+            else "; set another config.data.protocol"
+        )
+        raise InputError(
+            f"the {split} split of protocol {protocol} of {index.folder} is empty{other}"
+        )
     return activities
 
 

@@ -256,7 +256,7 @@ def test_all_trains_on_everything_and_keeps_the_order():
         ("xview", "train", {"test_views": ("9",)}, "needs view 9.*has views 1, 2"),
         ("xsub", "test", {"test_subjects": ("zoe",)}, "no subject zoe"),
         ("xsub", "train", {"test_subjects": ("a", "b")}, "train split.*is empty"),
-        ("all", "test", {}, "test split of protocol all.*is empty"),
+        ("all", "test", {}, "protocol all.*is empty; it trains on all: take xview"),
         ("all", "validation", {}, "set config.data.validation_subjects"),
         ("all", "train", {"validation_subjects": ("zoe",)}, "validation_subjects: zoe"),
         ("all", "train", {"test_views": ("1",)}, "no protocol 'all'.*with test_views"),
