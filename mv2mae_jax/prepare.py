@@ -27,6 +27,8 @@ from tfds_builders import DOWNLOADED
 if TYPE_CHECKING:
     from tfds_builders.base import MultiViewBuilder
 
+_read = local_path("copy it here first: gcloud storage cp -r gs://... RAW_DIR")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
@@ -121,9 +123,6 @@ def _manifest(args: argparse.Namespace) -> "MultiViewBuilder":
 def _common(args: argparse.Namespace) -> dict[str, Any]:
     names = ("raw_dir", "data_dir", "short_side", "quality", "jobs", "max_broken", "beam_options")
     return {name: getattr(args, name) for name in names}
-
-
-_read = local_path("copy it here first: gcloud storage cp -r gs://... RAW_DIR")
 
 
 def _parser() -> Parser:
