@@ -28,7 +28,7 @@ def test_both_ways_make_the_same_views(mannequin_dir):
         assert np.array_equal(views[view // 10, view % 10, video], alone)
 
 
-def test_the_command_measures_both(mannequin_dir, tmp_path):
+def test_the_command_measures_all_ways(mannequin_dir, tmp_path):
     command = [sys.executable, "-m", "benchmarks.evaluation", "--rounds", "1", "--videos", "8"]
     command += ["--data-dir", mannequin_dir, "--dataset", "mannequin", "--protocol", "xview"]
     command += ["--variant", "mini", "--frames", "4", "--image-size", "64"]
@@ -36,5 +36,10 @@ def test_the_command_measures_both(mannequin_dir, tmp_path):
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     rates = json.loads((tmp_path / "rates.json").read_text())["seconds_per_video"]
-    assert len(rates) == 8 and all(name in done.stdout for name in rates)
+    ways = ("", ", the host's part", ", each view alone")
+    assert set(rates) == {
+        *(f"{views}{way}" for views in ("1 x 1", "5 x 1", "5 x 10") for way in ways),
+        *("5 x 10, whole", "5 x 10, whole, compiling"),
+    }
+    assert all(name in done.stdout for name in rates)
     assert all(rate["median"] > 0 for rate in rates.values())
