@@ -70,15 +70,15 @@ def _verify(args: argparse.Namespace) -> int:
     from mv2mae_jax.data.records import find_datasets, load_index
     from mv2mae_jax.data.verify import verify
 
-    if args.dataset:
-        load_index(args.data_dir, args.dataset)  # a name that is none is what went wrong
     damaged = 0
     for name in [args.dataset] if args.dataset else find_datasets(args.data_dir):
         try:
             index = load_index(args.data_dir, name)
             findings = verify(index)
-        except InputError as error:  # the other data sets are read all the same
-            print(one_line(error))
+        except InputError as error:
+            if args.dataset:
+                raise
+            print(one_line(error))  # the other data sets are read all the same
             damaged += 1
             continue
         print("\n".join([*findings, f"{index.folder}: {_outcome(len(findings))}"]))

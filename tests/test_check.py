@@ -54,11 +54,7 @@ def test_the_defaults_are_possible():
         ("data.crop_aspect", (2.0, 1.0), "a lower and an upper bound"),
         ("data.source_views", ("2",), "data.target_view"),
         ("data.num_views", 10**5, "at most 100"),
-        (
-            "finetune.init_from",
-            "runs/x",
-            "its start is config.pretrain.init_from",
-        ),
+        ("finetune.init_from", "runs/x", "its start is config.pretrain.init_from"),
         ("objective.cross_view", -1.0, "0 or more"),
         ("data.crop_scales", None, "no value for it"),
         ("data.mean", (0.5, "a", 0.5), "no value for it"),

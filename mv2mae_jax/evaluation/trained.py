@@ -41,10 +41,12 @@ def as_trained(config: ConfigDict, trained: ConfigDict, workdir: epath.PathLike)
     for field in HOW if same else HOW + WHICH:
         merged.data[field] = config.data[field]
     if merged.data.evaluate_on == "validation" and not merged.data.validation_subjects:
-        whose = f"{workdir} was trained on all subjects, and has" if same else "the command sets"
+        whose, how = "the command sets", ""
+        if same:
+            whose, how = f"{workdir} was trained on all subjects, and has", "train with "
         raise InputError(
             f"{whose} no validation split; set config.data.evaluate_on=test, or "
-            f"{'train with ' if same else ''}config.data.validation_subjects"
+            f"{how}config.data.validation_subjects"
         )
     asked, measured = dict(fields(config)), dict(fields(merged))
     names = [name for name in measured if name.startswith("model.") and name not in OF_TRAINING]
