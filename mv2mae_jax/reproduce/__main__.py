@@ -62,7 +62,7 @@ def main() -> int:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     print((out / "results.md").read_text())
-    print(f"Written: {out}/results.jsonl, results.md, rows.png, differences.png")
+    print(f"Written: {out}/results.jsonl, results.md and its pictures")
     return 0
 
 
