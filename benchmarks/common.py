@@ -82,6 +82,11 @@ def make_mannequin(folder: Path, *options: str) -> Path:
     return folder / "data"
 
 
+def small_mannequin(folder: Path, arguments: argparse.Namespace) -> None:
+    """Makes one of two subjects, and points the arguments there."""
+    arguments.data_dir = make_mannequin(folder, "--subjects=2")
+
+
 def config(arguments: argparse.Namespace) -> ConfigDict:
     """The paper's, on the data set that the arguments name."""
     config = get_config()

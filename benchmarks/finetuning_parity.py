@@ -51,7 +51,7 @@ Logits = Float[np.ndarray, "B classes"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures and prints; returns the exit code."""
-    return common.run(_arguments(argv), _make_data_set, measure, _print, wrong)
+    return common.run(_arguments(argv), common.small_mannequin, measure, _print, wrong)
 
 
 def measure(arguments: argparse.Namespace) -> common.Report:
@@ -193,11 +193,6 @@ def _config(arguments: argparse.Namespace) -> ConfigDict:
 
 def _largest(values: np.ndarray) -> float:
     return float(np.abs(values).max())
-
-
-def _make_data_set(folder: Path, arguments: argparse.Namespace) -> None:
-    """Renders a mannequin of two subjects, builds its records, and points the arguments there."""
-    arguments.data_dir = common.make_mannequin(folder, "--subjects=2")
 
 
 def _print(report: common.Report) -> None:

@@ -30,7 +30,7 @@ from mv2mae_jax.model.variants import VARIANTS
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures and prints; returns the exit code."""
-    return common.run(_arguments(argv), _make_data_set, measure, _print)
+    return common.run(_arguments(argv), common.small_mannequin, measure, _print)
 
 
 def measure(arguments: argparse.Namespace) -> common.Report:
@@ -125,11 +125,6 @@ def _step_alone(arguments: argparse.Namespace, folder: Path) -> rounds.Round:
     if measured is None:
         raise InputError(f"not enough memory for a step of {arguments.pairs} pairs; give less")
     return measured
-
-
-def _make_data_set(folder: Path, arguments: argparse.Namespace) -> None:
-    """Renders a mannequin of two subjects, builds its records, and points the arguments there."""
-    arguments.data_dir = common.make_mannequin(folder, "--subjects=2")
 
 
 def _print(report: common.Report) -> None:

@@ -20,7 +20,7 @@ from benchmarks import common
 from configs.ntu60 import get_config
 from mv2mae_jax.command_line import Parser
 from mv2mae_jax.cost.devices import GIB
-from mv2mae_jax.cost.estimate import Cost, cost
+from mv2mae_jax.cost.estimate import Cost, DoesNotFit, cost
 from mv2mae_jax.cost.topology import parse_topology
 
 FORMATS = ("", "", "", ".1f", ".1f", ".1f", ".1f", ".2f", ".1f", ",.0f")  # of the columns
@@ -66,11 +66,17 @@ def row(name: str, batch: int, per_chip: int) -> dict[str, str | float]:
     config = get_config()
     config.batch_size = batch or per_chip * topology.chips
     config.accumulation = max(1, config.batch_size // (per_chip * topology.chips))
-    found = compiled(config, name)
-    return {
+    shares = {
         "slice": name,
         "pairs a chip": config.batch_size // topology.chips,
         "micro-batches": config.accumulation,
+    }
+    try:
+        found = compiled(config, name)
+    except DoesNotFit as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return shares
+    return shares | {
         "GiB a chip": found.memory.total / GIB,
         "operations, ms": 1e3 * found.computing,
         "traffic, ms": 1e3 * found.reading,

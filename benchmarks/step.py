@@ -219,7 +219,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="of each program")
     parser.add_argument("--steps", type=int, default=3, help="measured in a round")
     parser.add_argument(
-        "--compile", default="default", help="mode of torch.compile for the strong step; or none"
+        "--compile",
+        choices=("none", "default", "reduce-overhead", "max-autotune"),
+        default="default",
+        help="mode of torch.compile for the strong step; or none",
     )
     parser.add_argument("--json", type=Path, help="write the measurements there too")
     return parser.parse_args(argv)

@@ -27,7 +27,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from tabulate import tabulate
 
-from benchmarks.common import Report, machine, make_mannequin
+from benchmarks.common import Report, machine, small_mannequin
 from benchmarks.common import run as run_benchmark
 from mv2mae_jax.command_line import Parser
 from mv2mae_jax.data.process import SHARED_MEMORY as WORKERS_MEMORY
@@ -303,11 +303,6 @@ def show(report: Report) -> None:
     print(tabulate(rows, [*head, "left something else"]))
 
 
-def make_data_set(folder: Path, arguments: argparse.Namespace) -> None:
-    """The mannequin, of two subjects."""
-    arguments.data_dir = make_mannequin(folder, "--subjects=2")
-
-
 def main() -> int:
     """Measures, and exits with 1 if anything differs or is left."""
     parser = Parser(description=__doc__)
@@ -316,7 +311,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--data-dir", type=Path, help="of the mannequin; made if not given")
     parser.add_argument("--json", type=Path, help="file to write, too")
-    return run_benchmark(parser.parse_args(), make_data_set, measure, show, wrong)
+    return run_benchmark(parser.parse_args(), small_mannequin, measure, show, wrong)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import cast
 
+import jax
 from jax.stages import Compiled, Wrapped
 from ml_collections import ConfigDict
 
@@ -20,10 +21,10 @@ from mv2mae_jax.training.step import (
 
 
 class Training:
-    """The model of a config and its jitted step; with classes, its classifier."""
+    """The model of a config and its jitted step on one device; with classes, its classifier."""
 
     def __init__(self, config: ConfigDict, classes: int = 0) -> None:
-        self._mesh = make_mesh(config.mesh.fsdp)
+        self._mesh = make_mesh(1, jax.devices()[:1])  # as PyTorch's, which it is compared with
         make_optimizer = partial(update_rule, config, learning_rate(config, steps_per_epoch=1))
         loss, make_model, trainable = parts_of(config, classes)
         definition, self.state = create_state(
