@@ -111,8 +111,9 @@ def collectives(text: str, devices: int) -> list[Collective]:
         return product
 
     return [
-        Collective(kind, _moved(kind, start, shape, rest), _group(rest, devices), times(where))
+        Collective(kind, _moved(kind, start, shape, group), group, times(where))
         for where, shape, kind, start, rest in found
+        for group in (_group(rest, devices),)
     ]
 
 
@@ -124,13 +125,13 @@ def _trips(loop: str, condition: list[str]) -> int:
     return int(bounds[0]) if len(bounds) == 1 else 1
 
 
-def _moved(kind: str, start: str | None, shape: str, rest: str) -> int:
+def _moved(kind: str, start: str | None, shape: str, group: int) -> int:
     sizes = [_bytes(*array) for array in _ARRAY.findall(shape)]
     if start and kind in ("all-gather", "collective-permute"):
         # What goes in, then what comes out (then counters).
         sizes = sizes[len(sizes) // 2 :] if kind == "all-gather" else sizes[1:2]
     total = sum(sizes)
-    return total * _group(rest, 1) if kind == "reduce-scatter" else total
+    return total * group if kind == "reduce-scatter" else total
 
 
 def _bytes(kind: str, shape: str) -> int:

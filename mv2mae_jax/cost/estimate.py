@@ -164,7 +164,9 @@ def _estimated(config: ConfigDict, classes: int, topology: Topology) -> Cost:
             f"{USABLE * device.memory / GIB:.1f} to use"
         )
     narrow = jax.numpy.dtype(config.model.dtype).itemsize / 4
-    exchanges = [Collective("all-reduce", round(narrow * sizes.training), chips, parts)]
+    # Once a step, at best; what has been summed over micro-batches is float32.
+    summed = sizes.training if parts > 1 else round(narrow * sizes.training)
+    exchanges = [Collective("all-reduce", summed, chips)]
     if fsdp > 1:  # forward and backward
         gathered = round(narrow * sizes.parameters)
         exchanges.append(Collective("all-gather", gathered, fsdp, 2 * parts))

@@ -123,11 +123,11 @@ def largest_batch(config: ConfigDict, classes: int, found: Cost) -> int:
         larger = config.copy_and_resolve_references()
         larger.batch_size = candidate * unit
         try:
-            cost(larger, classes, found.topology)
+            fitting = cost(larger, classes, found.topology)
         except DoesNotFit:
             candidate = _rounded(candidate - 1)
-        else:
-            return larger.batch_size
+        else:  # what does not grow with the batch is a smaller part of this one: there may be more
+            return largest_batch(larger, classes, fitting)
     return config.batch_size
 
 

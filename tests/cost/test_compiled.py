@@ -46,6 +46,7 @@ replica_groups=mesh['data'=4,'fsdp'=2] {'data'}, to_apply=%add
   %scattered = f32[2]{0} reduce-scatter(%first), replica_groups={{0,1},{2,3},{4,5},{6,7}}
   %loop = (s32[], f32[8,4]) while(%start), condition=%condition, body=%body
   %whole = pred[] all-reduce(%ok), replica_groups={}, to_apply=%add
+  %shared = s8[] reduce-scatter(%ok), replica_groups={}
   ROOT %out = f32[8,4] get-tuple-element(%loop), index=1
 }
 """
@@ -58,6 +59,7 @@ def test_a_program_written_by_hand():
         Collective("all-reduce", 1, group=8),
         Collective("all-reduce", 2 * 4 * 4 + 5 * 2, group=4),
         Collective("collective-permute", 2 * 3 * 2, group=8, times=3),
+        Collective("reduce-scatter", 8 * 1, group=8),
         Collective("reduce-scatter", 2 * 4 * 2, group=2),
     ]
 

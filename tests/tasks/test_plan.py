@@ -69,10 +69,11 @@ def test_what_does_not_fit_and_what_would():
     assert "the batch that fits: " in followed.stdout
 
 
-def test_the_batch_that_fits_is_the_largest_of_three_binary_digits():
+@pytest.mark.parametrize("configured", [2, 64])
+def test_the_batch_that_fits_is_the_largest_of_three_binary_digits(configured):
     config = get_config("plan")
     config.model.variant, config.data.num_frames, config.data.image_size = "mini", 4, 64
-    config.batch_size, machine = 64, parse_topology("l4:2")
+    config.batch_size, machine = configured, parse_topology("l4:2")
     batch = largest_batch(config, 0, cost(config, 0, machine))
     digits = bin(batch // 2)[2:]
     assert batch > 64 and set(digits[3:]) == {"0"}
