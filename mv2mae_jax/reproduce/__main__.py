@@ -61,7 +61,7 @@ def main() -> int:
     except InputError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
-    print((out / "results.md").read_text())
+    print((out / "results.md").read_text(encoding="utf-8"))
     print(f"Written: {out}/results.jsonl, results.md and its pictures")
     return 0
 

@@ -52,7 +52,7 @@ METRICS: dict[Metric, str] = {
 
 def write(findings: Sequence[Finding], out: epath.Path) -> None:
     """`results.md`, `rows.png` and, where anything can be compared, `differences.png`."""
-    (out / "results.md").write_text(text(findings))
+    (out / "results.md").write_text(text(findings), encoding="utf-8")
     save_figure(rows_figure(findings), out / "rows.png")
     if compared(findings):
         save_figure(differences_figure(findings), out / "differences.png")
@@ -76,7 +76,7 @@ def text(findings: Sequence[Finding]) -> str:
 
 def controls_table(findings: Sequence[Finding]) -> str:
     """What linear classifiers read off without training an encoder; chance."""
-    probed = [x.probes for x in findings if x.probes]
+    probed = {x.seed: x.probes for x in findings if x.probes}.values()  # the same in all rows
     rows = [[name, _percent([x[key] for x in probed])] for key, name in CONTROLS.items()]
     return _table(rows, ["linear classifier", "top-1"])
 

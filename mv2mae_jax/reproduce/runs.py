@@ -3,12 +3,14 @@
 import hashlib
 import json
 import platform
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Bool
 from ml_collections import ConfigDict
@@ -140,9 +142,9 @@ def read_findings(results: Path) -> list[Finding]:
     return findings
 
 
-def _lines(file: Path) -> Iterator[str]:
+def _lines(file: Path) -> Iterator[bytes]:
     if file.exists():
-        yield from file.read_text(encoding="utf-8").splitlines()
+        yield from file.read_bytes().splitlines()
 
 
 def run_row(row: Row, scale: str, seed: int, data: str, out: Path) -> Finding:
@@ -174,8 +176,8 @@ def run_row(row: Row, scale: str, seed: int, data: str, out: Path) -> Finding:
         configs=hashes(row, scale, seed),
         data=data,
         machine={
-            "device": jax.devices()[0].device_kind,
-            "jax": jax.__version__,
+            "device": device_kind(),
+            "jax": version("jax"),
             "python": platform.python_version(),
         },
         minutes=minutes,
@@ -184,6 +186,12 @@ def run_row(row: Row, scale: str, seed: int, data: str, out: Path) -> Finding:
         predictions={metric: len(right) for metric, right in correct.items()},
         probes=read_probe(probed) if probed else {},
     )
+
+
+def device_kind() -> str:
+    """What JAX calls the device, in a process that ends: who asks holds it, and its memory."""
+    words = [sys.executable, "-c", "import jax; print(jax.devices()[0].device_kind)"]
+    return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 def commands(row: Row, scale: str) -> dict[str, tuple[str, Overrides]]:

@@ -1,6 +1,7 @@
 """A row runs by real commands, is kept, and is not run again."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from mv2mae_jax.errors import InputError
 from mv2mae_jax.prepare import _parser
 from mv2mae_jax.reproduce import runs
 from mv2mae_jax.reproduce.__main__ import main
-from mv2mae_jax.reproduce.document import write
+from mv2mae_jax.reproduce.document import controls_table, write
 from mv2mae_jax.reproduce.rows import MV2MAE, SCRATCH, Pretraining, Row
 from mv2mae_jax.reproduce.runs import packed, read_correct, read_findings, read_probed, run_missing
 
@@ -77,6 +78,18 @@ def test_tables_and_pictures_are_written(out: Path):
     assert (out / "differences.png").stat().st_size > 5000
 
 
+def test_controls_are_averaged_over_seeds_not_over_rows(out: Path):
+    """Three rows, of two seeds: 20 % twice and 40 % once make 30 ± 14.1 %."""
+    first = read_findings(out / "results.jsonl")[1]
+    assert first.probes
+    rows = [
+        first._replace(row=row, seed=seed, probes=first.probes | {"pixels": share})
+        for row, seed, share in (("MV2MAE", 0, 0.2), ("VideoMAE", 0, 0.2), ("MV2MAE", 1, 0.4))
+    ]
+    assert re.search(r"\| pixels, [^|]+\| 30\.0 ± 14\.1 % +\|", controls_table(rows))
+    assert re.search(r"\| pixels, [^|]+\| 20\.0 % +\|", controls_table(rows[:2]))
+
+
 def test_before_anything_is_compared_there_is_no_picture_of_it(out: Path, tmp_path: Path):
     write(read_findings(out / "results.jsonl")[:1], tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"results.md", "rows.png"}
@@ -87,14 +100,15 @@ def test_before_anything_is_compared_there_is_no_picture_of_it(out: Path, tmp_pa
     "damage",
     [
         lambda line: line[:-2],
-        lambda line: line.replace('"seed": 0, ', ""),
-        lambda line: line.replace('"single_view": 0.', '"single_view": 1.', 1),
+        lambda line: line.replace(b'"seed": 0, ', b""),
+        lambda line: line.replace(b'"single_view": 0.', b'"single_view": 1.', 1),
+        lambda line: line.replace(b"xview", b"\xff"),
     ],
 )
 def test_a_damaged_line_is_named(out: Path, tmp_path: Path, damage):
-    good, _ = (out / "results.jsonl").read_text().splitlines()
+    good, _ = (out / "results.jsonl").read_bytes().splitlines()
     file = tmp_path / "results.jsonl"
-    file.write_text(f"{good}\n{damage(good)}\n")
+    file.write_bytes(good + b"\n" + damage(good) + b"\n")
     with pytest.raises(InputError, match=f"line 2 of {file} is damaged"):
         read_findings(file)
 
