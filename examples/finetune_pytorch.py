@@ -15,6 +15,7 @@ other configs than the mannequin's pre-train with them anyway.
 """
 
 import argparse
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -79,7 +80,7 @@ def main() -> None:
 
 
 def check_encoder(folder: Path, config: ConfigDict) -> None:
-    """Clips of the config must be cut into tokens as in pre-training: positions count them."""
+    """Clips of the config must be normalised as in pre-training, and cut into as many tokens."""
     encoder = VideoMAEConfig.from_pretrained(folder)
     sizes = (encoder.num_frames, encoder.image_size, encoder.tubelet_size, encoder.patch_size)
     tubelet, patch, _ = config.model.patch_size
@@ -90,6 +91,14 @@ def check_encoder(folder: Path, config: ConfigDict) -> None:
             + "but the config has {} frames of {} pixels, {} x {}; ".format(*wanted)
             + "take the config that it was pre-trained with"
         )
+    pixels = json.loads((folder / "preprocessor_config.json").read_text())
+    for name in ("mean", "std"):
+        theirs, ours = pixels[f"image_{name}"], list(config.data[name])
+        if theirs != ours:
+            raise InputError(
+                f"{folder} was trained on pixels of {name} {theirs}, but config.data.{name} is "
+                f"{ours}; take the config that it was pre-trained with"
+            )
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -106,8 +115,9 @@ def parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if not Path(args.config.partition(":")[0]).is_file():
         parser.error(f"--config {args.config}: no such file")
-    if not (args.encoder / "model.safetensors").is_file():
-        parser.error(f"--encoder {args.encoder}: no model.safetensors there")
+    for name in ("model.safetensors", "config.json", "preprocessor_config.json"):
+        if not (args.encoder / name).is_file():
+            parser.error(f"--encoder {args.encoder}: no {name}; export with --format huggingface")
     if args.out.exists():
         parser.error(f"--out {args.out}: is there already")
     return args

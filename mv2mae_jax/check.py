@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -204,6 +204,8 @@ def stored_config(stored: Any) -> ConfigDict:
     Raises:
       InputError: it is none of this package's, or not possible.
     """
+    if not isinstance(stored, Mapping) or "task" not in stored:  # another program's config.json
+        raise InputError("no config of this package: it names no task")
     config = get_config()
     try:
         config.update(ConfigDict(stored))

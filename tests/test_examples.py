@@ -1,5 +1,6 @@
 """The example as its reader runs it: from an exported folder to a saved classifier."""
 
+import json
 import os
 import re
 import runpy
@@ -43,6 +44,9 @@ def save_encoder(folder: Path, **sizes: int) -> VideoMAEForPreTraining:
     torch.manual_seed(0)
     model = VideoMAEForPreTraining(VideoMAEConfig(**(SIZES | sizes)))
     model.save_pretrained(folder)
+    data = get_config().data
+    pixels = {"image_mean": list(data.mean), "image_std": list(data.std)}
+    (folder / "preprocessor_config.json").write_text(json.dumps(pixels))
     return model
 
 
@@ -97,6 +101,16 @@ def test_another_encoder_is_one_line(tmp_path, monkeypatch, mannequin_dir, sizes
     assert says in failure(monkeypatch, words).code
 
 
+def test_pixels_of_another_deviation_are_one_line(tmp_path, monkeypatch, mannequin_dir):
+    save_encoder(tmp_path / "encoder")
+    pixels = json.loads((tmp_path / "encoder" / "preprocessor_config.json").read_text())
+    pixels["image_std"] = [0.5, 0.5, 0.5]
+    (tmp_path / "encoder" / "preprocessor_config.json").write_text(json.dumps(pixels))
+    words = ["--encoder", tmp_path / "encoder", "--data-dir", mannequin_dir]
+    error = failure(monkeypatch, [*words, "--out", tmp_path / "out"]).code
+    assert "was trained on pixels of std [0.5, 0.5, 0.5], but config.data.std is" in error
+
+
 def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys):
     save_encoder(tmp_path / "encoder")
     words = ["--encoder", tmp_path / "encoder", "--out", tmp_path / "out"]
@@ -105,7 +119,10 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys):
     assert failure(monkeypatch, [*words, "--config=configs/nope.py"]).code == 2
     assert "configs/nope.py: no such file" in capsys.readouterr().err
     assert failure(monkeypatch, ["--encoder", tmp_path, "--out", tmp_path / "out"]).code == 2
-    assert f"{tmp_path}: no model.safetensors there" in capsys.readouterr().err
+    assert f"{tmp_path}: no model.safetensors; export with" in capsys.readouterr().err
+    (tmp_path / "encoder" / "config.json").unlink()  # as of --format=pytorch
+    assert failure(monkeypatch, words).code == 2
+    assert "no config.json; export with --format huggingface" in capsys.readouterr().err
 
 
 def test_nothing_is_overwritten(tmp_path, monkeypatch, capsys):

@@ -1,1 +1,1 @@
-"""Weights that come from elsewhere."""
+"""Weights and models of other programs, in and out."""

@@ -142,7 +142,8 @@ def _read_torch(file: Path) -> tuple[Tensors, str | None]:
     for key in ("model", "module", "state_dict"):
         weights = weights[key] if isinstance(weights.get(key), Mapping) else weights
     tensors: Tensors = {}
-    for name, value in (*weights.items(), *dict(content.get(CROSS_VIEW_KEY) or {}).items()):
+    beside = content.get(CROSS_VIEW_KEY)
+    for name, value in (*weights.items(), *(beside.items() if isinstance(beside, Mapping) else ())):
         if isinstance(value, torch.Tensor):
             tensors[str(name)] = _from_torch(str(name), value, file)
     return tensors, content.get(ORIGIN_KEY)

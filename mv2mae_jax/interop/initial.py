@@ -52,6 +52,9 @@ def load_initial(
     for why, names in left_because(rows).items():
         report += f"; left, as {why}: {_counts(names)}"
     report += f"; random, as not there: {_counts(random)}" if random else ""
+    for name in ("mean", "std"):
+        theirs, ours = (list(x.data[name]) for x in (trained, config))
+        report += f"; it was trained on pixels of {name} {theirs}, here {ours}" * (theirs != ours)
     print(report, flush=True)
     return taken
 

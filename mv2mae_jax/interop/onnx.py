@@ -9,7 +9,6 @@ from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 from torch import Tensor, nn
 
-from mv2mae_jax.interop.files import require
 from mv2mae_jax.interop.pytorch import MV2MAE, Classifier, Encoder, Exported
 
 
@@ -46,12 +45,7 @@ def write_onnx(module: Exported, config: ConfigDict, file: str | Path) -> None:
       module: of `pytorch.load` or `pytorch.build`.
       config: of the run.
       file: to write.
-
-    Raises:
-      InputError: what writes it is not installed.
     """
-    for package in ("onnx", "onnxscript"):
-        require(package, Path(file))
     encoder = module.encoder if isinstance(module, MV2MAE) else module
     size = config.data.image_size
     clips = torch.zeros(2, config.data.num_frames, size, size, 3, dtype=torch.uint8)

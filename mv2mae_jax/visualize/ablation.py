@@ -224,7 +224,7 @@ def also_differing(configs: Sequence[Sequence[Config]], field: str) -> list[str]
         names += [
             f"config.{name}" + (" of pre-training" if number else "")
             for name, value in stage[0].items()
-            if name != field
+            if not (name == field and number == len(configs[0]) - 1)
             and not name.startswith(ignored)
             and any(x.get(name) != value for x in stage)
         ]

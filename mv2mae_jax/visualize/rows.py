@@ -33,7 +33,7 @@ class Section(NamedTuple):
 SUFFIXES = (".png", ".gif", ".mp4")
 DPI = 110
 FRAMES_PER_SECOND = 4
-MP4_SIDE = 16384  # of the encoder
+SIDES = {".gif": 65535, ".mp4": 16384}  # in pixels, at most: of the format, of the encoder
 ACROSS = 6  # clips beside one another where they play
 
 # Inches.
@@ -54,17 +54,18 @@ def save(sections: list[Section], frame_step: int, note: str, out: epath.PathLik
       out: file to write, here or on object storage.
 
     Raises:
-      InputError: it cannot be written, or is too large for an .mp4.
+      InputError: it cannot be written, or is too large for what plays.
     """
     suffix = os.path.splitext(os.fspath(out))[1]
     if suffix == ".png":
         content = page(sections, frame_step, note)
     else:
         frames = playing(sections, note)
-        if suffix == ".mp4" and max(frames.shape[1:3]) > MP4_SIDE:
+        if max(frames.shape[1:3]) > SIDES[suffix]:
             raise InputError(
                 f"{out}: so many clips make pictures of {frames.shape[2]} x {frames.shape[1]} "
-                f"pixels, and a side of an .mp4 has at most {MP4_SIDE}; take fewer, or name a .png"
+                f"pixels, and a side of {suffix} has at most {SIDES[suffix]}; take fewer, or name "
+                "a .png"
             )
         content = gif(frames) if suffix == ".gif" else mp4(frames)
     write_out(to_path(out), content)

@@ -33,12 +33,14 @@ def named(workdirs: Sequence[str]) -> dict[str, epath.Path]:
     Raises:
       InputError: one is named twice, or its bucket cannot be reached.
     """
-    paths = [to_path(os.path.normpath(x) if "://" not in x else x.rstrip("/")) for x in workdirs]
-    texts = [os.fspath(path) for path in paths]
-    if twice := next((text for text in texts if texts.count(text) > 1), ""):
-        raise InputError(f"{twice} is named twice; name each work directory once")
-    names = [path.name for path in paths]
-    return dict(zip(names if len(set(names)) == len(names) else texts, paths, strict=True))
+    texts = [x.rstrip("/") if "://" in x else os.path.normpath(x) for x in workdirs]
+    places = [x if "://" in x else os.path.abspath(x) for x in texts]
+    for text, place in zip(texts, places, strict=True):
+        if places.count(place) > 1:
+            raise InputError(f"{text} is named twice; name each work directory once")
+    names = [os.path.basename(place) for place in places]
+    unlike = names if len(set(names)) == len(names) else texts
+    return dict(zip(unlike, map(to_path, texts), strict=True))
 
 
 def shortened(name: str) -> str:

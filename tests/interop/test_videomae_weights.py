@@ -143,6 +143,9 @@ def test_one_line_tells_what_was_taken(files, capsys):
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("54 of 58 tensors taken from")  # 4 blocks of 13, and the embedding
     assert line.endswith("nothing here reads them: head (2), norm (2)")
+    config.data.std = (0.5, 0.5, 0.5)
+    encoder_of(config)
+    assert "pixels of std [0.229, 0.224, 0.225], here [0.5, 0.5, 0.5]" in capsys.readouterr().out
     load_initial(config_like("pretrain", files["mcg.pth"]), files["mcg.pth"])
     (line,) = capsys.readouterr().out.splitlines()
     assert "random, as not there: cross_view_decoder (" in line
@@ -396,6 +399,13 @@ def test_tubelets_that_the_usual_size_has_not(pretrained, tmp_path):
     assert mv2mae_jax.load_encoder(tmp_path / "odd.pth").clip_shape == (15, 216, 216, 3)
     encoder = mv2mae_jax.load_encoder(tmp_path / "odd.pth", num_frames=6, image_size=96)
     assert encoder.clip_shape == (6, 96, 96, 3)
+
+
+@pytest.mark.parametrize("value", [1, [1.0], torch.ones(2)])
+def test_another_programs_cross_view_decoder_is_none_of_ours(pretrained, tmp_path, value):
+    torch.save({"model": as_mcg_nju(pretrained), "cross_view_decoder": value}, tmp_path / "x.pth")
+    names = load_model(tmp_path / "x.pth").parameters
+    assert names and not any(name.startswith("cross_view_decoder.") for name in names)
 
 
 def test_a_decoder_that_has_more_than_ours_is_left(pretrained, tmp_path):

@@ -133,6 +133,19 @@ def test_what_else_differs_is_said(runs):
     ]
 
 
+def test_the_field_of_pre_training_differing_in_fine_tuning_too_is_named(tmp_path):
+    starts = [write_run(tmp_path / f"start{n}", None, epochs=n) for n in (2, 9)]
+    runs = [
+        write_run(tmp_path / f"run{n}", 0.5, start, epochs=n)
+        for start, n in zip(starts, (1, 30), strict=True)
+    ]
+    configs = [
+        [flat_config(epath.Path(run)), flat_config(pretraining_of(epath.Path(run)))] for run in runs
+    ]
+    assert also_differing(configs, "epochs") == ["config.epochs"]
+    assert also_differing([stages[:1] for stages in configs], "epochs") == []
+
+
 def test_fields_that_begin_with_the_fields_name_are_others(tmp_path):
     runs = [
         write_run(tmp_path / "a", 0.5, **{"data.crop": "multi_scale", "data.crop_aspect": (1, 1)}),
@@ -162,6 +175,11 @@ def test_without_a_pre_training_there_is_one_line(tmp_path):
     released = write_run(tmp_path / "released", 0.5, "videomae.pth")
     imported = write_run(tmp_path / "imported", None)
     (imported / IMPORT_REPORT).write_text("{}")
+    foreign = tmp_path / "foreign"  # a model of Hugging Face's
+    foreign.mkdir()
+    (foreign / "config.json").write_text('{"model_type": "videomae", "num_frames": 16}')
+    with pytest.raises(InputError, match=r"foreign.*no config of this package"):
+        pretraining_of(epath.Path(write_run(tmp_path / "from_foreign", 0.5, foreign)))
     from_imported = write_run(tmp_path / "from_imported", 0.5, imported)
     itself = write_run(tmp_path / "itself", 0.5, tmp_path / "itself")
     for run, why in [

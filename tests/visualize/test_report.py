@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import jax
@@ -20,7 +21,7 @@ from runs import save_run
 from tested import results, write_predictions
 from videos import moving_pattern, write_video
 
-from configs import mannequin, ntu60
+from configs import base, mannequin, ntu60
 from mv2mae_jax import run_files
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.losses import token_weights
@@ -395,9 +396,41 @@ def test_a_fine_tuning_run(open_page, config, tmp_path: Path) -> None:
     assert opened.locator(".matrix thead").inner_text().count(HOSTILE) == 1
 
 
-def test_names_of_classes_are_words_on_a_phone(open_page, tmp_path: Path) -> None:
+def nothing_shown() -> dict[str, Any]:
     shown = dict.fromkeys(("name", "task", "probe", "results"), "")
-    shown |= {key: [] for key in ("facts", "headlines", "panels", "config")}
+    return shown | {key: [] for key in ("facts", "headlines", "panels", "config")}
+
+
+def test_small_accuracies_have_an_axis_that_tells_them_apart(open_page, tmp_path: Path) -> None:
+    points = [[1, 0.004], [2, 0.019]]
+    panel = {"title": "Accuracy", "unit": "percent", "log": False}
+    panel["series"] = [{"name": "of training clips", "points": points}]
+    out = tmp_path / "report.html"
+    shown = nothing_shown() | {"panels": [panel], "confusion": None}
+    out.write_text(page.html({"run": shown, "explorer": {"reason": "none"}}))
+    labels = open_page(out).locator("svg text").all_text_contents()
+    ticks = [label for label in labels if label.endswith("%")]
+    assert len(ticks) >= 3 and len(set(ticks)) == len(ticks) and "1.5 %" in ticks
+
+
+def test_samples_of_a_run_that_has_none_to_explore(config, tmp_path, capsys) -> None:
+    save(tmp_path, config, build.classifier(config, 2, nnx.Rngs(0)))
+    words = ["report", f"--workdir={tmp_path}", f"--out={tmp_path / 'report.html'}"]
+    assert visualize([*words, "--samples=2"]) == 1
+    assert "--samples=2; This run has no decoders" in capsys.readouterr().err
+
+
+def test_a_run_of_single_views_has_no_cross_view_term(config) -> None:
+    config = config.copy_and_resolve_references()
+    for method, says in (("mv2mae", True), ("single_view", False)):
+        base.set_method(config, method)
+        parameters = split(build.pretraining_model(config, nnx.Rngs(0)))[1]
+        objective = dict(run.facts(config, parameters, []))["Objective"]
+        assert ("weight of the cross-view term 1" in objective) is says
+
+
+def test_names_of_classes_are_words_on_a_phone(open_page, tmp_path: Path) -> None:
+    shown = nothing_shown()
     classes = [f"stretching {number}" for number in range(12)]
     shown["confusion"] = {"classes": classes, "counts": np.ones((12, 12), int).tolist()}
     out = tmp_path / "report.html"

@@ -50,10 +50,13 @@ def test_a_page_has_one_frame_of_every_tubelet(tmp_path: Path):
     assert min(greys) > 10_000
 
 
-def test_more_than_an_encoder_takes_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(rows, "MP4_SIDE", 500)
-    with pytest.raises(InputError, match=r"a side of an \.mp4 has at most 500; take fewer"):
-        save(sections(), 2, NOTE, tmp_path / "out.mp4")
+@pytest.mark.parametrize("suffix", ["gif", "mp4"])
+def test_more_than_a_format_takes_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+):
+    monkeypatch.setattr(rows, "SIDES", {".gif": 500, ".mp4": 500})
+    with pytest.raises(InputError, match=rf"a side of \.{suffix} has at most 500; take fewer"):
+        save(sections(), 2, NOTE, tmp_path / f"out.{suffix}")
     assert not any(tmp_path.iterdir())
 
 

@@ -15,6 +15,14 @@ def test_names_are_the_last_folders_if_they_differ():
         named(["runs/a", "runs/b", "./runs/a/"])
 
 
+def test_a_run_is_named_where_it_is_the_folder_itself(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path / "run")
+    assert list(named(["."])) == ["run"]
+    with pytest.raises(InputError, match="is named twice"):
+        named([".", str(tmp_path / "run")])
+
+
 def test_a_picture_has_a_suffix_of_pictures():
     assert picture_path("runs/out.pdf").name == "out.pdf"
     with pytest.raises(InputError, match=r"--out=out.jpg; its suffix is one of .png"):

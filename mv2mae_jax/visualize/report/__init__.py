@@ -46,6 +46,8 @@ def draw(args: argparse.Namespace) -> None:
     config.data.data_dir = args.data_dir or config.data.data_dir
     run = summary(args.workdir, config, parameters)
     shown = explorer(config, parameters, args.samples)
+    if args.samples is not None and "reason" in shown:
+        raise InputError(f"--samples={args.samples}; {shown['reason']}")
     if "samples" in shown:
         asked, fitting = args.samples or 1, samples_that_fit(run, shown)
         if fitting < asked:

@@ -208,12 +208,14 @@ function range(values) {
 }
 
 function axes(panel, scales) {
-  const across = (panel.log ? logTicks : linearTicks)(scales.low, scales.high).flatMap((value) => {
+  const ticks = (panel.log ? logTicks : linearTicks)(scales.low, scales.high);
+  const digits = ticks.some((value) => Math.abs(100 * value - Math.round(100 * value)) > 1e-9) ? 1 : 0;
+  const across = ticks.flatMap((value) => {
     const y = scales.y(value);
     return [
       svg("line", { class: "gridline", x1: MARGIN.left, x2: scales.right, y1: y, y2: y }),
       svg("text", { x: MARGIN.left - 8, y: y + 4, "text-anchor": "end" },
-        panel.unit === "percent" ? percent(value, 0) : number(value)),
+        panel.unit === "percent" ? percent(value, digits) : number(value)),
     ];
   });
   const along = linearTicks(scales.first, scales.last).map((step) =>

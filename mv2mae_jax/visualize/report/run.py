@@ -139,14 +139,15 @@ def facts(
         )
     if not known:
         return [[name, text] for name, text in rows.items()]
-    steps = f"{metrics[-1]['step']:,.0f} steps" if metrics else "no step logged"
+    steps = f"{metrics[-1]['step']:,.0f} steps" if metrics else "no step logged, batches"
     rows["Training"] = f"{steps} of {config.batch_size:,}, {config.epochs:g} epochs"
     if pretrained:
+        crosses = any(name.startswith("cross_view_decoder.") for name in parameters)
+        term = f"; weight of the cross-view term {config.objective.cross_view:g}" * crosses
         rows |= {
             "Mask": f"{config.masking.kind}, {config.masking.ratio:.0%} of the tubelets",
             "Objective": f"targets: {config.objective.targets}; motion temperature "
-            f"{config.objective.temperature:g}; weight of the cross-view term "
-            f"{config.objective.cross_view:g}",
+            f"{config.objective.temperature:g}{term}",
         }
     else:
         rows["Started from"] = config.finetune.init_from or "random values"
