@@ -138,7 +138,6 @@ def check(config: ConfigDict) -> None:
         if not 0 <= _get(config, field) < 1:
             raise InputError(f"config.{field}={_get(config, field)}; it is in [0, 1)")
     check_tubelets(config)
-    _check_masked(config)
     _check_task(config)
     for field, least, most in (("data.crop_area", 1e-6, 1.0), ("data.crop_aspect", 1e-3, 1e3)):
         bounds = _get(config, field)
@@ -206,13 +205,13 @@ def stored_config(stored: Any) -> ConfigDict:
     """
     if not isinstance(stored, Mapping) or "task" not in stored:  # another program's config.json
         raise InputError("no config of this package: it names no task")
-    config = get_config()
+    config = get_config().lock()
     try:
         config.update(ConfigDict(stored))
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"no config of this package: {error}") from error
     check(config)
-    return config
+    return config.unlock()
 
 
 def fields(config: ConfigDict, above: str = "") -> Iterator[tuple[str, Any]]:
@@ -283,7 +282,7 @@ def _check_masked(config: ConfigDict) -> None:
 
 
 def _check_task(config: ConfigDict) -> None:
-    """What its task has no use for is not set, and what it computes is a number."""
+    """Its start is not that of the other task, and what it computes is a number."""
     task, pretrains = config.task, config.task in PRETRAINING
     start, unused = ("pretrain", "finetune") if pretrains else ("finetune", "pretrain")
     if config[unused].init_from:
@@ -293,6 +292,7 @@ def _check_task(config: ConfigDict) -> None:
         )
     if not pretrains:
         return
+    _check_masked(config)
     if config.model.drop_path:
         raise InputError(
             f"config.model.drop_path={config.model.drop_path}; it is 0 in pre-training, of which "

@@ -121,7 +121,11 @@ def parse(argv: list[str]) -> tuple[ConfigDict, str | Topology]:
         raise flags.Error(_illegal_value(str(error))) from error
     except flags.Error as error:  # a config that failed itself brings its traceback along
         raise flags.Error(str(error).rsplit("Error: ", maxsplit=1)[-1]) from error
+    except SyntaxError as error:
+        raise flags.Error(f"--config: no config file ({error})") from error
     except (AttributeError, KeyError) as error:
+        if "has no attribute 'get_config'" in str(error):
+            raise flags.Error("--config: no config file, it has no function get_config") from error
         raise flags.Error(_no_such_field(argv, error)) from error
     except (TypeError, ValueError, IndexError) as error:
         given = " ".join(arg for arg in argv if arg.lstrip("-").startswith("config."))

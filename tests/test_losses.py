@@ -1,9 +1,13 @@
 """The pre-training loss from bytes, against the same written out view by view."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from einops import repeat
 from flax import nnx
 
 from configs.mannequin import get_config
@@ -14,7 +18,9 @@ from mv2mae_jax.losses import (
     token_weights,
 )
 from mv2mae_jax.model import build
+from mv2mae_jax.model.variants import VARIANTS, Variant
 from mv2mae_jax.objective import motion_history, motion_weights, normalize_pixels
+from mv2mae_jax.training.parameters import initial
 from mv2mae_jax.training.step import sample_keys
 
 
@@ -202,3 +208,37 @@ def test_health_written_out(views: int):
         spread.append(np.exp(-(clip_shares * np.log(clip_shares)).sum()))
     assert float(metrics["masked_motion"]) == pytest.approx(np.mean(hidden), rel=1e-5)
     assert float(metrics["effective_patches"]) == pytest.approx(np.mean(spread), rel=1e-5)
+
+
+def test_what_only_the_source_shows_only_the_cross_view_decoder_learns(monkeypatch):
+    """Tubelets of random colours, of which none tells another; the source has the same."""
+    sizes = dict(width=32, depth=1, heads=2, decoder_width=32, decoder_heads=2, decoder_depth=1)
+    monkeypatch.setitem(VARIANTS, "mini", Variant(**sizes))
+    config = small_config(temperature=np.inf)
+    config.model.patch_size, config.masking.ratio = (4, 4, 4), 0.5
+    definition, parameters = initial(partial(build.pretraining_model, config), jax.random.key(0))
+    optimizer = optax.adam(1e-2)
+
+    def clips(key):
+        colours = jax.random.randint(key, (32, 4, 4, 3), 0, 256).astype(jnp.uint8)
+        return repeat(colours, "b h w c -> b 2 4 (h p) (w q) c", p=4, q=4)
+
+    def step(state, key):
+        parameters, moments = state
+        drawn, masked = jax.random.split(key)
+
+        def loss(parameters):
+            batch, keys = {"clips": clips(drawn)}, jax.random.split(masked, 32)
+            return pretraining_loss(config, definition.bind(parameters), batch, keys)
+
+        gradients, metrics = jax.grad(loss, has_aux=True)(parameters)
+        updates, moments = optimizer.update(gradients, moments)
+        return (optax.apply_updates(parameters, updates), moments), metrics
+
+    keys = jax.random.split(jax.random.key(1), 300)
+    state = parameters, optimizer.init(parameters)
+    _, metrics = jax.jit(partial(jax.lax.scan, step))(state, keys)
+    own, crossed = (float(metrics[f"{x}_view_target"][-50:].mean()) for x in ("self", "cross"))
+    variance = 1 / 12  # of colours from 0 to 1, which is what guessing their mean costs
+    assert own == pytest.approx(variance, rel=0.02)
+    assert crossed < 0.8 * own

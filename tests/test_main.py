@@ -213,6 +213,12 @@ def test_finetuning_another_encoder_is_refused(pretrained: Path, small: tuple[st
     [
         (["--config=configs/ntu60.py"], "--workdir", 2),
         (["--config=configs/nope.py", "--workdir=x"], "configs/nope.py: no such config file", 2),
+        (
+            ["--config=LICENSE", "--workdir=x"],
+            "no config file (unexpected indent (LICENSE, line",
+            2,
+        ),
+        (["--config=configs/ablations/__init__.py", "--workdir=x"], "no function get_config", 2),
         (["--config=configs/ntu60.py:nope", "--workdir=x"], "no variant 'nope'", 2),
         (["--config=configs/ntu60.py", "--workdir=x", "--config.data.nope=1"], "data.nope", 2),
         (["--config=configs/ntu06.py", "--workdir=x"], "did you mean configs/ntu60.py?", 2),

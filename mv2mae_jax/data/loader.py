@@ -184,10 +184,10 @@ def evaluation_batches(
       Batches {"clips": uint8 [B K T h w 3], "label": int32 [B], "activity": int32 [B], "video":
       int32 [B], "valid": bool [B]} with K = clips. Frames are as `augment.fit_for_crops` leaves
       them: for one crop it is cut already, h = w = `data.image_size`. `activity` is the position
-      of the activity in the index: views of the same one share it. `video` is the place in
-      `split_videos`. A batch holds videos of one frame size, and each size's last batch is filled
+      of the activity in the index: views of the same one share it. `video` is the place
+      among the videos. A batch holds videos of one frame size, and each size's last batch is filled
       up with blank videos that are not valid; so there is one shape for each size. Where frames
-      have one size, videos come in the order of `split_videos`.
+      have one size, videos come in their order.
 
     Raises:
       InputError: the data cannot give such batches.

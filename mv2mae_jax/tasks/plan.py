@@ -45,12 +45,15 @@ def plan(config: ConfigDict, topology: Topology) -> None:
       topology: the machine.
 
     Raises:
-      InputError: it does not fit there, and what would; the machine cannot share the batch.
+      InputError: it does not fit there, and what would; the machine cannot share the batch,
+        or an epoch has none.
     """
     jax.config.update("jax_platforms", "cpu")  # where it is planned, not where it will run
     config = config.copy_and_resolve_references()
     config.task = PLANS[config.task]
     samples, classes = training_set(config)
+    if samples is not None and samples < config.batch_size:
+        raise InputError(f"batch_size={config.batch_size} but an epoch has {samples} samples")
     print(_headline(config, topology), flush=True)
     try:
         found = cost(config, classes, topology)
@@ -220,8 +223,6 @@ def _whole_run(config: ConfigDict, found: Cost, samples: int | None) -> str:
             f"the number of samples is not known before the data set is built; a million take "
             f"{_bound(found)} {million * found.topology.chips:.2f} chip-hours"
         )
-    if samples < config.batch_size:
-        raise InputError(f"batch_size={config.batch_size} but an epoch has {samples} samples")
     steps = config.epochs * (samples // config.batch_size)
     hours = steps * found.seconds / 3600
     return (

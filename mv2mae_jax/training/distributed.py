@@ -69,8 +69,12 @@ def place_from_flags(
             f"{' and '.join(missing)} missing; --coordinator, --num_processes and --process_id go "
             "together"
         )
-    if not re.fullmatch(r".+:\d+", coordinator):
-        raise InputError(f"--coordinator={coordinator}; it is HOST:PORT of the first process")
+    port = re.fullmatch(r".+:(\d{1,5})", coordinator)
+    if not port or not 0 < int(port[1]) < 2**16:
+        raise InputError(
+            f"--coordinator={coordinator}; it is HOST:PORT of the first process, a port of 1 to "
+            "65535"
+        )
     if not 0 <= process_id < num_processes:
         raise InputError(
             f"--process_id={process_id} of --num_processes={num_processes}; it is 0 to "

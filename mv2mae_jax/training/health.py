@@ -23,6 +23,7 @@ from mv2mae_jax.training.step import DeviceBatch, Loss, Metrics, micro_batches, 
 
 REPORT = "nonfinite.json"
 IDS_SHOWN = 4
+NORMS = ("gradient_norm", "update_norm", "parameter_norm")  # as a step computes them, last
 
 Tensors = list[tuple[str, Any]]  # by name, in order; also trees of tensors
 
@@ -128,11 +129,13 @@ def failure(
     Args:
       workdir: of the run.
       step: that met numbers that are not finite, as metrics.jsonl counts.
-      tensor: the first that is not finite; None takes the first such metric.
+      tensor: the first that is not finite; None takes the first such metric, norms last.
       ids: what the step's batch is made of.
       metrics: of the step.
     """
-    tensor = tensor or next(name for name, value in metrics.items() if not math.isfinite(value))
+    if tensor is None:  # a compiled step returns metrics by name, not in the order of computation
+        order = [name for name in metrics if name not in NORMS] + list(NORMS)
+        tensor = next(name for name in order if not math.isfinite(metrics[name]))
     numbers = {
         name: float(value) if math.isfinite(value) else str(value)
         for name, value in metrics.items()

@@ -164,8 +164,9 @@ def train(
                     recent = _fetched(recent)
                     if state.halted:  # since some step: those before it are good
                         good = len(recent) - (step - int(state.step))
-                        if good:
+                        if good and int(state.step) != checkpoints.latest_step:  # which has them
                             writer.write(int(state.step), means(recent[:good], int(state.step)))
+                            writer.publish()
                         raise failure(state._replace(halted=~state.halted), recent[good])
                 if reports:
                     logged = means(recent, step) | loader.counts()

@@ -135,10 +135,9 @@ def make_train_step(
             grads, metrics = gradients(state.parameters, batch)
         else:
             parts = micro_batches(batch, accumulation)
-            _, all_parts = jax.eval_shape(
-                lambda: (0, gradients(state.parameters, jax.tree.map(lambda x: x[0], parts)))
-            )
-            zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), all_parts)
+            first = jax.tree.map(lambda x: x[0], parts)
+            sums = jax.eval_shape(gradients, state.parameters, first)
+            zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), sums)
 
             def add(total: Any, part: DeviceBatch) -> tuple[Any, None]:
                 return jax.tree.map(jnp.add, total, gradients(state.parameters, part)), None

@@ -112,7 +112,7 @@ def _claim(path: epath.Path, config: ConfigDict) -> None:
         if config.finetune.mixup or config.finetune.cutmix:  # partners are of the same part
             free = tuple(name for name in free if name != "accumulation")
         changed = {
-            f"{name}: {before[name]} there, {value} now"
+            f"{name}: {before[name]!r} there, {value!r} now"
             for name, value in fields(config)
             if not name.startswith(free) and before[name] != value
         }

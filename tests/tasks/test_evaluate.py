@@ -229,3 +229,11 @@ def test_what_is_not_a_number_is_no_result(
 def test_the_picture_is_written(plain: Path):
     picture = cv2.imread(str(plain / "confusion.png"))
     assert picture is not None and picture.std() > 10
+
+
+def test_another_data_set_is_refused(trained: Path, mannequin_dir: Path):
+    """Its classes may be as many, and others."""
+    config = small_config()
+    config.data.data_dir, config.data.dataset = str(mannequin_dir), "ntu"
+    with pytest.raises(InputError, match=r"trained with data\.dataset=mannequin, testing .* ntu"):
+        find(config, trained)

@@ -3,8 +3,10 @@
 import csv
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from flax import nnx
@@ -17,13 +19,13 @@ from sklearn.preprocessing import StandardScaler
 from configs.mannequin import get_config
 from mv2mae_jax.data import splits
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.evaluation.features import FrozenEncoder, random_encoder
+from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.evaluation.probes import PENALTIES
 from mv2mae_jax.evaluation.video_features import extract
 from mv2mae_jax.model import build
 from mv2mae_jax.run_files import read_probe, read_probe_predictions
 from mv2mae_jax.tasks.probe import probe
-from mv2mae_jax.training.parameters import Parameters, split
+from mv2mae_jax.training.parameters import Parameters, initial, split
 
 
 @pytest.fixture
@@ -101,6 +103,7 @@ def test_every_column_is_of_the_features_that_it_names(config: ConfigDict, tmp_p
     """Scikit-learn's classifier on features written out here, of every training video."""
     parameters = save(tmp_path, config)
     probe(config, tmp_path)
+    _, begun = initial(partial(build.pretraining_model, config), jax.random.key(config.seed))
 
     def motion(clips: np.ndarray) -> np.ndarray:
         """Of two times and 2 x 2 places, the mean absolute frame difference."""
@@ -111,7 +114,7 @@ def test_every_column_is_of_the_features_that_it_names(config: ConfigDict, tmp_p
         "pixels": lambda clips: clips[:, :, ::2, ::2],
         "motion_map": lambda clips: motion(clips).mean(axis=1),
         "motion_map_over_time": motion,
-        "tokens_before": random_encoder(config).tokens,
+        "tokens_before": FrozenEncoder(config, begun).tokens,
         "tokens_after": FrozenEncoder(config, parameters).tokens,
     }
     labels, *train = extract(config, splits.split_videos(config, "train"), [*features.values()])

@@ -114,12 +114,12 @@ def test_a_run_that_diverges_says_so_and_goes_on_from_before(mannequin_dir: Path
     assert absurd.returncode == 1
     error = absurd.stderr.splitlines()
     assert len(error) == 1
-    assert "step 2 met numbers that are not finite, first in parameter_norm" in error[0]
+    assert "step 2 met numbers that are not finite, first in update_norm" in error[0]
     assert "checkpoint 1" in error[0]
 
     report = json.loads((workdir / "nonfinite.json").read_text())
     assert report["step"] == 2
-    assert report["tensor"] == "parameter_norm"
+    assert report["tensor"] == "update_norm"
     assert len(set(report["batch"])) == 8
     assert ", ".join(report["batch"][:4]) + ", ... (8 in all" in error[0]
     assert report["metrics"]["parameter_norm"] == "inf"

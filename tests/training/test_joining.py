@@ -21,6 +21,8 @@ def test_a_place_by_flags():
         (("node1:1234", None, None), "--num_processes and --process_id missing"),
         ((None, 2, 1), "--coordinator missing"),
         (("node1", 2, 1), "--coordinator=node1; it is HOST:PORT"),
+        (("node1:0", 2, 1), "--coordinator=node1:0; it is HOST:PORT"),
+        (("node1:99999", 2, 1), "a port of 1 to 65535"),
         (("node1:1234", 2, 2), "--process_id=2 of --num_processes=2; it is 0 to 1"),
         (("node1:1234", 2, -1), "--process_id=-1"),
         (("node1:1234", 0, 0), "--num_processes=0"),

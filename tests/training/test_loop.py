@@ -319,6 +319,24 @@ def test_steps_before_one_that_is_not_finite_are_not_lost(
         assert checkpoints.latest_step == 6
 
 
+def test_steps_that_a_checkpoint_keeps_are_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Step 7 is not finite, and checkpoint 6 has steps 5 and 6, of which no line is written yet."""
+    monkeypatch.setattr("mv2mae_jax.training.loop.batch_ids", lambda *_: ["of step 7"])
+
+    def poisoned(samples):
+        for number, batch in enumerate(samples):
+            yield batch | {"x": batch["x"] * (np.nan if number == 6 else 1)}
+
+    saving = configured(checkpoint_every=2)
+    with pytest.raises(InputError, match="step 7"):
+        run(tmp_path / "poisoned", None, saving, batches=through(poisoned))
+    run(tmp_path / "poisoned", None, saving)
+    run(tmp_path / "whole", None, saving)
+    assert computed(tmp_path / "poisoned") == computed(tmp_path / "whole")
+
+
 def test_other_data_are_refused(tmp_path: Path):
     with pytest.raises(SystemExit):
         run(tmp_path, Probe(1), data="one")

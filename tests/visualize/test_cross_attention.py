@@ -5,12 +5,15 @@ import pytest
 from flax import nnx
 
 from configs.mannequin import get_config
+from mv2mae_jax.data.samples import PretrainingDraw
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.model import build
 from mv2mae_jax.training.parameters import split
+from mv2mae_jax.visualize.attention import attention_sections
 from mv2mae_jax.visualize.cross_attention import cross_attention_maps, mark_tubelet
 from mv2mae_jax.visualize.pretrained import pretraining_definition
 from mv2mae_jax.visualize.reconstruct import masked_inputs
+from mv2mae_jax.visualize.training_clips import Clip
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +54,26 @@ def test_maps_are_the_models_attention_of_the_tubelet_that_moves(config, paramet
     of_query = np.asarray(attention[1, 0, ..., visible + 2, -visible:]).mean(axis=(0, 1))
     last = maps.sources[1, -1, np.asarray(mask.visible[1, -1])]
     np.testing.assert_allclose(last, of_query, rtol=1e-4)
+
+
+def test_every_source_and_head_has_its_own_row(config, parameters):
+    """Of three views: the bright tubelet of each row is where that map has most."""
+    views = clips_of(config, 3)
+    draw = PretrainingDraw(["left", "middle", "right"], np.arange(4), [])
+    clips = [Clip(str(number), "walk", draw, clip) for number, clip in enumerate(views)]
+    (section, _) = attention_sections(config, parameters, clips, by_head=True)
+    maps = cross_attention_maps(config, parameters, views)
+    blocks, heads = maps.heads.shape[2:4]
+    assert len(section.rows) == 3 + 2 * (2 + blocks * heads)
+    for s, source in enumerate(("source view 1", "source view 2")):
+        of_heads = {
+            f"block {block + 1}\nhead {head + 1}": maps.heads[0, s, block, head]
+            for block, head in np.ndindex(blocks, heads)
+        }
+        for name, weights in {"mean of\nheads": maps.sources[0, s], **of_heads}.items():
+            shown = section.rows[f"{source}\n{name}"]
+            brightness = shown.reshape(2, 2, 4, 4, 4, 4, 3).mean(axis=(1, 3, 5, 6)).ravel()
+            assert weights[brightness.argmax()] == weights.max()
 
 
 def test_without_cross_view_decoder(config):

@@ -150,11 +150,14 @@ def test_the_picture_says_where_its_contrast_is_from(config):
 def test_statistics_come_from_the_nearest_visible_tubelets():
     visible = jnp.array([[0, 3]])  # of a grid of 1 x 1 x 4
     pixels = jnp.array([[[0.0, 0.2], [0.6, 1.0]]]).repeat(3, axis=-1)  # two pixels, three channels
-    mean, _ = surrounding_statistics(pixels, visible, jnp.array([[1, 2]]), (1, 1, 4))
+    mean, std = surrounding_statistics(pixels, visible, jnp.array([[1, 2]]), (1, 1, 4))
     near, far = 1.0, 2.0**-4  # inverse fourth powers of the distances 1 and 2
     first = pixels.reshape(1, 2, 2, 3).mean(axis=2)[0]
     expected = (near * first[0] + far * first[1]) / (near + far)
     np.testing.assert_allclose(mean[0, 0, 0], expected, rtol=1e-6)
+    deviations = np.array([0.2, 0.4]) / np.sqrt(2)  # of two values, unbiased
+    expected = (near * deviations[0] + far * deviations[1]) / (near + far)
+    np.testing.assert_allclose(std[0, 0, 0], expected, rtol=1e-5)
 
 
 def test_overlay_is_brightest_where_the_weight_is_largest():
