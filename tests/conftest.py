@@ -62,10 +62,20 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def mannequin_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory with a mannequin of two subjects: 24 activities, three cameras."""
-    folder = tmp_path_factory.mktemp("mannequin")
-    size = ("--subjects=2", "--replications=1")
-    paths = (f"--raw-dir={folder / 'raw'}", f"--data-dir={folder / 'data'}")
-    words = [sys.executable, "-m", "mv2mae_jax.prepare", "mannequin", *paths, *size]
-    subprocess.run(words, check=True, capture_output=True)
-    return folder / "data"
+    """A data directory with a mannequin of two subjects: 24 activities, three cameras.
+
+    Made once for all processes that run tests; who damages it copies it first.
+    """
+    from mv2mae_jax.processes import take_lock
+
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    data_dir = folder / "data"
+    with (folder / "data.lock").open("w") as lock:
+        take_lock(lock, wait=True)
+        if not list(data_dir.glob("mannequin/*/index.json")):  # which is written last
+            size = ("--subjects=2", "--replications=1")
+            paths = (f"--raw-dir={folder / 'raw'}", f"--data-dir={data_dir}")
+            words = [sys.executable, "-m", "mv2mae_jax.prepare", "mannequin", *paths, *size]
+            subprocess.run(words, check=True, capture_output=True)
+    return data_dir

@@ -412,12 +412,12 @@ def test_waiting_for_data_is_the_time_in_which_devices_have_nothing_to_do(
             time.sleep(0.1 * ratio)
             yield batch
 
-    config = configured(epochs=20, log_every=10)
+    config = configured(epochs=12, log_every=6)
     config.data.repeats = 2  # a step has twice the samples of the batch size
     run(tmp_path, None, config, batches=through(slowly))
     assert device.ahead < 0.25  # the step that runs, and the next
     _, line = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
     assert 8 / line["samples_per_second"] == pytest.approx(0.1 * max(1, ratio), rel=0.3)
-    # The first of the ten batches is waited for all the time: the line before it ended a step.
-    waiting = (0.1 + 0.9 * (1 - 1 / ratio)) if ratio > 1 else 0.1 * ratio
+    # The first of the six batches is waited for all the time: the line before it ended a step.
+    waiting = (1 + 5 * (1 - 1 / ratio)) / 6 if ratio > 1 else ratio / 6
     assert line["waiting_for_data"] == pytest.approx(waiting, abs=0.08)
