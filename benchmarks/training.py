@@ -1,6 +1,6 @@
 """Steps of training on given batches, without a loop, records or a work directory."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import cast
 
@@ -21,10 +21,15 @@ from mv2mae_jax.training.step import (
 
 
 class Training:
-    """The model of a config and its jitted step on one device; with classes, its classifier."""
+    """The model of a config and its jitted step; with classes, its classifier.
 
-    def __init__(self, config: ConfigDict, classes: int = 0) -> None:
-        self._mesh = make_mesh(1, jax.devices()[:1])  # as PyTorch's, which it is compared with
+    On one device, as PyTorch's with which it is compared, unless there are others.
+    """
+
+    def __init__(
+        self, config: ConfigDict, classes: int = 0, devices: Sequence[jax.Device] | None = None
+    ) -> None:
+        self._mesh = make_mesh(config.mesh.fsdp, devices or jax.devices()[:1])
         make_optimizer = partial(update_rule, config, learning_rate(config, steps_per_epoch=1))
         loss, make_model, trainable = parts_of(config, classes)
         definition, self.state = create_state(

@@ -85,7 +85,7 @@ def run(monkeypatch, capsys):
 
 def save_untrained(workdir: Path, stored: dict) -> ConfigDict:
     """A pre-training run of the variant `mini` before its first step; its config."""
-    config = stored_config(stored)
+    config = stored_config({"task": "pretrain", **stored})
     config.model.variant = "mini"
     _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
     save_run(workdir, config, parameters)

@@ -14,10 +14,10 @@ from configs.base import get_config
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.interop import pytorch
+from mv2mae_jax.interop.export import export
 from mv2mae_jax.interop.names import to_tensors
 from mv2mae_jax.interop.onnx import write_onnx
 from mv2mae_jax.model import build
-from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.training.parameters import split
 
 CLASSES = 5
@@ -62,6 +62,5 @@ def test_features_of_bytes(tmp_path, classifies, positions):
 
 def test_without_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    module = pytorch.VisionTransformer(VARIANTS["mini"], (2, 2, 2), (2, 16, 16))
     with pytest.raises(InputError, match=r"onnxscript, not installed: pip install -e '\.\[onnx\]'"):
-        write_onnx(module, get_config(), tmp_path / "encoder.onnx")
+        export(tmp_path, "onnx", tmp_path / "out")

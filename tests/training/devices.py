@@ -20,7 +20,7 @@ def main(fsdp: int, accumulation: int, out: str) -> None:
     config.data.image_size, config.model.patch_size = 32, (2, 16, 16)
     config.optimizer.warmup_epochs = 0.0
     config.mesh.fsdp, config.accumulation = fsdp, accumulation
-    training = Training(config)
+    training = Training(config, devices=jax.devices())
     every = training.on(random_batch(config, 8, number) for number in range(STEPS))
     losses = [float(metrics["loss"]) for metrics in every]
     kernel = training.state.parameters["encoder.blocks.0.mlp.up.kernel"]
