@@ -420,6 +420,11 @@ def test_samples_of_a_run_that_has_none_to_explore(config, tmp_path, capsys) -> 
     assert "--samples=2; This run has no decoders" in capsys.readouterr().err
 
 
+def test_a_page_made_in_the_runs_folder_names_it(workdir, monkeypatch) -> None:
+    monkeypatch.chdir(workdir[0])
+    assert run.summary(".", *reversed(load_parameters(".")))["name"] == workdir[0].name
+
+
 def test_a_run_of_single_views_has_no_cross_view_term(config) -> None:
     config = config.copy_and_resolve_references()
     for method, says in (("mv2mae", True), ("single_view", False)):

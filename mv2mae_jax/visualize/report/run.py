@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from mv2mae_jax.run_files import (
 )
 from mv2mae_jax.storage import to_path
 from mv2mae_jax.training.parameters import Parameters
+from mv2mae_jax.visualize.runs import named
 
 # Panels of curves: title, how values are written, whether their axis is logarithmic, and which.
 PANELS = (
@@ -96,8 +96,9 @@ def summary(workdir: epath.PathLike, config: ConfigDict, parameters: Parameters)
     metrics = read(METRICS, read_metrics) or []
     probed, tested = read(PROBE, read_probe), read(RESULTS, read_results)
     predictions = read(PREDICTIONS, read_predictions)
+    (name,) = named([str(workdir)])
     return {
-        "name": PurePath(str(workdir)).name,
+        "name": name,
         "task": task(config, parameters),
         "facts": facts(config, parameters, metrics),
         "headlines": headlines(metrics, probed, tested),
