@@ -298,19 +298,25 @@ def test_what_stops_it_after_the_last_step_stops_what_would_follow(tmp_path: Pat
     assert list(probes(tmp_path)) == [3, 6, 9, 11]
 
 
-def test_steps_before_one_that_is_not_finite_are_not_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """Found out with the line of step 8, step 7 is named, and a line has steps 5 and 6."""
-    # The samples are of no data set, which would name them.
+@pytest.fixture
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Batches]:
+    """Batches of which that of step 7 is not finite."""
+    # They are of no data set, which would name what they are made of.
     monkeypatch.setattr("mv2mae_jax.training.loop.batch_ids", lambda *_: ["of step 7"])
 
-    def poisoned(samples):
+    def change(samples):
         for number, batch in enumerate(samples):
             yield batch | {"x": batch["x"] * (np.nan if number == 6 else 1)}
 
+    return through(change)
+
+
+def test_steps_before_one_that_is_not_finite_are_not_lost(
+    tmp_path: Path, poisoned: Callable[..., Batches]
+):
+    """Found out with the line of step 8, step 7 is named, and a line has steps 5 and 6."""
     with pytest.raises(InputError, match="step 7"):
-        run(tmp_path / "poisoned", None, batches=through(poisoned))
+        run(tmp_path / "poisoned", None, batches=poisoned)
     run(tmp_path / "whole", None, configured(log_every=2))
     lines, whole = computed(tmp_path / "poisoned"), computed(tmp_path / "whole")
     assert [line["step"] for line in lines] == [4, 6]
@@ -320,18 +326,12 @@ def test_steps_before_one_that_is_not_finite_are_not_lost(
 
 
 def test_steps_that_a_checkpoint_keeps_are_counted_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, poisoned: Callable[..., Batches]
 ):
     """Step 7 is not finite, and checkpoint 6 has steps 5 and 6, of which no line is written yet."""
-    monkeypatch.setattr("mv2mae_jax.training.loop.batch_ids", lambda *_: ["of step 7"])
-
-    def poisoned(samples):
-        for number, batch in enumerate(samples):
-            yield batch | {"x": batch["x"] * (np.nan if number == 6 else 1)}
-
     saving = configured(checkpoint_every=2)
     with pytest.raises(InputError, match="step 7"):
-        run(tmp_path / "poisoned", None, saving, batches=through(poisoned))
+        run(tmp_path / "poisoned", None, saving, batches=poisoned)
     run(tmp_path / "poisoned", None, saving)
     run(tmp_path / "whole", None, saving)
     assert computed(tmp_path / "poisoned") == computed(tmp_path / "whole")
