@@ -26,7 +26,7 @@ from runs import STEPS, assert_same_run, flags
 from mv2mae_jax.errors import LOST
 
 COMMAND = (sys.executable, "-m", "mv2mae_jax.main")
-END = 60  # seconds in which all end when one is killed; 6 on a machine that does nothing else
+END = 30  # seconds in which all end when one is killed; 6 on a machine that does nothing else
 # Inside a shell of `salloc`: the allocation has four tasks, the step of the shell has one.
 SALLOC = {
     "SLURM_JOB_ID": "7",

@@ -78,5 +78,5 @@ def test_fifty_thousand_videos_take_no_time():
     correct = np.random.default_rng(0).random(50_000) < 0.8
     start = time.process_time()
     found = bootstrap_interval(correct, np.arange(50_000) // 3)
-    assert time.process_time() - start < 3
+    assert time.process_time() - start < 1
     assert found == bootstrap_interval(correct, np.arange(50_000) // 3)
