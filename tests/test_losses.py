@@ -1,15 +1,13 @@
 """The pre-training loss from bytes, against the same written out view by view."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from einops import repeat
 from flax import nnx
 
+from benchmarks.training import Training
 from configs.mannequin import get_config
 from mv2mae_jax.losses import (
     draw_masks,
@@ -20,7 +18,6 @@ from mv2mae_jax.losses import (
 from mv2mae_jax.model import build
 from mv2mae_jax.model.variants import VARIANTS, Variant
 from mv2mae_jax.objective import motion_history, motion_weights, normalize_pixels
-from mv2mae_jax.training.parameters import initial
 from mv2mae_jax.training.step import sample_keys
 
 
@@ -216,29 +213,19 @@ def test_what_only_the_source_shows_only_the_cross_view_decoder_learns(monkeypat
     monkeypatch.setitem(VARIANTS, "mini", Variant(**sizes))
     config = small_config(temperature=np.inf)
     config.model.patch_size, config.masking.ratio = (4, 4, 4), 0.5
-    definition, parameters = initial(partial(build.pretraining_model, config), jax.random.key(0))
-    optimizer = optax.adam(1e-2)
+    config.batch_size, config.epochs = 32, 300
+    config.optimizer.base_learning_rate, config.optimizer.warmup_epochs = 0.08, 0.0
 
-    def clips(key):
-        colours = jax.random.randint(key, (32, 4, 4, 3), 0, 256).astype(jnp.uint8)
-        return repeat(colours, "b h w c -> b 2 4 (h p) (w q) c", p=4, q=4)
+    def batch(step: int) -> dict:
+        colours = np.random.default_rng(step).integers(0, 256, (32, 4, 4, 3), np.uint8)
+        clips = repeat(colours, "b h w c -> b 2 4 (h p) (w q) c", p=4, q=4)
+        return {"clips": clips, "index": 32 * step + np.arange(32, dtype=np.int32)}
 
-    def step(state, key):
-        parameters, moments = state
-        drawn, masked = jax.random.split(key)
-
-        def loss(parameters):
-            batch, keys = {"clips": clips(drawn)}, jax.random.split(masked, 32)
-            return pretraining_loss(config, definition.bind(parameters), batch, keys)
-
-        gradients, metrics = jax.grad(loss, has_aux=True)(parameters)
-        updates, moments = optimizer.update(gradients, moments)
-        return (optax.apply_updates(parameters, updates), moments), metrics
-
-    keys = jax.random.split(jax.random.key(1), 300)
-    state = parameters, optimizer.init(parameters)
-    _, metrics = jax.jit(partial(jax.lax.scan, step))(state, keys)
-    own, crossed = (float(metrics[f"{x}_view_target"][-50:].mean()) for x in ("self", "cross"))
+    every = Training(config).on(map(batch, range(300)))
+    own, crossed = (
+        np.mean([metrics[f"{name}_view_target"] for metrics in every[-50:]])
+        for name in ("self", "cross")
+    )
     variance = 1 / 12  # of colours from 0 to 1, which is what guessing their mean costs
     assert own == pytest.approx(variance, rel=0.02)
     assert crossed < 0.8 * own

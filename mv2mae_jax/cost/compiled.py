@@ -92,7 +92,9 @@ def collectives(text: str, devices: int) -> list[Collective]:
             continue
         bodies.setdefault(name, []).append(line)
         if match := _COLLECTIVE.search(line):
-            found.append((name, *match.groups()))
+            shape, kind, start, rest = match.groups()
+            group = _group(rest, devices)
+            found.append((name, kind, _moved(kind, start, shape, group), group))
         if match := _WHILE.search(line):
             calls[name].append(match[2])
             trips[match[2]] = (line, match[1])
@@ -111,9 +113,8 @@ def collectives(text: str, devices: int) -> list[Collective]:
         return product
 
     return [
-        Collective(kind, _moved(kind, start, shape, group), group, times(where))
-        for where, shape, kind, start, rest in found
-        for group in (_group(rest, devices),)
+        Collective(kind, moved, group, times(computation))
+        for computation, kind, moved, group in found
     ]
 
 

@@ -19,11 +19,10 @@ from jaxtyping import Array, Bool, Float, Int
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.storage import write_whole
 from mv2mae_jax.training.parameters import Definition, Module, Parameters
-from mv2mae_jax.training.step import DeviceBatch, Loss, Metrics, micro_batches, sample_keys
+from mv2mae_jax.training.step import NORMS, DeviceBatch, Loss, Metrics, micro_batches, sample_keys
 
 REPORT = "nonfinite.json"
 IDS_SHOWN = 4
-NORMS = ("gradient_norm", "update_norm", "parameter_norm")  # as a step computes them, last
 
 Tensors = list[tuple[str, Any]]  # by name, in order; also trees of tensors
 

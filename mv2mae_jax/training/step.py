@@ -15,6 +15,8 @@ from mv2mae_jax.model.layers import compiled_for
 from mv2mae_jax.training.parameters import Definition, Module, Parameters, initial
 from mv2mae_jax.training.sharding import batch_sharding, state_sharding
 
+NORMS = ("gradient_norm", "update_norm", "parameter_norm")  # as they are computed, after the loss
+
 Metrics = dict[str, Float[Array, ""]]
 DeviceBatch = dict[str, Array]
 # (model, batch, one random key a sample) -> (loss, what to log)
@@ -153,9 +155,8 @@ def make_train_step(
             optimizer=optimizer_state,
             average=moving_average(state.average, training, ema_decay, state.step),
         )
-        metrics["gradient_norm"] = optax.tree.norm(grads)
-        metrics["update_norm"] = optax.tree.norm(updates)
-        metrics["parameter_norm"] = optax.tree.norm(new.parameters)
+        norms = map(optax.tree.norm, (grads, updates, new.parameters))
+        metrics |= zip(NORMS, norms, strict=True)
         finite = jnp.isfinite(jnp.stack(list(metrics.values()))).all()
         halted = state.halted | ~finite
         return optax.tree.where(halted, state, new)._replace(halted=halted), metrics

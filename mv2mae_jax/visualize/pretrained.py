@@ -63,6 +63,11 @@ def require_samples(config: ConfigDict, samples: int) -> None:
         raise InputError(f"--samples={samples}; the run is trained on {there:,}: name 1 to so many")
 
 
+def has_cross_view(parameters: Parameters) -> bool:
+    """Whether a run has a cross-view decoder."""
+    return "cross_view_decoder.norm.scale" in parameters
+
+
 def pretraining_definition(config: ConfigDict) -> Definition[MV2MAE]:
     """The model of a run, of which no value is computed."""
     return definition_of(partial(build.pretraining_model, config))

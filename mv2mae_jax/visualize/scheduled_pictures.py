@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.training.sharding import on_first_device
+from mv2mae_jax.visualize.pretrained import has_cross_view
 from mv2mae_jax.visualize.training_clips import Clip, first_clips
 
 ACTIVITIES = 1
@@ -62,7 +63,7 @@ class ScheduledPictures:
         ratios = [config.masking.ratio]
         sections = reconstruction.reconstruction_sections(config, parameters, self._clips, ratios)
         pictures["reconstruction"] = jpeg(sections, note=reconstruction.describe(config, ratios))
-        if "cross_view_decoder.norm.scale" in parameters:
+        if has_cross_view(parameters):
             sections = attention.attention_sections(config, parameters, self._clips)
             pictures["attention"] = jpeg(sections, note=attention.NOTE)
         return pictures

@@ -46,8 +46,6 @@ def draw(args: argparse.Namespace) -> None:
     config.data.data_dir = args.data_dir or config.data.data_dir
     run = summary(args.workdir, config, parameters)
     shown = explorer(config, parameters, args.samples)
-    if args.samples is not None and "reason" in shown:
-        raise InputError(f"--samples={args.samples}; {shown['reason']}")
     if "samples" in shown:
         asked, fitting = args.samples or 1, samples_that_fit(run, shown)
         if fitting < asked:
@@ -55,6 +53,8 @@ def draw(args: argparse.Namespace) -> None:
                 f"--samples={asked}; of this run {fitting} fit in a page of {PAGE_BYTES / 1e6:g} MB"
             )
         shown["samples"] = shown["samples"][:fitting]
+    elif args.samples is not None:
+        raise InputError(f"--samples={args.samples}; {shown['reason']}")
     write_out(out, html({"run": run, "explorer": shown}))
 
 

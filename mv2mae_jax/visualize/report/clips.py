@@ -22,7 +22,7 @@ from mv2mae_jax.model.positions import num_masked
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.objective import patchify
 from mv2mae_jax.training.parameters import Parameters
-from mv2mae_jax.visualize.pretrained import pretraining_definition, require_samples
+from mv2mae_jax.visualize.pretrained import has_cross_view, pretraining_definition, require_samples
 from mv2mae_jax.visualize.reconstruct import masked_inputs, reconstruct
 from mv2mae_jax.visualize.report.page import columns_of, packed, sheet
 from mv2mae_jax.visualize.training_clips import Clip, first_clips
@@ -48,7 +48,7 @@ def explorer(config: ConfigDict, parameters: Parameters, samples: int | None) ->
     if "mask_token" not in parameters:
         reason = "This run has no decoders, so there is nothing to reconstruct: explore the "
         return {"reason": reason + "pre-training that it started from."}
-    if not any(name.startswith("cross_view_decoder.") for name in parameters):
+    if not has_cross_view(parameters):
         return {"reason": "This run has no cross-view decoder, so no view is looked at by another."}
     ratios = mask_ratios(config)
     blocks, heads = attention_detail(config, ratios)

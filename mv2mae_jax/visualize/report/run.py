@@ -25,6 +25,7 @@ from mv2mae_jax.run_files import (
 )
 from mv2mae_jax.storage import to_path
 from mv2mae_jax.training.parameters import Parameters
+from mv2mae_jax.visualize.pretrained import has_cross_view
 from mv2mae_jax.visualize.runs import named
 
 # Panels of curves: title, how values are written, whether their axis is logarithmic, and which.
@@ -143,12 +144,11 @@ def facts(
     steps = f"{metrics[-1]['step']:,.0f} steps" if metrics else "no step logged, batches"
     rows["Training"] = f"{steps} of {config.batch_size:,}, {config.epochs:g} epochs"
     if pretrained:
-        crosses = any(name.startswith("cross_view_decoder.") for name in parameters)
-        term = f"; weight of the cross-view term {config.objective.cross_view:g}" * crosses
+        weight = f"; weight of the cross-view term {config.objective.cross_view:g}"
         rows |= {
             "Mask": f"{config.masking.kind}, {config.masking.ratio:.0%} of the tubelets",
             "Objective": f"targets: {config.objective.targets}; motion temperature "
-            f"{config.objective.temperature:g}{term}",
+            f"{config.objective.temperature:g}{weight * has_cross_view(parameters)}",
         }
     else:
         rows["Started from"] = config.finetune.init_from or "random values"
