@@ -170,6 +170,23 @@ def allow_damaged(damaged: Mapping[str, str], bad_records: int) -> None:
         )
 
 
+def check_any_read(read: int, videos: int) -> None:
+    """Looks at how many videos are left to test on.
+
+    Args:
+      read: could be read.
+      videos: there are.
+
+    Raises:
+      InputError: none.
+    """
+    if not read:
+        raise InputError(
+            f"none of the {videos} videos to test on can be read; `python -m mv2mae_jax.prepare "
+            "verify` names what is damaged; delete the data set and build it again"
+        )
+
+
 def evaluation_sample(
     data: FrozenConfigDict,
     clips: int,

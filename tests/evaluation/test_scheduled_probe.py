@@ -17,6 +17,7 @@ from processes import environment
 from configs.mannequin import get_config
 from mv2mae_jax.data.probe_videos import training_videos
 from mv2mae_jax.data.records import DamagedRecord
+from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation import scheduled_probe as module
 from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.evaluation.probes import TokenFeatures, probe_predictions
@@ -81,6 +82,15 @@ def test_a_damaged_activity_that_may_be_is_left_out(config, mannequin_dir, tmp_p
     assert 0 < left < 12
     assert capfd.readouterr().out.count(f"probe of {left} videos · ridge ") == 2
     load_parameters(tmp_path / "run")
+
+
+def test_all_of_what_is_tested_damaged_is_an_input_error(config, mannequin_dir, tmp_path):
+    """As many may be, but accuracies of nothing are not numbers."""
+    config.probe.test_videos = config.data.bad_records = 1
+    (video,) = training_videos(config).test
+    config.data.data_dir = damaged_mannequin(mannequin_dir, tmp_path / "data", video.activity.id)
+    with pytest.raises(InputError, match="none of the 1 videos to test on can be read"):
+        pretrain(config, tmp_path / "run")
 
 
 def test_one_compilation_for_all_probes(config, monkeypatch):

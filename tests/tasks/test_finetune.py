@@ -139,3 +139,18 @@ def test_validation_leaves_out_what_may_be_damaged(
     assert read_metrics(tmp_path / "run")[-1]["validation_accuracy"] >= 0
     assert "validation of 22 videos" in capfd.readouterr().out
     load_parameters(tmp_path / "run")
+
+
+def test_validation_of_nothing_is_an_input_error(
+    mannequin_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = short(mannequin_dir)
+    config.data.validation_subjects = ("2",)
+    config.finetune.validate_every_epochs = 1.0
+    config.data.bad_records = 1
+    views = splits.split_videos(config, "validation")[:2]
+    activity = {video.activity.id for video in views}.pop()
+    config.data.data_dir = damaged_mannequin(mannequin_dir, tmp_path / "data", activity)
+    monkeypatch.setattr(splits, "split_videos", lambda *_: views)
+    with pytest.raises(InputError, match="none of the 2 videos to test on can be read"):
+        finetune(config, tmp_path / "run")
