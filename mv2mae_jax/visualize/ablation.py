@@ -107,12 +107,11 @@ def draw(args: argparse.Namespace) -> None:
     field = args.field.removeprefix("config.")
     results = {name: read_results(path) for name, path in workdirs.items()}
     test = same_test(results, args.metric)
-    configs = {name: [flat_config(path)] for name, path in workdirs.items()}
-    if args.pretraining or field.startswith(OF_PRETRAINING):
-        for name, path in workdirs.items():
-            configs[name].append(flat_config(pretraining_of(path)))
-    levels = levels_of(results, {name: x[-1] for name, x in configs.items()}, field, args.metric)
-    also = also_differing(list(configs.values()), field)
+    of_pretraining = args.pretraining or field.startswith(OF_PRETRAINING)
+    configs = {name: stages(path, of_pretraining) for name, path in workdirs.items()}
+    placed = {name: x[1 if of_pretraining else 0] for name, x in configs.items()}
+    levels = levels_of(results, placed, field, args.metric)
+    also = also_differing(list(configs.values()), field, of_pretraining)
     save_figure(ablation_figure(levels, f"config.{field}", args.metric, test, also), out)
     print(table(levels, f"config.{field}", args.metric))
     if also:
@@ -145,6 +144,21 @@ def same_test(results: Mapping[str, Results], metric: str) -> str:
 def flat_config(workdir: epath.Path) -> Config:
     """The fields of a run's config."""
     return flatten_dict(read_config(workdir).to_dict(), sep=".")
+
+
+def stages(workdir: epath.Path, of_pretraining: bool) -> list[Config]:
+    """The fields of a run, then those of its pre-training, if it has one that can be read.
+
+    Raises:
+      InputError: it has none, and `of_pretraining` asks for it.
+    """
+    own = flat_config(workdir)
+    try:
+        return [own, flat_config(pretraining_of(workdir))]
+    except InputError:
+        if of_pretraining:
+            raise
+        return [own]
 
 
 def pretraining_of(workdir: epath.Path) -> epath.Path:
@@ -210,26 +224,31 @@ def levels_of(
     return [Level(value, tuple(by_value[value])) for value in values]
 
 
-def also_differing(configs: Sequence[Sequence[Config]], field: str) -> list[str]:
+def also_differing(
+    configs: Sequence[Sequence[Config]], field: str, of_pretraining: bool
+) -> list[str]:
     """Other fields that are not alike in all runs, besides seeds and where a run was made.
 
     Args:
-      configs: of each run its own, then that of its pre-training if the field is taken from it.
+      configs: of each run its `stages`.
       field: that is meant to differ.
+      of_pretraining: whether its value is the pre-training's.
     """
     names = []
-    for number, stage in enumerate(zip(*configs, strict=True)):
+    if field == START:  # its values are what is compared
+        configs = [own[:1] for own in configs]
+    elif min(map(len, configs)) == 1 and len({own[0][START] for own in configs}) > 1:
+        names = [f"config.{START}"]  # weights from elsewhere, or none, beside others
+    for number, stage in enumerate(zip(*configs, strict=False)):
         unread = OF_FINETUNING if number else OF_PRETRAINING
         ignored = (*FREE_FIELDS, *BETWEEN_SEEDS, *unread)
         names += [
             f"config.{name}" + (" of pre-training" if number else "")
             for name, value in stage[0].items()
-            if not (name == field and number == len(configs[0]) - 1)
+            if not (name == field and number == of_pretraining)
             and not name.startswith(ignored)
             and any(x.get(name) != value for x in stage)
         ]
-        if field != START and len({bool(x.get(START)) for x in stage}) > 1:
-            names.append(f"config.{START}")  # from scratch, beside from a pre-training
     return names
 
 

@@ -22,6 +22,7 @@ from mv2mae_jax.visualize.ablation import (
     places,
     pretraining_of,
     same_test,
+    stages,
 )
 
 FIELD = "objective.temperature"
@@ -120,16 +121,17 @@ def test_a_field_of_both_trainings_is_fine_tunings_unless_asked(tmp_path, capsys
 
 
 def test_what_else_differs_is_said(runs):
-    configs = [
-        [flat_config(epath.Path(path)), flat_config(pretraining_of(epath.Path(path)))]
-        for path in runs
-    ]
-    assert also_differing(configs, FIELD) == []  # seeds and places are no difference
+    configs = [stages(epath.Path(path), True) for path in runs]
+    assert also_differing(configs, FIELD, True) == []  # seeds and places are no difference
     configs[0][0]["optimizer.b2"], configs[0][0]["masking.ratio"] = 0.5, 0.5
     configs[2][1]["epochs"], configs[2][1]["evaluation.clips"] = 7, 99
-    assert also_differing(configs, FIELD) == [
+    assert also_differing(configs, FIELD, True) == [
         "config.optimizer.b2",
         "config.epochs of pre-training",
+    ]
+    assert also_differing(configs, "optimizer.b2", False) == [
+        "config.epochs of pre-training",
+        f"config.{FIELD} of pre-training",
     ]
 
 
@@ -139,11 +141,9 @@ def test_the_field_of_pre_training_differing_in_fine_tuning_too_is_named(tmp_pat
         write_run(tmp_path / f"run{n}", 0.5, start, epochs=n)
         for start, n in zip(starts, (1, 30), strict=True)
     ]
-    configs = [
-        [flat_config(epath.Path(run)), flat_config(pretraining_of(epath.Path(run)))] for run in runs
-    ]
-    assert also_differing(configs, "epochs") == ["config.epochs"]
-    assert also_differing([stages[:1] for stages in configs], "epochs") == []
+    configs = [stages(epath.Path(run), True) for run in runs]
+    assert also_differing(configs, "epochs", True) == ["config.epochs"]
+    assert also_differing(configs, "epochs", False) == ["config.epochs of pre-training"]
 
 
 def test_fields_that_begin_with_the_fields_name_are_others(tmp_path):
@@ -152,15 +152,21 @@ def test_fields_that_begin_with_the_fields_name_are_others(tmp_path):
         write_run(tmp_path / "b", 0.5, **{"data.crop": "random_resized"}),
     ]
     configs = [[flat_config(epath.Path(run))] for run in runs]
-    assert also_differing(configs, "data.crop") == ["config.data.crop_aspect"]
+    assert also_differing(configs, "data.crop", False) == ["config.data.crop_aspect"]
 
 
-def test_from_scratch_beside_from_a_pre_training_is_a_difference(tmp_path):
-    start = write_run(tmp_path / "start", None)
-    runs = [write_run(tmp_path / "a", 0.5, start), write_run(tmp_path / "b", 0.5)]
-    configs = [[flat_config(epath.Path(run))] for run in runs]
-    assert also_differing(configs, "epochs") == ["config.finetune.init_from"]
-    assert also_differing(configs, "finetune.init_from") == []
+def test_other_weights_to_start_from_are_a_difference(tmp_path):
+    """None, ours, or released ones; but not two pre-trainings of one config."""
+    starts = [write_run(tmp_path / f"start{seed}", None, seed=seed) for seed in (0, 1)]
+    a, b, scratch, released, base = [
+        stages(epath.Path(write_run(tmp_path / name, 0.5, start)), False)
+        for name, start in zip("abcde", (*starts, "", "small.pth", "base.pth"), strict=True)
+    ]
+    assert also_differing([a, b], "epochs", False) == []
+    assert also_differing([scratch, scratch], "epochs", False) == []
+    for pair in ([a, scratch], [scratch, released], [a, released], [released, base]):
+        assert also_differing(pair, "epochs", False) == ["config.finetune.init_from"]
+        assert also_differing(pair, "finetune.init_from", False) == []
 
 
 def test_a_run_over_another_is_of_the_first_pre_training(tmp_path):
