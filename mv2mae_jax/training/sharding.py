@@ -13,8 +13,6 @@ from ml_collections import ConfigDict
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.training.parameters import Parameters
 
-Batch = dict[str, np.ndarray]
-
 SMALLEST_SPLIT = 2**16  # parameters with fewer values are held by every device
 
 
@@ -110,7 +108,7 @@ def state_sharding(mesh: Mesh | AbstractMesh, state: Any) -> Any:
     return jax.tree_util.tree_map_with_path(of_leaf, state)
 
 
-def to_devices(batch: Batch, mesh: Mesh) -> dict[str, jax.Array]:
+def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """Each process's part of a batch to one global array over all devices."""
     sharding = batch_sharding(mesh)
     return {

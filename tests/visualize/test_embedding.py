@@ -8,9 +8,14 @@ from runs import save_run
 from sklearn.metrics import silhouette_score
 
 from configs.mannequin import get_config
-from mv2mae_jax.evaluation.neighbours import Purity
+from mv2mae_jax.data.splits import class_names, split_videos
+from mv2mae_jax.evaluation.features import FrozenEncoder
+from mv2mae_jax.evaluation.neighbours import Purity, neighbour_purity
+from mv2mae_jax.evaluation.video_features import extract
 from mv2mae_jax.model import build
+from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.parameters import split
+from mv2mae_jax.visualize import embedding
 from mv2mae_jax.visualize.__main__ import main
 from mv2mae_jax.visualize.embedding import embed, embedding_figure
 
@@ -66,9 +71,15 @@ def workdir(mannequin_dir, tmp_path, request):
     return tmp_path / "run"
 
 
-def test_the_command_draws(workdir, tmp_path):
+def test_the_command_draws(workdir, tmp_path, monkeypatch):
     """Of one camera, as a cross-view test has, there is nothing to tell apart by camera."""
-    widths = {}
+    widths, drawn = {}, []
+
+    def recorded(places, panels, purities, title):
+        drawn.append((len(places), panels, purities))
+        return embedding_figure(places, panels, purities, title)
+
+    monkeypatch.setattr(embedding, "embedding_figure", recorded)
     for split_name in ("train", "test"):
         out = tmp_path / f"{split_name}.png"
         words = ["embedding", f"--workdir={workdir}", f"--out={out}", f"--split={split_name}"]
@@ -77,6 +88,20 @@ def test_the_command_draws(workdir, tmp_path):
         assert picture.std() > 10
         widths[split_name] = picture.shape[1]
     assert widths["train"] > 1.8 * widths["test"]
+    (places, panels, purities), (_, of_test, _) = drawn
+    assert panels.keys() == purities.keys() == {"action", "camera"} and set(of_test) == {"action"}
+    parameters, config = load_parameters(workdir)
+    videos = split_videos(config, "train")
+    assert places == len(videos)
+    _, features = extract(config, videos, [FrozenEncoder(config, parameters).encode])
+    activities = np.array([video.activity.position for video in videos])
+    for what, named in (
+        ("action", [class_names(config)[video.activity.label] for video in videos]),
+        ("camera", [video.view for video in videos]),
+    ):
+        names, labels = panels[what]
+        assert [names[label] for label in labels] == named
+        assert purities[what] == neighbour_purity(features, labels, activities, 10)
 
 
 def test_too_few_clips_are_one_line(tmp_path, capsys):
