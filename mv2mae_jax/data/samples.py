@@ -49,6 +49,13 @@ class PretrainingDraw(NamedTuple):
     augmentations: list[list[Augmentation]]
 
 
+def unit(config: ConfigDict) -> str:
+    """What training samples are called: pairs of two views, samples of another number, clips."""
+    if config.task == "finetune":
+        return "clips"
+    return "pairs" if config.data.num_views == 2 else "samples"
+
+
 def draw_pretraining(
     data: ConfigDict, seed: int, number: int, activity: Activity
 ) -> PretrainingDraw:

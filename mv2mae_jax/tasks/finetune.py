@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from mv2mae_jax.data import loader, splits
 from mv2mae_jax.data.records import fingerprint
+from mv2mae_jax.data.samples import unit
 from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.evaluation.scheduled_validation import scheduled_validation
 from mv2mae_jax.interop.initial import load_initial
@@ -58,7 +59,7 @@ def finetune(config: ConfigDict, workdir: epath.PathLike) -> None:
             loss=partial(classification_loss, config),
             batches=loader.finetuning_batches,
             steps_per_epoch=steps_per_epoch,
-            unit="clips",
+            unit=unit(config),
             mesh=mesh,
             data=fingerprint(config.data.data_dir, config.data.dataset),
             initial=initial,

@@ -16,6 +16,7 @@ from mv2mae_jax.cost.topology import Topology
 from mv2mae_jax.data import loader, splits
 from mv2mae_jax.data.protocols import ETRI_TRAIN_VIDEOS
 from mv2mae_jax.data.records import is_built
+from mv2mae_jax.data.samples import unit
 from mv2mae_jax.errors import InputError
 
 
@@ -103,7 +104,7 @@ def report(config: ConfigDict, found: Cost, samples: int | None) -> str:
         "memory traffic": f"{found.traffic / 1e9:,.1f} GB a chip: "
         f"{1e3 * found.reading:.1f} ms at {device.bandwidth / 1e9:,.0f} GB/s",
         "exchange": _exchange(found),
-        "a step": f"{_bound(found)} {1e3 * found.seconds:.1f} ms, {rate:,.0f} {_unit(config)}/s: "
+        "a step": f"{_bound(found)} {1e3 * found.seconds:.1f} ms, {rate:,.0f} {unit(config)}/s: "
         "the longer of operations and traffic, then the exchange",
         "the whole run": _whole_run(config, found, samples),
         "the loader": _loader(config, found),
@@ -188,12 +189,6 @@ def _headline(config: ConfigDict, topology: Topology) -> str:
     return f"{_what(config)} on {topology.name}, {machine}; {how}"
 
 
-def _unit(config: ConfigDict) -> str:
-    if config.task == "finetune":
-        return "clips"
-    return "pairs" if config.data.num_views == 2 else "samples"
-
-
 def _bound(found: Cost) -> str:
     """What a time is. A GPU's is of the least traffic at full speed; a compiler counts the most."""
     return "about" if found.topology.tpu else "at best"
@@ -237,6 +232,6 @@ def _loader(config: ConfigDict, found: Cost) -> str:
     sample = tree_bytes(batch_shapes(config, int(config.task == "finetune"), 1))
     decoded = f", {rate / repeats:,.0f} of them decoded anew" if repeats > 1 else ""
     return (
-        f"{rate:,.0f} {_unit(config)}/s a host{decoded}, {rate * sample / 1e6:,.0f} MB/s of uint8 "
+        f"{rate:,.0f} {unit(config)}/s a host{decoded}, {rate * sample / 1e6:,.0f} MB/s of uint8 "
         "to its chips, at this rate"
     )

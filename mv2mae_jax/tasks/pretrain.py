@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from mv2mae_jax.data import loader
 from mv2mae_jax.data.records import fingerprint
+from mv2mae_jax.data.samples import unit
 from mv2mae_jax.evaluation.scheduled_probe import scheduled_probe
 from mv2mae_jax.interop.initial import load_initial
 from mv2mae_jax.losses import pretraining_loss
@@ -40,7 +41,7 @@ def pretrain(config: ConfigDict, workdir: epath.PathLike) -> None:
             loss=partial(pretraining_loss, config),
             batches=loader.pretraining_batches,
             steps_per_epoch=steps_per_epoch,
-            unit="pairs" if config.data.num_views == 2 else "samples",
+            unit=unit(config),
             mesh=mesh,
             data=fingerprint(config.data.data_dir, config.data.dataset),
             initial=initial,
