@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from mv2mae_jax.command_line import Parser, local_path, number, written_path
 from mv2mae_jax.errors import InputError, one_line
-from tfds_builders import DOWNLOADED
+from tfds_builders import BUILDERS, DOWNLOADED
 
 if TYPE_CHECKING:
     from tfds_builders.base import MultiViewBuilder
@@ -117,6 +117,10 @@ def _mannequin(args: argparse.Namespace) -> "MultiViewBuilder":
 def _manifest(args: argparse.Namespace) -> "MultiViewBuilder":
     from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
 
+    if args.name in BUILDERS:
+        raise InputError(
+            f"--name={args.name} is a data set with protocols of its own; choose another name"
+        )
     return Builder(manifest_csv=args.manifest, name=args.name, **_common(args))
 
 

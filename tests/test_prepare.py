@@ -200,6 +200,8 @@ def test_broken_files_are_named_and_too_many_fail(tmp_path: Path) -> None:
     assert failed.stderr.splitlines()[-1].startswith("error: 4 of 5 videos of ntu are broken")
     allowed = prepare(*args, "--max-broken=0.8")
     assert allowed.returncode == 0, allowed.stderr
+    assert "earlier run" not in failed.stdout
+    assert "(1 activities from an earlier run)" in allowed.stdout
     for output in (failed.stdout, allowed.stdout):
         for action in damaged:
             assert f"could not use S001C001P001R001A{action:03}_rgb.avi: " in output
@@ -222,6 +224,7 @@ def test_broken_files_are_named_and_too_many_fail(tmp_path: Path) -> None:
         (("ntu", "--raw-dir=x", "--data-dir=x", "--subjects=3"), 2, "--subjects"),
         (("manifest", "--manifest=x", "--data-dir=x", "--name=A b"), 2, "'A b' is not a name"),
         (("manifest", "--manifest=no.csv", "--data-dir=x", "--name=a"), 1, "error: no manifest no"),
+        (("manifest", "--manifest=x", "--data-dir=x", "--name=etri"), 1, "choose another name"),
         (("ntu", "--raw-dir=gs://a/b", "--data-dir=x"), 2, "copy it here first"),
         (("ntu", "--raw-dir=x", "--data-dir=gs://a/b"), 2, "work here, then copy"),
         (("ntu", "--raw-dir=/nowhere", "--data-dir=x"), 1, "error: no directory /nowhere"),

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import itertools
 import json
+import math
 import os
 import shutil
 import time
@@ -32,14 +33,14 @@ from tfds_builders.report import Prediction, Report, size, summarize
 SPLIT = "all"  # one export per data set: protocols are filters of the index, not splits
 SHARD_BYTES = 256 << 20  # a shard is in memory while it is written
 PHASES = 4  # records of a view; clips take every 4th frame (configs/base.py), so one of them
-SAMPLE = 16  # activities that a prediction rests on, or a few more
+SAMPLE = 16  # activities that a prediction rests on, at most
 
 
 @dataclasses.dataclass
 class _Effort:
     """What a builder has encoded so far, for a prediction or a build, and how long it took."""
 
-    activities: int = 0
+    activities: int = 0  # without those that have a broken video
     frames: int = 0
     seconds: float = 0.0
 
@@ -137,7 +138,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
             activities = manifest.activities()
             paths = self._paths(activities, self.raw_dir)
             encoded = _load_encoded(paths)
-            positions = range(0, len(activities), max(1, len(activities) // SAMPLE))
+            positions = range(0, len(activities), math.ceil(len(activities) / SAMPLE))
             todo = {i: (paths[i], activities[i]) for i in positions if i not in encoded}
             encoded |= self._encode(todo, self.raw_dir, self._encode_here)
             sample = {i: encoded[i] for i in positions}
@@ -249,7 +250,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         ) as bar:
             for number, encoded in encode(work, raw_dir, self.settings):
                 bar.update(len(work[number][1]))
-                self._effort.activities += 1
+                self._effort.activities += not encoded.broken
                 self._effort.frames += sum(encoded.views.values())
                 yield positions[number], encoded
         self._effort.seconds += time.monotonic() - start

@@ -92,7 +92,8 @@ def _encode(position: int, job: str) -> None:
     rows = activities[position]
     # Named anew from what this worker sees, so that other videos become another file.
     path = encoding.cache_path(folder, raw_dir, rows, settings)
-    if not path.exists():  # a runner that tries again begins well before what failed
+    # A runner that tries again begins well before what failed. A broken video may be whole now.
+    if not path.exists() or encoding.load(path).broken:
         encoding.encode_activity(path, raw_dir, rows, settings)
 
 

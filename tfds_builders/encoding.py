@@ -11,18 +11,23 @@ import hashlib
 import itertools
 import json
 import multiprocessing
+import os
 import pickle
 import signal
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+
+import numpy as np
 
 from mv2mae_jax.processes import died, end_with_parent
 from tfds_builders import files
 from tfds_builders.manifest import Row, Unused
 from tfds_builders.video import VideoError, encode_frames
+
+APART = 1.5  # frames that views of an activity may be out of step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Encoded:
         size: Of all frames, in bytes.
         seconds: Taken by one process.
         broken: The videos that could not be used.
+        apart: What is said of views that show a frame at another time than the first view does.
     """
 
     path: Path
@@ -55,6 +61,7 @@ class Encoded:
     size: int
     seconds: float
     broken: tuple[Unused, ...]
+    apart: tuple[str, ...]
 
     def frames(self) -> list[bytes]:
         """JPEGs of all views after one another."""
@@ -65,7 +72,9 @@ class Encoded:
 
 def cache_path(cache: Path, raw_dir: Path, rows: Sequence[Row], settings: Settings) -> Path:
     """The file of one activity, named by what it is made from."""
-    parts: list[object] = [dataclasses.asdict(settings)]
+    # Files of a version that kept less are of no use to this one.
+    kept = [field.name for field in dataclasses.fields(Encoded)]
+    parts: list[object] = [dataclasses.asdict(settings), kept]
     for row in rows:
         parts.append([dataclasses.asdict(row), *files.fingerprint(raw_dir / row.path)])
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
@@ -83,10 +92,11 @@ def encode_activity(path: Path, raw_dir: Path, rows: Sequence[Row], settings: Se
     start = time.monotonic()
     frames: list[bytes] = []
     views: dict[str, int] = {}
+    times: dict[str, list[float]] = {}
     broken: list[Unused] = []
     for row in rows:
         try:
-            images = encode_frames(
+            images, times[row.view] = encode_frames(
                 raw_dir / row.path, row.first, row.last, **dataclasses.asdict(settings)
             )
         except VideoError as error:
@@ -95,14 +105,34 @@ def encode_activity(path: Path, raw_dir: Path, rows: Sequence[Row], settings: Se
         views[row.view] = len(images)
         frames += images
     seconds = time.monotonic() - start
-    encoded = Encoded(path, views, sum(map(len, frames)), seconds, tuple(broken))
+    size = sum(map(len, frames))
+    encoded = Encoded(path, views, size, seconds, tuple(broken), tuple(_apart(times)))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     with partial.open("wb") as file:
         pickle.dump(encoded, file)
         pickle.dump(frames, file)
+        file.flush()
+        os.fsync(file.fileno())  # whole after a power loss, too
     partial.replace(path)
     return encoded
+
+
+def _apart(times: Mapping[str, Sequence[float]]) -> Iterator[str]:
+    """Views whose time stamps part by more than `APART` frames from the first view's."""
+    stamped = [(view, x) for view, x in times.items() if x]
+    for view, x in stamped[1:]:
+        first, reference = stamped[0]
+        common = min(len(x), len(reference))
+        delays = np.subtract(x[:common], reference[:common])
+        frame = reference[common - 1] / max(1, common - 1)
+        far = np.flatnonzero(np.abs(delays) > APART * frame)
+        if far.size:
+            worst = max(delays[far], key=abs)
+            yield (
+                f"from frame {far[0]} on {view} is up to {abs(worst):.2f} s "
+                f"{'later' if worst > 0 else 'earlier'} than {first}"
+            )
 
 
 def encode_activities(

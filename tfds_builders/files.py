@@ -29,6 +29,18 @@ class Listing(NamedTuple):
     unused: list[Unused]
 
 
+class _Archive(NamedTuple):
+    """An open zip archive.
+
+    Attributes:
+        file: Itself.
+        members: By their names, as paths have them: `./a//b` is `a/b`.
+    """
+
+    file: zipfile.ZipFile
+    members: dict[str, zipfile.ZipInfo]
+
+
 def find_files(raw_dir: Path) -> Listing:
     """All files in or below a directory, and all members of the zip archives among them.
 
@@ -82,13 +94,13 @@ def read_text(path: Path) -> str:
 def exists(path: Path) -> bool:
     """Whether there is such a file or member of an archive."""
     place = _in_archive(path)
-    return path.is_file() if place is None else place[1] in _open_archive(place[0]).NameToInfo
+    return path.is_file() if place is None else place[1] in _open_archive(place[0]).members
 
 
 def fingerprint(path: Path) -> list[int]:
     """Numbers that change when a file does: its size and time, or a member's size and checksum."""
     if (place := _in_archive(path)) is not None:
-        member = _open_archive(place[0]).getinfo(place[1])
+        member = _open_archive(place[0]).members[place[1]]
         return [member.file_size, member.CRC]
     stat = path.stat() if path.exists() else path.lstat()  # a link to nothing is found when opened
     return [stat.st_size, stat.st_mtime_ns]
@@ -96,14 +108,13 @@ def fingerprint(path: Path) -> list[int]:
 
 def _list_archive(raw_dir: Path, path: str, found: Listing) -> None:
     try:
-        members = _open_archive(raw_dir / path).infolist()
-    except (OSError, zipfile.BadZipFile) as error:
+        members = _open_archive(raw_dir / path).members
+    except OSError as error:
         found.unused.append(Unused(path, f"not a readable zip archive: {error}"))
         return
-    for member in sorted(members, key=lambda member: member.filename):
-        name = PurePosixPath(member.filename)
-        whole = f"{path}/{member.filename}"
-        if name.is_absolute() or ".." in name.parts or "\\" in member.filename:
+    for name, member in sorted(members.items()):
+        whole = f"{path}/{name}"
+        if name.startswith("/") or ".." in PurePosixPath(name).parts or "\\" in name:
             found.unused.append(Unused(whole, "refused: its name leads out of the archive"))
         elif not member.is_dir():
             found.paths.append(whole)
@@ -119,17 +130,23 @@ def _in_archive(path: Path) -> tuple[Path, str] | None:
 
 
 @functools.lru_cache(maxsize=64)
-def _open_archive(path: Path) -> zipfile.ZipFile:
-    return zipfile.ZipFile(path)
+def _open_archive(path: Path) -> _Archive:
+    """Raises OSError where it cannot be read."""
+    try:
+        file = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise OSError(str(error)) from None
+    return _Archive(file, {str(PurePosixPath(x.filename)): x for x in file.infolist()})
 
 
 @functools.lru_cache(maxsize=1)  # frames are counted and decoded one after the other
 def _content(archive: Path, member: str) -> bytes:
+    file, members = _open_archive(archive)
+    if member not in members:
+        raise FileNotFoundError(f"no {member} in {archive}")
     try:
-        return _open_archive(archive).read(member)
-    except KeyError:
-        raise FileNotFoundError(f"no {member} in {archive}") from None
-    except (zipfile.BadZipFile, zlib.error, LZMAError, RuntimeError, EOFError) as error:
+        return file.read(members[member])
+    except (zipfile.BadZipFile, zlib.error, LZMAError, RuntimeError, EOFError, ValueError) as error:
         raise OSError(f"damaged or encrypted in its archive: {error}") from None
 
 

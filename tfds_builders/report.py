@@ -63,6 +63,7 @@ class Report:
         broken: Videos that could not be used.
         dropped: Activities left without a single good view.
         uneven: Activities whose views differ in length by more than 10 %.
+        apart: Activities whose views are out of step by their time stamps.
         unused: Files that look like videos and belong to no activity.
     """
 
@@ -76,6 +77,7 @@ class Report:
     broken: tuple[Unused, ...]
     dropped: tuple[str, ...]
     uneven: tuple[str, ...]
+    apart: tuple[str, ...]
     unused: tuple[Unused, ...]
 
     def __str__(self) -> str:
@@ -83,6 +85,7 @@ class Report:
         lines = [f"could not use {one_line(item.path)}: {item.reason}" for item in self.broken]
         lines += [f"no good view left, activity dropped: {name}" for name in self.dropped]
         lines += [f"views differ in length: {item}" for item in self.uneven]
+        lines += [f"views out of step by their time stamps: {item}" for item in self.apart]
         lines += [f"not read: {one_line(item.path)}: {item.reason}" for item in self.unused]
         lines.append(
             f"{self.activities} activities, {self.views} views, {self.frames} frames, "
@@ -120,6 +123,9 @@ def summarize(
             f"{rows[0].activity}: {encoded.views}"
             for rows, encoded in usable
             if min(encoded.views.values()) < 0.9 * max(encoded.views.values())
+        ),
+        apart=tuple(
+            f"{rows[0].activity}: {item}" for rows, encoded in usable for item in encoded.apart
         ),
         unused=unused,
     )

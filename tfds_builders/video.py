@@ -3,8 +3,10 @@
 import bisect
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -18,6 +20,19 @@ from jaxtyping import UInt8
 from tfds_builders.files import open_file
 
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+
+
+class Frames(NamedTuple):
+    """Frames of a video, one after the other.
+
+    Attributes:
+        images: JPEGs (RGB, all of one size).
+        times: Of each, seconds after the first, by the time stamps of the file; empty where it has
+            none or they do not increase.
+    """
+
+    images: list[bytes]
+    times: list[float]
 
 
 class VideoError(Exception):
@@ -40,7 +55,7 @@ def count_frames(path: Path) -> int:
 
 def encode_frames(
     path: Path, first: int, last: int | None, *, short_side: int, quality: int
-) -> list[bytes]:
+) -> Frames:
     """Decodes frames `first` to `last` (inclusive; None: the end), one JPEG each.
 
     Frames are made smaller until their short side is `short_side` pixels, and never larger.
@@ -53,7 +68,7 @@ def encode_frames(
         quality: Of the JPEGs, 1 to 100.
 
     Returns:
-        The JPEGs (RGB, all of one size) in order of time.
+        The frames in order of time.
 
     Raises:
         VideoError: The file is not a video, is damaged, or ends too early.
@@ -66,8 +81,9 @@ def encode_frames(
 
 def _encode(
     path: Path, first: int, last: int | None, short_side: int, quality: int, *, seek: bool
-) -> list[bytes]:
+) -> Frames:
     images: list[bytes] = []
+    times: list[float | None] = []
     size = None
     scaler = VideoReformatter()  # one for all frames: setting one up takes as long as scaling
     try:
@@ -77,12 +93,20 @@ def _encode(
             if image.shape != size:
                 raise VideoError(f"the frame size changes at frame {first + len(images)}")
             images.append(simplejpeg.encode_jpeg(image, quality, "RGB", "420"))
+            times.append(frame.time)
     except av.FFmpegError as error:
         raise VideoError(f"broken after frame {first + len(images)}: {error.strerror}") from None
     if not images or (last is not None and len(images) <= last - first):
         wanted = "" if last is None else f" of {last - first + 1}"
         raise VideoError(f"{len(images)}{wanted} frames from frame {first} on can be decoded")
-    return images
+    return Frames(images, _after_the_first(times))
+
+
+def _after_the_first(times: Sequence[float | None]) -> list[float]:
+    known = [time for time in times if time is not None]
+    if len(known) < len(times) or any(later <= time for time, later in pairwise(known)):
+        return []
+    return [time - known[0] for time in known]
 
 
 def _frames(path: Path, first: int, last: int | None, *, seek: bool) -> Iterator[VideoFrame]:
@@ -92,8 +116,13 @@ def _frames(path: Path, first: int, last: int | None, *, seek: bool) -> Iterator
         stream.codec_context.thread_count = 1  # there is a process per core already
         if times and seek:
             container.seek(times[min(first, len(times) - 1)], stream=stream)
+        # To the end of sound too: what is cut off ends before its duration in all streams.
+        heard = container.streams.audio if last is None else ()
         index, hidden, end, wanted = -1, 0, 0.0, first
-        for packet in container.demux(stream):
+        for packet in container.demux(stream, *heard):
+            if packet.stream.index != stream.index:
+                end = max(end, float((packet.pts or 0) * packet.time_base))
+                continue
             hidden += packet.is_discard  # outside of the edit list: never to be shown
             for frame in packet.decode():
                 index = bisect.bisect_left(times, frame.pts or 0) if times else index + 1
@@ -105,19 +134,23 @@ def _frames(path: Path, first: int, last: int | None, *, seek: bool) -> Iterator
                     raise VideoError(f"frame {index} is damaged")
                 yield frame
                 wanted += 1
-                end = frame.time or 0.0
+                end = max(end, frame.time or 0.0)
                 if index == last:
                     return
         if last is not None:
             return
         declared = len(times) or max(0, stream.frames - hidden)
-        # Some writers count one frame too many; what lacks more has lost its end or its middle.
-        if declared - (index + 1) > max(1, declared // 100):
+        if _lacks_some(declared, index + 1):
             raise VideoError(f"{index + 1} of {declared} frames can be decoded")
-        if not declared and container.duration and len(container.streams) == 1:
+        if not stream.frames and container.duration and len(container.streams) == 1 + len(heard):
             seconds = container.duration / av.time_base
             if end + 2 / float(stream.guessed_rate or 25) < 0.98 * seconds:
                 raise VideoError(f"ends after {end:.1f} of {seconds:.1f} s")
+
+
+def _lacks_some(declared: int, found: int) -> bool:
+    """Some writers count one frame too many; what lacks more has lost its end or its middle."""
+    return declared - found > max(1, declared // 100)
 
 
 @functools.lru_cache(maxsize=16)
@@ -125,17 +158,21 @@ def _frame_times(path: Path) -> tuple[int, ...]:
     """Time stamps of all frames in order, to seek by frame number.
 
     Empty where time stamps are missing or not exact, or do not say which frame is shown when (AVI
-    with B-frames): there, frames are counted from the start.
+    with B-frames), or of fewer frames than the file declares (AVI): there, frames are counted from
+    the start.
     """
     with _open(path) as (container, stream):
         exact = {"mp4", "matroska"}
         if not stream.codec_context.has_b_frames:
             exact.add("avi")
-        if not exact & set(container.format.name.split(",")):
+        formats = set(container.format.name.split(","))
+        if not exact & formats:
             return ()
         packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
         times = {packet.pts for packet in packets}
         if None in times or len(times) < len(packets):
+            return ()
+        if "avi" in formats and _lacks_some(stream.frames, len(packets)):
             return ()
         return tuple(sorted(time for time in times if time is not None))
 

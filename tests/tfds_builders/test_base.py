@@ -5,9 +5,11 @@ import os
 import shutil
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import simplejpeg
@@ -22,7 +24,7 @@ from tfds_builders import base, encoding
 from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
 from tfds_builders.ntu.ntu_dataset_builder import Builder as NTUBuilder
 from tfds_builders.report import duration
-from tfds_builders.video import VideoError
+from tfds_builders.video import Frames, VideoError
 
 HEADER = "activity,view,path,label,subject,setup,first,last"
 ROWS = [  # activity, view, seed of the pattern, label, subject, setup, first, last
@@ -177,8 +179,9 @@ def test_the_report_counts_and_names(raw_dir: Path, tmp_path: Path) -> None:
         ("none", "left", "broken", "stir", "Ann", "kitchen", "", ""),
     ]
     build = builder(raw_dir, tmp_path / "data", rows, max_broken=0.5)
+    build.predict()
     report = build.build()
-    assert report is not None
+    assert report is not None and report.resumed == 0 and report.apart == ()
     assert (report.activities, report.views, report.frames) == (4, 7, 97)
     assert [item.path for item in report.broken] == ["broken.mp4"]
     assert report.dropped == ("none",)
@@ -193,6 +196,35 @@ def test_the_report_counts_and_names(raw_dir: Path, tmp_path: Path) -> None:
     text = str(report)
     for part in ("broken.mp4: not a video", "dropped: none", "stir-2", "4 activities, 7 views"):
         assert part in text
+
+
+def test_views_that_are_out_of_step_are_named(tmp_path: Path) -> None:
+    """A camera dropped frames; another runs at another rate; one has lost a single frame."""
+    shown = {
+        "even": (30, []),
+        "gap": (30, [*range(10, 14)]),
+        "slow": (27, []),
+        "one": (30, [20]),
+    }
+    for name, (rate, lost) in shown.items():
+        with av.open(str(tmp_path / f"{name}.mp4"), "w") as container:
+            stream = container.add_stream("mpeg4", rate=rate)
+            stream.height, stream.width, stream.pix_fmt = 80, 120, "yuv420p"
+            stream.codec_context.time_base = Fraction(1, rate)
+            for number, picture in enumerate(moving_pattern(40, 80, 120)):
+                if number not in lost:
+                    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                    frame.pts, frame.time_base = number, Fraction(1, rate)
+                    container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+    rows = [("pour", view, view, "pour", "Ann", "kitchen", "", "") for view in shown]
+    rows += [("before", view, view, "pour", "Ann", "kitchen", 0, 9) for view in ("even", "gap")]
+    report = builder(tmp_path, tmp_path / "data", rows).build()
+    assert report is not None and report.apart == (
+        "pour: from frame 10 on gap is up to 0.13 s later than even",
+        "pour: from frame 14 on slow is up to 0.14 s later than even",
+    )
+    assert "views out of step by their time stamps: pour: from frame 10 on gap" in str(report)
 
 
 def test_too_many_broken_videos_fail_and_can_be_allowed_later(
@@ -301,7 +333,7 @@ def test_a_video_that_could_not_be_read_is_tried_again(raw_dir: Path, tmp_path: 
     raw = Path(shutil.copytree(raw_dir, tmp_path / "raw"))
     encode_frames = encoding.encode_frames
 
-    def fails(path: Path, *arguments: Any, **options: Any) -> list[bytes]:
+    def fails(path: Path, *arguments: Any, **options: Any) -> Frames:
         if path.name == "2.mp4":
             raise VideoError("Input/output error")
         return encode_frames(path, *arguments, **options)

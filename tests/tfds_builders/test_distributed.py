@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,19 @@ def test_a_failed_pipeline_is_one_line_and_the_build_continues(
     report = build.build()
     assert report is not None and report.resumed == done
     assert contents(build) == built
+
+
+def test_a_video_that_could_not_be_read_is_tried_again(
+    built: dict[str, str], manifest: Path, tmp_path: Path
+) -> None:
+    build = builder(manifest, tmp_path, HERE)
+    for rows in build.manifest(manifest.parent).activities():
+        path = encoding.cache_path(build._cache, manifest.parent, rows, build.settings)
+        elsewhere = Path(shutil.copytree(manifest.parent, tmp_path / "raw", dirs_exist_ok=True))
+        (elsewhere / "left.avi").write_text("no video")
+        encoding.encode_activity(path, elsewhere, rows, build.settings)
+        assert encoding.load(path).broken
+    assert build.build() is not None and contents(build) == built
 
 
 def test_workers_that_see_other_files_are_noticed(

@@ -49,13 +49,27 @@ def test_a_member_that_leads_out_of_its_archive_is_refused(tmp_path: Path, name:
     assert refused.path == f"a.zip/{name}" and "leads out of the archive" in refused.reason
 
 
+def test_names_that_begin_in_this_folder_are_those_without(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "a.zip", {"./in//1.avi": b"1"})
+    assert files.find_files(tmp_path) == (["a.zip/in/1.avi"], [])
+    assert files.exists(archive / "in/1.avi") and files.fingerprint(archive / "in/1.avi")[0] == 1
+    assert files.open_file(archive / "in/1.avi").getvalue() == b"1"
+
+
 def test_what_is_called_an_archive_and_is_none_is_named(tmp_path: Path) -> None:
     good = write_zip(tmp_path / "good.zip", {NAME: b"x" * 1000}).read_bytes()
     (tmp_path / "cut.zip").write_bytes(good[:500])
     (tmp_path / "text.zip").write_text("hello")
+    listed = good.index(b"PK\x01\x02")
+    newer = good[: listed + 6] + b"\x63" + good[listed + 7 :]  # needs version 9.9
+    (tmp_path / "newer.zip").write_bytes(newer)
+    other = write_zip(tmp_path / "name.zip", {"\xe9.avi": b""}).read_bytes()
+    (tmp_path / "name.zip").write_bytes(other.replace("\xe9".encode(), b"\xff\xfe"))
     manifest = layout.read(tmp_path, layout.CLASSES)
     assert [row.path for row in manifest.rows] == [f"good.zip/{NAME}"]
-    assert [item.path for item in manifest.unused] == ["cut.zip", "text.zip"]
+    assert [item.path for item in manifest.unused] == [
+        *("cut.zip", "name.zip", "newer.zip", "text.zip")
+    ]
     assert all("not a readable zip archive" in item.reason for item in manifest.unused)
 
 

@@ -237,6 +237,17 @@ def test_files_are_deterministic_complete_and_decodable(tmp_path: Path, monkeypa
             generate(tmp_path / "one", subjects=1, **other)
 
 
+def test_a_video_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch):
+    def fills_the_disk(part: Path, frames: object) -> None:
+        part.write_bytes(b"RIFF")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(generator, "_write_whole", fills_the_disk)
+    with pytest.raises(OSError, match="No space left"):
+        generator.write_video(tmp_path / "a.avi", np.zeros((2, 8, 8, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_balls_stay_in_the_room_and_are_seen_from_outside():
     counts = set()
     for number in range(20):

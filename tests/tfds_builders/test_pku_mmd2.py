@@ -117,7 +117,7 @@ def test_the_view_that_disagrees_with_the_others_is_left_out_of_that_activity(
     assert {label for label, *_ in views["A01N01S002"].values()} == {"brushing hair"}
     (item,) = manifest.unused
     assert item.path == f"Label/A01N01-{odd}.txt"
-    assert item.reason == "line 2: 'drink water' is not in the other views"
+    assert item.reason == "line 2: 'drink water' is not in the other views then"
 
 
 def test_a_segment_too_many_or_too_few_does_not_shift_the_others(tmp_path: Path) -> None:
@@ -126,13 +126,25 @@ def test_a_segment_too_many_or_too_few_does_not_shift_the_others(tmp_path: Path)
     manifest = read(tmp_path, {"A01N01-L": more, "A01N01-M": all_views, "A01N01-R": all_views})
     assert [set(views) for views in found(manifest).values()] == [set("LMR")] * 3
     assert [item.reason for item in manifest.unused] == [
-        "line 2: 'check time (from watch)' is not in the other views"
+        "line 2: 'check time (from watch)' is not in the other views then"
     ]
     manifest = read(tmp_path, {"A01N01-L": fewer, "A01N01-M": all_views, "A01N01-R": all_views})
     assert [set(views) for views in found(manifest).values()] == [set("MR"), *[set("LMR")] * 2]
     assert manifest.unused == ()
     for views in found(manifest).values():
         assert len(set(views.values())) == 1  # the same frames: nothing is paired wrongly
+
+
+def test_an_action_that_is_done_twice_is_paired_with_its_own_time(tmp_path: Path) -> None:
+    whole = "8,301,400\n3,501,600\n8,1001,1100\n3,1201,1300\n"
+    later = "8,1003,1099\n3,1201,1300\n3,1401,1500\n"
+    manifest = read(tmp_path, {"A01N01-L": later, "A01N01-M": whole, "A01N01-R": whole})
+    views = found(manifest)
+    assert [set(x) for x in views.values()] == [set("MR"), set("MR"), set("LMR"), set("LMR")]
+    assert views["A01N01S003"]["L"][1:] == (1002, 1098)
+    assert [item.reason for item in manifest.unused] == [
+        f"line 3: {layout.CLASSES[2]!r} is not in the other views then"
+    ]
 
 
 def test_of_two_views_the_one_with_more_segments_counts(tmp_path: Path) -> None:

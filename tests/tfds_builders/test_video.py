@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -29,7 +30,7 @@ def video(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def encode(
     path: Path, first: int = 0, last: int | None = None, short_side: int = 60
 ) -> list[bytes]:
-    return encode_frames(path, first, last, short_side=short_side, quality=90)
+    return encode_frames(path, first, last, short_side=short_side, quality=90).images
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -177,6 +178,54 @@ def test_a_damaged_end_does_not_matter_before_it(tmp_path: Path) -> None:
         encode(cut)
 
 
+@pytest.mark.parametrize(("suffix", "sound"), [("mkv", "aac"), ("webm", "libopus")])
+def test_an_end_that_is_cut_off_with_the_sound_is_missed(
+    tmp_path: Path, suffix: str, sound: str
+) -> None:
+    """Containers that declare no number of frames, but how long they last."""
+    path, second = tmp_path / f"a.{suffix}", FRAMES / 30
+    codec = {"mkv": "mpeg4", "webm": "libvpx-vp9"}[suffix]
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream(codec, rate=30)
+        pictures.height, pictures.width, pictures.pix_fmt = 120, 160, "yuv420p"
+        voice = container.add_stream(sound, rate=48000)
+        packets = []
+        for frame in moving_pattern(FRAMES):
+            packets += pictures.encode(av.VideoFrame.from_ndarray(frame, format="rgb24"))
+        noise = np.random.default_rng(0).uniform(-1, 1, (1, int(48000 * second)))
+        heard = av.AudioFrame.from_ndarray(noise.astype(np.float32), "fltp", "mono")
+        heard.sample_rate, heard.pts, heard.time_base = 48000, 0, Fraction(1, 48000)
+        resampler = av.AudioResampler(voice.format, voice.layout, 48000)
+        for part in [*resampler.resample(heard), *resampler.resample(None)]:
+            packets += voice.encode(part)
+        packets += [*pictures.encode(), *voice.encode()]
+        container.mux(sorted(packets, key=lambda packet: packet.pts * packet.time_base))
+    assert len(encode(path)) == len(encode(path, 2)) + 2 == FRAMES
+    cut = tmp_path / f"cut.{suffix}"
+    cut.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for first in (0, 2):
+        with pytest.raises(VideoError, match=r"ends after \d\.\d of 1\.\d s"):
+            encode(cut, first)
+
+
+def test_an_avi_that_lacks_frames_lacks_them_wherever_it_is_read_from(tmp_path: Path) -> None:
+    """Empty chunks are for frames that a recorder dropped; of them nothing can be decoded."""
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.height, stream.width, stream.pix_fmt = 120, 160, "yuv420p"
+        for number, frame in enumerate(moving_pattern(FRAMES)):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture.pts = number + 5 * (number >= 20)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    assert count_frames(path) == FRAMES + 5
+    for first in (0, 3):
+        with pytest.raises(VideoError, match="40 of 45 frames can be decoded"):
+            encode(path, first)
+    assert len(encode(path, 3, 30)) == 28
+
+
 def test_sound_without_pictures_is_no_video(tmp_path: Path) -> None:
     path = tmp_path / "a.avi"
     with av.open(str(path), "w") as container:
@@ -202,6 +251,13 @@ def test_a_file_that_may_not_be_read_is_named() -> None:
                 encode(path)
         finally:
             os.seteuid(user)
+
+
+def test_times_are_those_of_the_stamps(video: Path, tmp_path: Path) -> None:
+    times = encode_frames(video, 3, 20, short_side=60, quality=90).times
+    np.testing.assert_allclose(times, np.arange(18) / 30, atol=1e-3)
+    path = write_video(tmp_path / "b.avi", moving_pattern(9), "libx264", bf="2")
+    assert encode_frames(path, 0, None, short_side=60, quality=90).times == []  # out of order
 
 
 def test_same_frames_whatever_the_name(video: Path, tmp_path: Path) -> None:

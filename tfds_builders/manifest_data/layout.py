@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -127,7 +126,7 @@ def _parse(fields: dict[str, str], where: str) -> Row:
 def _check_file(file: Path, where: str) -> None:
     try:
         found = exists(file)
-    except (OSError, zipfile.BadZipFile) as error:
+    except OSError as error:
         raise InputError(f"{where}: {file} cannot be read: {error}") from None
     if not found:
         raise InputError(f"{where}: no file {file}")

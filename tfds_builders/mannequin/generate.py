@@ -23,6 +23,7 @@ import numpy as np
 from mv2mae_jax.command_line import Parser
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.processes import died, end_with_parent, usable_cores
+from mv2mae_jax.storage import write_whole
 from tfds_builders.mannequin.actions import CLASSES, FRAME_RATE
 from tfds_builders.mannequin.render import Frames, render_activity
 from tfds_builders.mannequin.staging import STAGINGS
@@ -60,6 +61,14 @@ def plan(subjects: int, replications: int, seed: int) -> list[Activity]:
 def write_video(path: Path, frames: Frames) -> None:
     """Writes BGR frames as MPEG-4 in AVI, completely or not at all."""
     part = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        _write_whole(part, frames)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)  # of a full disk
+
+
+def _write_whole(part: Path, frames: Frames) -> None:
     with av.open(str(part), "w", format="avi") as container:
         stream = container.add_stream("mpeg4", rate=FRAME_RATE)
         stream.height, stream.width = frames.shape[1:3]
@@ -70,7 +79,6 @@ def write_video(path: Path, frames: Frames) -> None:
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
         container.mux(stream.encode())
-    part.replace(path)
 
 
 def paths_of(folder: Path, activity: Activity) -> dict[int, Path]:
@@ -130,7 +138,7 @@ def generate(
     check_stamp(Path(raw_dir), seed, staging)
     folder = Path(raw_dir) / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    _stamp(Path(raw_dir)).write_text(f"{_stamped(seed, staging)}\n")
+    write_whole(_stamp(Path(raw_dir)), f"{_stamped(seed, staging)}\n")
 
     todo = [a for a in activities if not all(p.exists() for p in paths_of(folder, a).values())]
     first = len(activities) - len(todo) + 1

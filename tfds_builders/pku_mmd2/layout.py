@@ -5,7 +5,6 @@ its label file, class,start,end[,confidence], is a segment: one view of one acti
 """
 
 import dataclasses
-import difflib
 import itertools
 import re
 from collections import Counter
@@ -42,10 +41,10 @@ class Segment:
 def read(raw_dir: Path, paths: Iterable[str] | None = None) -> Manifest:
     """Finds all videos with PKU-MMD II's names and cuts them as their label files say.
 
-    The segments of a view are numbered by time; those of the same number in the views of a
-    sequence are one activity. Where the views do not list the same classes, the list of most views
-    counts (of equals the longest, then the first of L, M, R); the other views are matched to it in
-    order, and a segment without a counterpart is left out and named.
+    The segments of a view are numbered by time. A segment of another view is of the same activity
+    if it is of the same class and they share a frame. Where the views do not list the same classes,
+    the list of most views counts (of equals the longest, then the first of L, M, R); a segment
+    without a counterpart in it is left out and named.
 
     Args:
         raw_dir: Any directory above the videos and the label files; folders do not matter.
@@ -79,7 +78,7 @@ def read(raw_dir: Path, paths: Iterable[str] | None = None) -> Manifest:
             unused += [Unused(labels[name], reason) for reason in reasons]
         for name, segment, number in _number(segments):
             if number is None:
-                reason = f"line {segment.line}: {segment.label!r} is not in the other views"
+                reason = f"line {segment.line}: {segment.label!r} is not in the other views then"
                 unused.append(Unused(labels[name], reason))
                 continue
             rows.append(
@@ -133,11 +132,18 @@ def _number(
     count = Counter(filter(None, classes.values()))
     if not count:
         return
-    reference = max(count, key=lambda labels: (count[labels], len(labels)))
+    most = max(count, key=lambda labels: (count[labels], len(labels)))
+    reference = next(segments for view, segments in views.items() if classes[view] == most)
     for view, segments in views.items():
-        match = difflib.SequenceMatcher(None, reference, classes[view], autojunk=False)
-        numbers = {
-            j + k: i + k + 1 for i, j, size in match.get_matching_blocks() for k in range(size)
-        }
-        for position, segment in enumerate(segments):
-            yield view, segment, numbers.get(position)
+        left = dict(enumerate(reference, 1))
+        for segment in segments:
+            common = {
+                number: min(segment.last, other.last) - max(segment.first, other.first)
+                for number, other in left.items()
+                if other.label == segment.label
+            }
+            number = max(common, key=lambda n: common[n], default=None)
+            if number is not None and common[number] < 0:  # another time that it was done
+                number = None
+            left.pop(number, None)
+            yield view, segment, number
