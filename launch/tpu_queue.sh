@@ -4,6 +4,9 @@
 #
 #     launch/tpu_queue.sh --config=configs/ntu60.py --workdir=/shared/runs/pretrain \
 #         --config.data.data_dir=/shared/data
+#
+# To stop it for good: end this script, stop the run as launch/tpu_vm.sh says, and give the slice
+# back: gcloud compute tpus queued-resources delete mv2mae --zone=us-west4-a --force
 set -euo pipefail
 
 # To fill in; so is SHARED in launch/tpu_vm.sh.
@@ -20,6 +23,7 @@ queue() {
 }
 
 looked=
+asked=
 while true; do
     if said=$(queue describe --format='value(state.state)' 2>&1); then
         state=${said##*$'\n'} # below what gcloud warns of
@@ -33,10 +37,15 @@ while true; do
     looked=yes
     case $state in
     ABSENT)
-        queue create --node-id="$TPU" --accelerator-type="$TYPE" --runtime-version="$VERSION" --spot
+        if queue create --node-id="$TPU" --accelerator-type="$TYPE" --runtime-version="$VERSION" \
+            --spot; then
+            asked=yes
+        else
+            [[ $asked ]] || exit 1 # no right to ask, or a name that is none
+        fi
         ;;
     SUSPENDED) # taken away; it never comes back
-        queue delete --force
+        queue delete --force || :
         ;;
     FAILED)
         echo "error: the request for $TYPE in $ZONE failed: gcloud compute tpus queued-resources \
@@ -49,7 +58,7 @@ describe $TPU --zone=$ZONE says why" >&2
         # Also gcloud ends with 1.
         node=$(gcloud compute tpus tpu-vm describe "$TPU" --zone="$ZONE" --format='value(state)' || :)
         if ((code == 0)) || { ((code <= 2)) && [[ $node == READY ]]; }; then
-            queue delete --force
+            queue delete --force || echo "error: $TPU is still there, and paid for" >&2
             exit "$code"
         fi
         ;;

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # One run on all workers of a TPU VM, a single host or a pod, that exists already. Where gcloud is,
-# from the checkout, and in something that lasts, such as tmux:
+# from the checkout, and in something that lasts, such as tmux; for a pod after `ssh-add
+# ~/.ssh/google_compute_engine`, which gcloud asks for:
 #
 #     launch/tpu_vm.sh --config=configs/ntu60.py --workdir=/shared/runs/pretrain \
 #         --config.data.data_dir=/shared/data
 #
-# Installs what is committed, runs it, and ends with the exit code of the run; the same command
-# continues. To stop it, so that it saves (SIGTERM to one process stops all):
+# Installs what is committed, runs it, and ends with the exit code of the run. The run goes on where
+# this script is ended; the same command stops it, so that it saves, and continues. To stop it alone
+# (SIGTERM to one process stops all):
 #
 #     gcloud compute tpus tpu-vm ssh mv2mae --zone=us-west4-a \
 #         --command="pkill -TERM -f '[m]v2mae_jax.main'"
@@ -41,4 +43,5 @@ on_all_workers "set -e
     ~/.local/bin/uv venv --quiet --allow-existing --python=3.12
     ~/.local/bin/uv pip install --quiet --constraints=constraints/py312.txt --editable='.[tpu,gcs]'"
 
-on_all_workers "cd mv2mae && exec .venv/bin/python -m mv2mae_jax.main$(printf ' %q' "$@")"
+# gcloud sends a command again, to one worker, when its connection broke: the same ID.
+on_all_workers "cd mv2mae && exec launch/tpu_worker.sh $(date +%s)-$$$(printf ' %q' "$@")"

@@ -169,7 +169,7 @@ def test_waiting_in_vain_is_said():
         assert said.startswith(f"process {process} of 3 {whom}")
         assert given_up.startswith(f"error: process {process} of 3 {whom}")
         assert said.endswith("since 1 seconds") and given_up.endswith("after 2 seconds")
-        assert end.code == 1
+        assert end.code == LOST
 
 
 @pytest.mark.slow

@@ -188,7 +188,7 @@ def _patience() -> Iterator[None]:
             return
         said = f"error: {_waiting()}; given up after {GIVEN_UP_AFTER} seconds"
         print(said, file=sys.stderr, flush=True)
-        os._exit(FAILED)
+        os._exit(LOST)  # they may be late, as hosts of a cloud are: it can be tried again
 
     threading.Thread(target=watch, daemon=True).start()
     try:

@@ -45,7 +45,7 @@ def commands_in_head(script: Path) -> list[list[str]]:
     """The flags of the program in the commands of a script's first comment."""
     lines = itertools.takewhile(lambda x: x.startswith("#"), script.read_text().splitlines())
     joined = re.sub(r" \\\n# +", " ", "\n".join(lines)).replace("%a", "1")
-    commands = re.findall(r"^#     .*?(?:launch/\w+\.sh) (.*)$", joined, re.MULTILINE)
+    commands = re.findall(r"^#     .*?(?:launch/\w+\.sh)(?: ID)? (.*)$", joined, re.MULTILINE)
     return [shlex.split(command) for command in commands]
 
 
@@ -185,15 +185,20 @@ case "$*" in
     AWAY) echo "ERROR: (gcloud) Failed to connect." >&2; exit 1 ;;
     *) echo "WARNING: an update is there" >&2; echo "$state" ;;
     esac ;;
+*queued-resources\\ create*) exit "$(next created)" ;;
+*queued-resources\\ delete*) exit 1 ;;
 *tpu-vm\\ describe*) next nodes ;;
-*mv2mae_jax.main*) exit "$(next codes)" ;;
+*tpu_worker.sh*) exit "$(next codes)" ;;
 esac
 """
 
 
-def queue(folder: Path, states: str, codes: str, nodes: str) -> tuple[int, list[list[str]]]:
+def queue(
+    folder: Path, states: str, codes: str, nodes: str, created: str
+) -> tuple[int, list[list[str]]]:
     """Exit code of launch/tpu_queue.sh when the cloud answers so, and its calls of gcloud."""
-    for name, lines in (("states", states), ("codes", codes), ("nodes", nodes)):
+    answers = {"states": states, "codes": codes, "nodes": nodes, "created": created}
+    for name, lines in answers.items():
         (folder / name).write_text("\n".join(lines.split()) + "\n")
     stand_in(folder / "gcloud", GCLOUD)
     variables = {"PATH": f"{folder}:{PATH}", "CLOUD": str(folder), "SECONDS_BETWEEN_LOOKS": "0"}
@@ -204,34 +209,68 @@ def queue(folder: Path, states: str, codes: str, nodes: str) -> tuple[int, list[
 
 
 @pytest.mark.parametrize(
-    ("states", "codes", "nodes", "code", "created"),
+    ("states", "codes", "nodes", "created", "code"),
     [
-        ("ABSENT PROVISIONING ACTIVE SUSPENDED ABSENT ACTIVE", "143 0", "PREEMPTED READY", 0, 2),
-        ("ACTIVE ACTIVE ACTIVE", "255 1 1", "READY PREEMPTED READY", 1, 0),
-        ("ABSENT FAILED", "", "", 1, 1),
-        ("ABSENT AWAY PROVISIONING AWAY ACTIVE", "0", "READY", 0, 1),
-        ("AWAY", "", "", 1, 0),
+        ("ABSENT COMING ACTIVE SUSPENDED ABSENT ACTIVE", "143 0", "PREEMPTED READY", "0 0", 0),
+        ("ACTIVE ACTIVE ACTIVE", "255 1 1", "READY PREEMPTED READY", "", 1),
+        ("ABSENT FAILED", "", "", "0", 1),
+        ("ABSENT AWAY COMING AWAY ACTIVE", "0", "READY", "0", 0),
+        ("AWAY", "", "", "", 1),
+        ("ABSENT SUSPENDED ABSENT ABSENT ACTIVE", "0", "READY", "0 1 0", 0),
+        ("ABSENT", "", "", "1", 1),
     ],
-    ids=["preempted", "failed", "refused", "cut off", "no rights"],
+    ids=["preempted", "failed", "refused", "cut off", "no rights", "now and then", "no such type"],
 )
 def test_spot_tpus_are_asked_for_again_until_the_run_is_over(
-    tmp_path: Path, states: str, codes: str, nodes: str, code: int, created: int
+    tmp_path: Path, states: str, codes: str, nodes: str, created: str, code: int
 ):
-    found, calls = queue(tmp_path, states, codes, nodes)
+    """Where giving one back fails, too."""
+    found, calls = queue(tmp_path, states, codes, nodes, created)
     assert found == code
-    assert sum("create" in call for call in calls) == created
-    runs = [call[-1] for call in calls if "mv2mae_jax.main" in call[-1]]
+    assert sum("create" in call for call in calls) == len(created.split())
+    runs = [shlex.split(call[-1]) for call in calls if "tpu_worker.sh" in call[-1]]
     assert len(runs) == len(codes.split())
-    words = "-m mv2mae_jax.main --config=configs/ntu60.py '--workdir=/shared/a run'"
     for run in runs:
-        assert shlex.split(run)[-4:] == shlex.split(words)
+        assert run[-2:] == ["--config=configs/ntu60.py", "--workdir=/shared/a run"]
+    assert len({run[-3] for run in runs}) == len(runs)  # IDs
     assert ("delete" in calls[-1]) == bool(runs)  # it is given back
+
+
+def start_worker(folder: Path, run: str, text: str) -> subprocess.Popen[str]:
+    """launch/tpu_worker.sh where the program does what the text says."""
+    python = folder / ".venv/bin/python"
+    python.parent.mkdir(parents=True, exist_ok=True)
+    stand_in(python, text)
+    script = Path("launch/tpu_worker.sh").absolute()
+    return start(["env", f"--chdir={folder}", str(script), run, "--workdir=a b"], **os.environ)
+
+
+def test_a_broken_connection_to_a_worker_leaves_its_run_and_finds_it_again(tmp_path: Path):
+    program = 'echo "$@"; until [[ -e go ]]; do sleep 0.05; done; echo done; exit 7'
+    with start_worker(tmp_path, "1", program) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "-m mv2mae_jax.main --workdir=a b\n"
+        first.kill()
+    again = start_worker(tmp_path, "1", "echo a second one")
+    (tmp_path / "go").touch()
+    (end,) = finish([again])
+    assert (end.code, end.stdout) == (7, "-m mv2mae_jax.main --workdir=a b\ndone\n")
+
+
+def test_another_launcher_takes_the_place_of_a_run_that_saves(tmp_path: Path):
+    program = """trap 'sleep 0.5; touch saved; exit 143' TERM
+    echo started; while true; do sleep 0.05; done"""
+    with start_worker(tmp_path, "1", program) as first:
+        assert first.stdout is not None and first.stdout.readline() == "started\n"
+        second = start_worker(tmp_path, "2", "[[ -e saved ]] && echo continues; kill -KILL $$")
+        (end,) = finish([second])
+        assert (end.code, end.stdout.splitlines()[0]) == (128 + signal.SIGKILL, "continues")
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed")
 def test_gcloud_knows_all_options(tmp_path: Path):
-    _, calls = queue(tmp_path, "ABSENT SUSPENDED ACTIVE", "0", "READY")
+    _, calls = queue(tmp_path, "ABSENT SUSPENDED ACTIVE", "0", "READY", "0")
     used: dict[tuple[str, ...], set[str]] = {}
     for call in calls:
         options = {word.split("=")[0] for word in call if word.startswith("--")}
