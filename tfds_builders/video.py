@@ -124,7 +124,7 @@ def _frames(path: Path, first: int, last: int | None, *, seek: bool) -> Iterator
                 end = max(end, float((packet.pts or 0) * packet.time_base))
                 continue
             hidden += packet.is_discard  # outside of the edit list: never to be shown
-            for frame in packet.decode():
+            for frame in stream.decode(packet):
                 index = bisect.bisect_left(times, frame.pts or 0) if times else index + 1
                 if index < first:
                     continue

@@ -142,8 +142,9 @@ def _number(
                 for number, other in left.items()
                 if other.label == segment.label
             }
-            number = max(common, key=lambda n: common[n], default=None)
-            if number is not None and common[number] < 0:  # another time that it was done
-                number = None
-            left.pop(number, None)
-            yield view, segment, number
+            nearest = max(common, key=lambda number: common[number], default=0)
+            if common.get(nearest, -1) < 0:  # it was not done, or at another time
+                yield view, segment, None
+            else:
+                del left[nearest]
+                yield view, segment, nearest
