@@ -178,7 +178,7 @@ def allow_damaged(damaged: Mapping[str, str], bad_records: int) -> None:
 
 
 def check_any_read(read: int, videos: int) -> None:
-    """Looks at how many videos are left to test on.
+    """Looks at how many videos are left of those to test or to probe.
 
     Args:
       read: could be read.
@@ -189,7 +189,7 @@ def check_any_read(read: int, videos: int) -> None:
     """
     if not read:
         raise InputError(
-            f"none of the {videos} videos to test on can be read; `python -m mv2mae_jax.prepare "
+            f"none of these {videos} videos can be read; `python -m mv2mae_jax.prepare "
             "verify` names what is damaged; delete the data set and build it again"
         )
 

@@ -89,7 +89,7 @@ def test_all_of_what_is_tested_damaged_is_an_input_error(config, mannequin_dir, 
     config.probe.test_videos = config.data.bad_records = 1
     (video,) = training_videos(config).test
     config.data.data_dir = damaged_mannequin(mannequin_dir, tmp_path / "data", video.activity.id)
-    with pytest.raises(InputError, match="none of the 1 videos to test on can be read"):
+    with pytest.raises(InputError, match="none of these 1 videos can be read"):
         pretrain(config, tmp_path / "run")
 
 

@@ -152,5 +152,5 @@ def test_validation_of_nothing_is_an_input_error(
     activity = {video.activity.id for video in views}.pop()
     config.data.data_dir = damaged_mannequin(mannequin_dir, tmp_path / "data", activity)
     monkeypatch.setattr(splits, "split_videos", lambda *_: views)
-    with pytest.raises(InputError, match="none of the 2 videos to test on can be read"):
+    with pytest.raises(InputError, match="none of these 2 videos can be read"):
         finetune(config, tmp_path / "run")
