@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from torch.utils.data import DataLoader
 from transformers import VideoMAEConfig, VideoMAEForVideoClassification
 
-from mv2mae_jax.command_line import Parser
+from mv2mae_jax.command_line import Parser, number
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop.torch_dataset import VideoDataset
 
@@ -37,7 +37,10 @@ def main() -> None:
     torch.manual_seed(0)
 
     file, _, variant = args.config.partition(":")
-    config = runpy.run_path(file)["get_config"](variant)
+    made = runpy.run_path(file)
+    if "get_config" not in made:
+        raise InputError(f"--config {file}: it has no get_config; name a file of configs/")
+    config = made["get_config"](variant)
     config.data.data_dir = args.data_dir
     check_encoder(args.encoder, config)
 
@@ -107,10 +110,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--encoder", type=Path, required=True, help="folder made by `export`")
     parser.add_argument("--config", default="configs/mannequin.py:finetune", help="FILE[:variant]")
     parser.add_argument("--data-dir", default="data", help="where `prepare` wrote its records")
-    parser.add_argument("--epochs", type=int, default=18)
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--learning-rate", type=float, default=7e-4)
-    parser.add_argument("--workers", type=int, default=2, help="processes that load data")
+    parser.add_argument("--epochs", type=number(int, 1, 10**6), default=18)
+    parser.add_argument("--batch-size", type=number(int, 1, 10**6), default=8)
+    parser.add_argument("--learning-rate", type=number(float, 0, 1), default=7e-4)
+    parser.add_argument(
+        "--workers", type=number(int, 0, 1024), default=2, help="processes that load data"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the classifier")
     args = parser.parse_args()
     if not Path(args.config.partition(":")[0]).is_file():

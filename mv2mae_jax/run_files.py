@@ -191,6 +191,7 @@ def _probed(text: str) -> dict[str, Any]:
     """Findings of probes, whose fractions are all accuracies; one is that of chance."""
     found = json.loads(text)
     _require_count("num_videos", found["num_videos"])
+    _require_name("split", found.get("split", "test"))
     shares = {name: value for name, value in found.items() if isinstance(value, float)}
     for name, share in ({x: found[x] for x in ("chance", "tokens_after")} | shares).items():
         _require_share(name, share)
@@ -216,6 +217,8 @@ def _scores(text: str) -> dict[str, Any]:
     results = json.loads(text)
     if missing := [key for key in TESTED_ON if key not in results]:
         raise ValueError(f"{missing[0]} is not there")
+    for name in ("dataset", "protocol", "split"):
+        _require_name(name, results[name])
     counts, intervals = results["count"], results["interval_95"]
     for name in TOP1:
         low, high = intervals[name]
@@ -226,6 +229,11 @@ def _scores(text: str) -> dict[str, Any]:
         _require_share(name, accuracy)
         _require_count(name, counts["per_class_accuracy"][name])
     return results
+
+
+def _require_name(name: str, value: Any) -> None:
+    if not is_name(value):
+        raise ValueError(f"{name} is {value}")
 
 
 def _require_share(name: str, value: Any) -> None:

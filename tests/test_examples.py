@@ -118,6 +118,13 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys):
     assert "no variant" in failure(monkeypatch, [*words, "--config=configs/ntu60.py:nope"]).code
     assert failure(monkeypatch, [*words, "--config=configs/nope.py"]).code == 2
     assert "configs/nope.py: no such file" in capsys.readouterr().err
+    (tmp_path / "none.py").write_text("")
+    assert (
+        "no get_config" in failure(monkeypatch, [*words, f"--config={tmp_path / 'none.py'}"]).code
+    )
+    for option in ("--epochs=0", "--batch-size=0", "--workers=-1", "--learning-rate=-1"):
+        assert failure(monkeypatch, [*words, option]).code == 2
+        assert "is not a number from" in capsys.readouterr().err
     assert failure(monkeypatch, ["--encoder", tmp_path, "--out", tmp_path / "out"]).code == 2
     assert f"{tmp_path}: no model.safetensors; export with" in capsys.readouterr().err
     (tmp_path / "encoder" / "config.json").unlink()  # as of --format=pytorch

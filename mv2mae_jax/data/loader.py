@@ -181,13 +181,12 @@ def evaluation_batches(
         one. Only where there is one crop.
 
     Returns:
-      Batches {"clips": uint8 [B K T h w 3], "label": int32 [B], "activity": int32 [B], "video":
-      int32 [B], "valid": bool [B]} with K = clips. Frames are as `augment.fit_for_crops` leaves
-      them: for one crop it is cut already, h = w = `data.image_size`. `activity` is the position
-      of the activity in the index: views of the same one share it. `video` is the place
-      among the videos. A batch holds videos of one frame size, and each size's last batch is filled
-      up with blank videos that are not valid; so there is one shape for each size. Where frames
-      have one size, videos come in their order.
+      Batches {"clips": uint8 [B K T h w 3], "label": int32 [B], "video": int32 [B], "valid": bool
+      [B]} with K = clips. Frames are as `augment.fit_for_crops` leaves them: for one crop it is cut
+      already, h = w = `data.image_size`. `video` is the place among the videos. A batch holds
+      videos of one frame size, and each size's last batch is filled up with blank videos that are
+      not valid; so there is one shape for each size. Where frames have one size, videos come in
+      their order.
 
     Raises:
       InputError: the data cannot give such batches.
@@ -284,7 +283,7 @@ def _batches_of_one_size(batch_size: int, videos: Iterator[Batch]) -> Iterator[B
         if len(group) == batch_size:
             yield _concatenate(waiting.pop(video["clips"].shape))
     for shape, group in waiting.items():
-        blank = evaluation_video(np.zeros(shape, np.uint8), -1, -1, -1)
+        blank = evaluation_video(np.zeros(shape, np.uint8), -1, -1)
         yield _concatenate([*group, *[blank] * (batch_size - len(group))])
 
 

@@ -177,23 +177,6 @@ def allow_damaged(damaged: Mapping[str, str], bad_records: int) -> None:
         )
 
 
-def check_any_read(read: int, videos: int) -> None:
-    """Looks at how many videos are left of those to test or to probe.
-
-    Args:
-      read: could be read.
-      videos: there are.
-
-    Raises:
-      InputError: none.
-    """
-    if not read:
-        raise InputError(
-            f"none of these {videos} videos can be read; `python -m mv2mae_jax.prepare "
-            "verify` names what is damaged; delete the data set and build it again"
-        )
-
-
 def evaluation_sample(
     data: FrozenConfigDict,
     clips: int,
@@ -208,7 +191,7 @@ def evaluation_sample(
     frames = decode(records, activity, view, times.ravel())
     frames = augment.fit_for_crops(frames, data.image_size, crops)
     frames = frames.reshape(1, *times.shape, *frames.shape[1:])
-    return evaluation_video(frames, activity.label, activity.position, number)
+    return evaluation_video(frames, activity.label, number)
 
 
 def unless_damaged(
@@ -222,17 +205,14 @@ def unless_damaged(
         return make_sample(number, video)
     except DamagedRecord as error:
         damaged = np.array([(error.activity, error.reason)], str)
-        return evaluation_video(blank, -1, -1, -1) | {"damaged": damaged}
+        return evaluation_video(blank, -1, -1) | {"damaged": damaged}
 
 
-def evaluation_video(
-    clips: UInt8[np.ndarray, "1 K T h w 3"], label: int, activity: int, video: int
-) -> Sample:
+def evaluation_video(clips: UInt8[np.ndarray, "1 K T h w 3"], label: int, video: int) -> Sample:
     """A video as `evaluation_batches` makes it; one without a number is blank."""
     return {
         "clips": clips,
         "label": np.array([label], np.int32),
-        "activity": np.array([activity], np.int32),
         "video": np.array([video], np.int32),
         "valid": np.array([video >= 0]),
         "damaged": np.empty((0, 2), str),

@@ -62,6 +62,9 @@ class ScheduledProbe:
             extract(self._config, videos, [frozen.tokens], self._config.data.bad_records)
             for videos in self._videos
         )
+        if len(np.unique(train_labels)) < 2 or not len(labels):
+            log.warning("no probe: too many of its videos are damaged")
+            return {}
         # Not at the top: scikit-learn would delay the start of every run by a second.
         from mv2mae_jax.evaluation.probes import TokenFeatures, probe_predictions
 

@@ -1,5 +1,6 @@
 """Tests while fine-tuning runs: how the classifier fares on the validation split."""
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -10,6 +11,8 @@ from tqdm import tqdm
 
 from mv2mae_jax.evaluation.predictions import Predictor
 from mv2mae_jax.training.parameters import Parameters
+
+log = logging.getLogger(__name__)
 
 
 def scheduled_validation(
@@ -31,6 +34,9 @@ def scheduled_validation(
         """Accuracy, and the seconds it took; all processes call."""
         started = time.perf_counter()
         predictions = predictor(process_allgather(parameters, tiled=True))
+        if not predictions.videos:
+            log.warning("no validation: all of its videos are damaged")
+            return {}
         accuracy, seconds = float(predictions.correct.mean()), time.perf_counter() - started
         if jax.process_index() == 0:
             videos = len(predictions.videos)

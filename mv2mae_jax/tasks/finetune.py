@@ -93,5 +93,6 @@ def standardizing_norm(config: ConfigDict, encoder: Parameters) -> Parameters:
         steps = math.ceil(STANDARDIZED_CLIPS / (config.batch_size * config.data.repeats))
         first = [batch["clips"][:STANDARDIZED_CLIPS] for batch in itertools.islice(batches, steps)]
     pooled = frozen.encode(np.concatenate(first)[:STANDARDIZED_CLIPS])
-    scale = 1 / pooled.std(axis=0)
+    deviation = pooled.std(axis=0)
+    scale = 1 / np.where(deviation > 0, deviation, 1)  # one that never varies has none
     return {"norm.scale": scale, "norm.bias": -scale * pooled.mean(axis=0)}

@@ -25,6 +25,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from benchmarks.soak import loader_workers
 from mv2mae_jax.data import loader, process, workers
 from mv2mae_jax.data.records import DamagedRecord, load_index
+from mv2mae_jax.data.splits import split_videos
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.visualize.contact_sheet import contact_sheet
 from mv2mae_jax.visualize.training_clips import first_clips
@@ -295,19 +296,19 @@ def test_evaluation_leaves_out_as_many_as_it_may(config, damaged_dir, caplog):
 
     def videos(bad_records):
         return {
-            int(video): (int(activity), clips)
+            int(video): clips
             for batch in take(make(bad_records=bad_records), None)
-            for video, activity, clips in zip(
-                batch["video"], batch["activity"], batch["clips"], strict=True
-            )
+            for video, clips in zip(batch["video"], batch["clips"], strict=True)
             if video >= 0
         }
 
     sound = videos(0)
     config.data.data_dir = str(damaged_dir)
     left = videos(2)
-    assert {sound[video][0] for video in sound.keys() - left.keys()} == set(DAMAGED)
-    assert all(np.array_equal(clips, sound[video][1]) for video, (_, clips) in left.items())
+    listed = split_videos(config, "train")
+    missing = {listed[video].activity.position for video in sound.keys() - left.keys()}
+    assert missing == set(DAMAGED)
+    assert all(np.array_equal(clips, sound[video]) for video, clips in left.items())
     for position in DAMAGED:
         assert caplog.text.count(f"activity a{position:02} is left out, it cannot be read: ") == 1
     with pytest.raises(InputError, match=r"more activities than config\.data\.bad_records=1"):

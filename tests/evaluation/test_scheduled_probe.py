@@ -17,7 +17,6 @@ from processes import environment
 from configs.mannequin import get_config
 from mv2mae_jax.data.probe_videos import training_videos
 from mv2mae_jax.data.records import DamagedRecord
-from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation import scheduled_probe as module
 from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.evaluation.probes import TokenFeatures, probe_predictions
@@ -84,13 +83,19 @@ def test_a_damaged_activity_that_may_be_is_left_out(config, mannequin_dir, tmp_p
     load_parameters(tmp_path / "run")
 
 
-def test_all_of_what_is_tested_damaged_is_an_input_error(config, mannequin_dir, tmp_path):
-    """As many may be, but accuracies of nothing are not numbers."""
-    config.probe.test_videos = config.data.bad_records = 1
-    (video,) = training_videos(config).test
-    config.data.data_dir = damaged_mannequin(mannequin_dir, tmp_path / "data", video.activity.id)
-    with pytest.raises(InputError, match="none of these 1 videos can be read"):
-        pretrain(config, tmp_path / "run")
+@pytest.mark.parametrize(("train", "test", "part"), [(24, 1, "test"), (2, 12, "train")])
+def test_a_probe_that_damage_leaves_nothing_to_is_none(
+    config, mannequin_dir, tmp_path, caplog, train, test, part
+):
+    """No video to test on, or a single class to fit."""
+    config.probe.train_videos, config.probe.test_videos = train, test
+    config.data.bad_records = 1
+    activity = getattr(training_videos(config), part)[0].activity.id
+    config.data.data_dir = damaged_mannequin(mannequin_dir, tmp_path / "data", activity)
+    pretrain(config, tmp_path / "run")
+    assert caplog.text.count("no probe: too many of its videos are damaged") == 2
+    assert all("probe_ridge" not in line for line in lines(tmp_path / "run").values())
+    load_parameters(tmp_path / "run")
 
 
 def test_one_compilation_for_all_probes(config, monkeypatch):

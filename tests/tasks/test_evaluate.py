@@ -20,9 +20,10 @@ from configs.mannequin import get_config
 from mv2mae_jax.data import loader
 from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.records import RecordSource, load_index
-from mv2mae_jax.data.splits import class_names
+from mv2mae_jax.data.splits import class_names, split_videos
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.features import FrozenEncoder
+from mv2mae_jax.evaluation.predictions import Predictions
 from mv2mae_jax.model import build
 from mv2mae_jax.tasks.evaluate import evaluate as find
 from mv2mae_jax.tasks.finetune import standardizing_norm
@@ -237,3 +238,16 @@ def test_another_data_set_is_refused(trained: Path, mannequin_dir: Path):
     config.data.data_dir, config.data.dataset = str(mannequin_dir), "ntu"
     with pytest.raises(InputError, match=r"trained with data\.dataset=mannequin, testing .* ntu"):
         find(config, trained)
+
+
+def test_of_classes_that_are_alike_the_first_are_the_best(mannequin_dir: Path):
+    """A classifier that says nothing is right by chance, in top-5 as in top-1."""
+    config = get_config("finetune")
+    config.data.data_dir = str(mannequin_dir)
+    videos = split_videos(config, "test")
+    said = Predictions(videos, np.full((len(videos), 12), 1 / 12, np.float32))
+    for count in (1, 5, 12):
+        assert said.among_best(count).tolist() == (said.labels < count).tolist()
+    assert said.correct.tolist() == said.among_best(1).tolist()
+    said.probabilities[:, 7] = 0.5
+    assert said.among_best(2).tolist() == np.isin(said.labels, (7, 0)).tolist()

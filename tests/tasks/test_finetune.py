@@ -141,8 +141,8 @@ def test_validation_leaves_out_what_may_be_damaged(
     load_parameters(tmp_path / "run")
 
 
-def test_validation_of_nothing_is_an_input_error(
-    mannequin_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_validation_of_which_all_is_damaged_is_none(
+    mannequin_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
 ) -> None:
     config = short(mannequin_dir)
     config.data.validation_subjects = ("2",)
@@ -152,5 +152,8 @@ def test_validation_of_nothing_is_an_input_error(
     activity = {video.activity.id for video in views}.pop()
     config.data.data_dir = damaged_mannequin(mannequin_dir, tmp_path / "data", activity)
     monkeypatch.setattr(splits, "split_videos", lambda *_: views)
-    with pytest.raises(InputError, match="none of these 2 videos can be read"):
+    with pytest.raises(DamagedRecord):  # the test
         finetune(config, tmp_path / "run")
+    assert "no validation: all of its videos are damaged" in caplog.text
+    assert "validation_accuracy" not in read_metrics(tmp_path / "run")[-1]
+    load_parameters(tmp_path / "run")

@@ -324,6 +324,32 @@ def test_by_keyboard_alone(open_page, workdir) -> None:
     expect(opened.locator("#sample")).to_have_value("1")
 
 
+def test_keys_that_come_before_a_sample_is_there_break_nothing(open_page, workdir) -> None:
+    """As while playing, or by a quick hand: the page would complain."""
+    opened = open_page(workdir[1])
+    pressed = """keys => {
+        const events = keys.map((key) => new KeyboardEvent("keydown", { key, bubbles: true }));
+        events.forEach((event) => document.getElementById("target").dispatchEvent(event));
+        return document.getElementById("readout").innerText;
+    }"""
+    for keys in (["n", "ArrowRight", "j"], ["p", "PageDown", "ArrowUp", "j"]):
+        assert "NaN" not in opened.evaluate(pressed, keys)
+        expect(opened.locator("#sample")).to_have_value("1" if keys[0] == "n" else "0")
+        assert state(opened, "token") is not None
+        assert "NaN" not in opened.locator("#readout").inner_text()
+
+
+def test_keys_that_some_keyboards_have_behind_alt_gr(open_page, workdir) -> None:
+    opened = open_page(workdir[1])
+    ratio = state(opened, "ratio")
+    press = """changes => document.body.dispatchEvent(new KeyboardEvent("keydown", {
+        key: "]", bubbles: true, ctrlKey: true, altKey: true, ...changes }))"""
+    opened.evaluate(press, {})
+    assert state(opened, "ratio") == ratio  # of the browser's own
+    opened.evaluate(press, {"modifierAltGraph": True})
+    assert state(opened, "ratio") == ratio + 1
+
+
 def test_labels_are_text_and_the_sample_is_named(open_page, workdir, config) -> None:
     opened = open_page(workdir[1])
     samples = first_clips(config, 2)
@@ -413,6 +439,16 @@ def test_small_accuracies_have_an_axis_that_tells_them_apart(open_page, tmp_path
     assert len(ticks) >= 3 and len(set(ticks)) == len(ticks) and "1.5 %" in ticks
 
 
+def test_a_log_of_every_step_fits_in_a_page() -> None:
+    lines = [{"step": float(step), "loss": 1 / step} for step in range(1, 70_002)]
+    ((panel,), (one,)) = run.panels(lines), run.panels(lines[:1])
+    (series,) = panel["series"]
+    assert 1000 < len(series["points"]) <= run.MOST_POINTS
+    assert series["points"][-1] == [70_001, 1 / 70_001]
+    assert len(set(np.diff([step for step, _ in series["points"]]))) == 1
+    assert one["series"][0]["points"] == [[1, 1]]
+
+
 def test_samples_of_a_run_that_has_none_to_explore(config, tmp_path, capsys) -> None:
     save(tmp_path, config, build.classifier(config, 2, nnx.Rngs(0)))
     words = ["report", f"--workdir={tmp_path}", f"--out={tmp_path / 'report.html'}"]
@@ -455,7 +491,13 @@ def test_names_of_classes_are_words_on_a_phone(open_page, tmp_path: Path) -> Non
         ("metrics.jsonl", '{"loss": 1}\n', "line 1 of"),
         ("metrics.jsonl", "[]\n", "line 1 of"),
         ("probe.json", '{"num_videos": 4, "chance": 0.5}', "probe.json is damaged"),
+        (
+            "probe.json",
+            '{"num_videos": 4, "chance": 0.5, "tokens_after": 0.5, "split": [1]}',
+            "probe.json is damaged",
+        ),
         ("results.json", '{"top1_single_view": 1.0}', "results.json is damaged"),
+        ("results.json", json.dumps(results(0.5, split=0)), "results.json is damaged"),
         ("results.json", json.dumps(results(0.5, interval_95={})), "results.json is damaged"),
         ("predictions.csv", "a,b\n1,2\n", "predictions.csv is damaged"),
         ("predictions.csv", "label,predicted\nwalk,walk\nwalk", "predictions.csv is damaged"),
@@ -515,6 +557,8 @@ def test_of_imported_weights_nothing_is_made_up(workdir, tmp_path, capsys) -> No
         *("Data", "Clips", "Encoder", "Parameters", "Decoders")
     ]
     assert shown["facts"][0][1] == "not known"
+    assert visualize(["report", f"--workdir={tmp_path}", f"--out={tmp_path / 'out.html'}"]) == 0
+    assert "do not say which data they were trained on" in (tmp_path / "out.html").read_text()
     words = ["reconstruction", f"--workdir={tmp_path}", f"--out={tmp_path / 'out.png'}"]
     assert visualize(words) == 1
     assert "holds imported weights that do not say" in capsys.readouterr().err

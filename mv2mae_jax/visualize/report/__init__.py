@@ -47,7 +47,10 @@ def draw(args: argparse.Namespace) -> None:
     run = summary(args.workdir, config, parameters)
     shown = explorer(config, parameters, args.samples)
     if "samples" in shown:
-        asked, fitting = args.samples or 1, samples_that_fit(run, shown)
+        asked, readable = args.samples or 1, len(shown["samples"])
+        if readable < asked:
+            raise InputError(f"--samples={asked}; of this run's activities {readable} can be read")
+        fitting = samples_that_fit(run, shown)
         if fitting < asked:
             raise InputError(
                 f"--samples={asked}; of this run {fitting} fit in a page of {PAGE_BYTES / 1e6:g} MB"

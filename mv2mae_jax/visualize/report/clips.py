@@ -50,6 +50,8 @@ def explorer(config: ConfigDict, parameters: Parameters, samples: int | None) ->
         return {"reason": reason + "pre-training that it started from."}
     if not has_cross_view(parameters):
         return {"reason": "This run has no cross-view decoder, so no view is looked at by another."}
+    if not config.data.dataset:
+        return {"reason": "These weights do not say which data they were trained on."}
     ratios = mask_ratios(config)
     blocks, heads = attention_detail(config, ratios)
     clips = first_clips(config, _samples_that_fit(config, ratios, (blocks, heads), samples))

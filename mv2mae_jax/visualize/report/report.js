@@ -550,6 +550,7 @@ class Explorer {
       this.select({ row: clamp(row + (change.row ?? 0), 0, ROWS - 1), column: clamp(column + (change.column ?? 0), 0, COLUMNS - 1) });
     };
     const inTime = (steps) => () => {
+      if (!this.loaded) return;
       const time = clamp(timeOf(this.state.frame) + steps, 0, STEPS - 1);
       const { row, column } = place(this.state.token);
       this.change({ frame: time * explorer.patch[0], token: tokenAt({ time, row, column }) });
@@ -571,6 +572,7 @@ class Explorer {
   }
 
   select({ row, column }) {
+    if (!this.loaded) return;
     this.change({ token: tokenAt({ time: timeOf(this.state.frame), row, column }) });
   }
 
@@ -585,6 +587,7 @@ class Explorer {
   }
 
   goToPeak() {
+    if (!this.loaded) return;
     this.change({ frame: place(this.peak().token).time * explorer.patch[0] });
   }
 
@@ -603,6 +606,7 @@ class Explorer {
   /** Loads the chosen sample and ratio; shows them unless another one was chosen meanwhile. */
   async open() {
     const { sample, ratio } = this.state;
+    this.loaded = null; // until then nothing of the old one is shown under the new name
     const loaded = await load(explorer.samples[sample], ratio);
     if (sample !== this.state.sample || ratio !== this.state.ratio) return;
     this.loaded = loaded;
@@ -736,7 +740,8 @@ function ownsKey(target, key) {
 
 function handle(event, keys) {
   const act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-  if (!act || event.ctrlKey || event.metaKey || event.altKey) return;
+  const types = event.getModifierState("AltGraph"); // as some keyboards need for [ and ]
+  if (!act || event.metaKey || (!types && (event.ctrlKey || event.altKey))) return;
   event.preventDefault();
   event.stopPropagation();
   act();

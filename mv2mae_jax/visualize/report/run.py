@@ -48,6 +48,8 @@ PANELS = (
     ("Gradient norm", "number", True, ("gradient_norm",)),
 )
 
+MOST_POINTS = 2000  # of a curve: more than a screen has columns
+
 # Names of metrics and results that do not say enough by themselves.
 LABELS = {
     "accuracy": "of training clips",
@@ -179,14 +181,20 @@ def panels(metrics: list[dict[str, float]]) -> list[dict[str, Any]]:
     found = []
     for title, unit, logarithmic, names in PANELS:
         series: list[dict[str, Any]] = [
-            {"name": _label(name), "points": [[x["step"], x[name]] for x in metrics if name in x]}
-            for name in names
+            {"name": _label(name), "points": thinned(metrics, name)} for name in names
         ]
         series = [one for one in series if one["points"]]
         if series:
             log = logarithmic and all(y > 0 for one in series for _, y in one["points"])
             found.append({"title": title, "unit": unit, "log": log, "series": series})
     return found
+
+
+def thinned(metrics: list[dict[str, float]], name: str) -> list[list[float]]:
+    """Steps and values of a metric: the last and every n-th before it, `MOST_POINTS` or fewer."""
+    points = [[line["step"], line[name]] for line in metrics if name in line]
+    every = max(1, math.ceil(len(points) / MOST_POINTS))
+    return points[::-every][::-1]
 
 
 def probe(found: dict[str, Any]) -> dict[str, Any]:
