@@ -44,6 +44,20 @@ def test_pooled_features_start_at_mean_0_and_variance_1(mannequin_dir: Path) -> 
     np.testing.assert_allclose(features.std(axis=0), 1, atol=1e-3)
 
 
+def test_a_pooled_feature_that_never_varies_is_centred(
+    mannequin_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = get_config("finetune")
+    config.data.data_dir = str(mannequin_dir)
+    _, parameters = split(build.pretraining_model(config, nnx.Rngs(0)))
+    pooled = np.random.default_rng(0).normal(size=(256, 128)).astype(np.float32)
+    pooled[:, 3] = 0.5
+    monkeypatch.setattr(FrozenEncoder, "encode", lambda self, clips: pooled[: len(clips)])
+    norm = standardizing_norm(config, parameters)
+    assert (norm["norm.scale"][3], norm["norm.bias"][3]) == (1, -0.5)
+    assert norm["norm.scale"][0] == pytest.approx(1 / pooled[:, 0].std(), rel=1e-5)
+
+
 def test_pooled_features_are_left_alone_unless_asked_for(mannequin_dir: Path, tmp_path: Path):
     config = get_config("finetune")
     config.data.data_dir, config.batch_size = str(mannequin_dir), 8
