@@ -174,6 +174,7 @@ def test_a_full_disk_ends_with_one_line_and_the_build_continues(
     assert failed.returncode == 1
     assert "Traceback" not in failed.stderr
     assert failed.stderr.splitlines()[-1].startswith("error: [Errno 27] File too large")
+    assert not list(tmp_path.rglob("*.partial"))
     assert prepare(*args).returncode == 0
     assert contents(tmp_path) == contents(built[0])
 

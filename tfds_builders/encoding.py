@@ -109,12 +109,15 @@ def encode_activity(path: Path, raw_dir: Path, rows: Sequence[Row], settings: Se
     encoded = Encoded(path, views, size, seconds, tuple(broken), tuple(_apart(times)))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    with partial.open("wb") as file:
-        pickle.dump(encoded, file)
-        pickle.dump(frames, file)
-        file.flush()
-        os.fsync(file.fileno())  # whole after a power loss, too
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            pickle.dump(encoded, file)
+            pickle.dump(frames, file)
+            file.flush()
+            os.fsync(file.fileno())  # whole after a power loss, too
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)  # of a full disk
     return encoded
 
 
