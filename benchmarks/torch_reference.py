@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mv2mae_jax.interop.pytorch import MV2MAE, Reconstruction
-from mv2mae_jax.model.positions import Grid, num_masked
+from mv2mae_jax.model.grid import Grid, num_masked
 
 
 def patchify(clip: Tensor, patch_size: tuple[int, int, int]) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from benchmarks import rounds, torch_reference, torch_strong
 from mv2mae_jax.interop import pytorch
 from mv2mae_jax.interop.names import Tensors
-from mv2mae_jax.model.positions import tubelet_grid
+from mv2mae_jax.model.grid import tubelet_grid
 from mv2mae_jax.model.variants import VARIANTS
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # clips; hidden tubelets, or labels

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from benchmarks.torch_reference import patchify
 from mv2mae_jax.interop.pytorch import MV2MAE, Block, Classifier, CrossViewBlock, Decoder, Encoder
-from mv2mae_jax.model.positions import num_masked, tubelet_grid
+from mv2mae_jax.model.grid import num_masked, tubelet_grid
 
 
 class Pixels(nn.Module):

@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 
 from configs.base import FROM_CORES, PLANS, PRETRAINING, TASKS, get_config
 from mv2mae_jax.errors import InputError, did_you_mean
-from mv2mae_jax.model.positions import MASKS, POSITIONS, num_masked, tubelet_grid
+from mv2mae_jax.model.grid import MASKS, num_masked, tubelet_grid
+from mv2mae_jax.model.positions import POSITIONS
 from mv2mae_jax.model.variants import VARIANTS
 
 # A table of them cannot be asked where it would bring jax or OpenCV along: PyTorch's side reads

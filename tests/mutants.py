@@ -22,8 +22,9 @@ from cosmic_ray.work_item import WorkerOutcome, WorkResult
 TESTS = {
     "objective.py": ("test_objective.py",),
     "losses.py": ("test_losses.py", "test_mixing.py"),
+    "model/grid.py": ("model/test_grid.py", "model/test_masking.py"),
     "model/masking.py": ("model/test_masking.py",),
-    "model/positions.py": ("model/test_positions.py", "model/test_masking.py"),
+    "model/positions.py": ("model/test_positions.py",),
     "training/optimizer.py": ("training/test_optimizer.py",),
     "data/protocols.py": (
         "data/test_protocols.py",

@@ -11,7 +11,7 @@ import math
 from ml_collections import ConfigDict
 
 from mv2mae_jax.model.build import grid_of
-from mv2mae_jax.model.positions import num_masked
+from mv2mae_jax.model.grid import num_masked
 from mv2mae_jax.model.variants import VARIANTS
 
 

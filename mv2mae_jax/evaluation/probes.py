@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mv2mae_jax.model.positions import PatchSize
+from mv2mae_jax.model.grid import PatchSize
 
 PENALTIES = np.logspace(0, 8, 17)  # of the ridge classifier
 INVERSE_PENALTY = 0.1  # C of the logistic regression

@@ -21,7 +21,7 @@ from mv2mae_jax.errors import InputError, is_name
 from mv2mae_jax.interop.files import Stored, read_stored
 from mv2mae_jax.interop.names import NAMINGS, Tensors, depth, from_tensors, in_full, name_table
 from mv2mae_jax.model import build
-from mv2mae_jax.model.positions import PatchSize
+from mv2mae_jax.model.grid import PatchSize
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.storage import to_path
 from mv2mae_jax.training.checkpoints import load_parameters

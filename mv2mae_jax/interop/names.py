@@ -13,7 +13,7 @@ import numpy as np
 from einops import rearrange
 
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.model.positions import PatchSize
+from mv2mae_jax.model.grid import PatchSize
 
 Tensors = dict[str, np.ndarray]
 

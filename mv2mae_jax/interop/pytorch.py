@@ -22,7 +22,8 @@ from torch.nn import functional as F
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop.files import read_stored
 from mv2mae_jax.interop.names import Tensors
-from mv2mae_jax.model.positions import Grid, PatchSize, position_table, tubelet_grid
+from mv2mae_jax.model.grid import Grid, PatchSize, tubelet_grid
+from mv2mae_jax.model.positions import position_table
 from mv2mae_jax.model.variants import VARIANTS, Variant
 
 

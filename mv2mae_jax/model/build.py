@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 
 from mv2mae_jax.model.classifier import Classifier
 from mv2mae_jax.model.encoder import Encoder
+from mv2mae_jax.model.grid import Grid, tubelet_grid
 from mv2mae_jax.model.mv2mae import MV2MAE
-from mv2mae_jax.model.positions import Grid, tubelet_grid
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.objective import normalize_pixels, patchify
 

@@ -6,8 +6,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from mv2mae_jax.model.encoder import Encoder
+from mv2mae_jax.model.grid import Grid
 from mv2mae_jax.model.layers import LayerNorm, linear
-from mv2mae_jax.model.positions import Grid
 from mv2mae_jax.model.variants import Variant
 
 truncated_normal = nnx.initializers.truncated_normal(0.02)

@@ -6,6 +6,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key
 
+from mv2mae_jax.model.grid import Grid
 from mv2mae_jax.model.layers import (
     Block,
     call_block,
@@ -14,7 +15,7 @@ from mv2mae_jax.model.layers import (
     torch_conv_init,
     xavier,
 )
-from mv2mae_jax.model.positions import Grid, position_table
+from mv2mae_jax.model.positions import position_table
 from mv2mae_jax.model.variants import Variant
 
 

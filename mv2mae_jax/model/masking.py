@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Int, Key
 
-from mv2mae_jax.model.positions import MASKS, Grid, num_masked
+from mv2mae_jax.model.grid import MASKS, Grid, num_masked
 
 
 class Mask(NamedTuple):

@@ -11,9 +11,10 @@ from jaxtyping import Array, Float
 
 from mv2mae_jax.model.decoders import CrossViewDecoder, SelfViewDecoder
 from mv2mae_jax.model.encoder import Encoder
+from mv2mae_jax.model.grid import Grid
 from mv2mae_jax.model.layers import LayerNorm, linear
 from mv2mae_jax.model.masking import Mask
-from mv2mae_jax.model.positions import Grid, position_table
+from mv2mae_jax.model.positions import position_table
 from mv2mae_jax.model.variants import Variant
 from mv2mae_jax.objective import gather_tokens
 

@@ -13,9 +13,9 @@ from ml_collections import ConfigDict
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.losses import token_weights
 from mv2mae_jax.model import build
+from mv2mae_jax.model.grid import Grid, PatchSize
 from mv2mae_jax.model.masking import Mask
 from mv2mae_jax.model.mv2mae import MV2MAE
-from mv2mae_jax.model.positions import Grid, PatchSize
 from mv2mae_jax.training.parameters import Definition, Parameters
 from mv2mae_jax.visualize.pretrained import pretraining_definition
 from mv2mae_jax.visualize.reconstruct import masked_inputs

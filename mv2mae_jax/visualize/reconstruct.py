@@ -13,9 +13,9 @@ from ml_collections import ConfigDict
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.losses import draw_masks
 from mv2mae_jax.model import build
+from mv2mae_jax.model.grid import Grid
 from mv2mae_jax.model.masking import Mask
 from mv2mae_jax.model.mv2mae import MV2MAE, Reconstruction, merge_views
-from mv2mae_jax.model.positions import Grid
 from mv2mae_jax.objective import gather_tokens, patchify, unpatchify
 from mv2mae_jax.training.parameters import Definition, Parameters
 from mv2mae_jax.training.step import sample_keys

@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.model.positions import Grid, PatchSize
+from mv2mae_jax.model.grid import Grid, PatchSize
 from mv2mae_jax.storage import to_path, write_out
 
 Rows = dict[str, Float[np.ndarray, "T H W C"]]  # a clip by its label

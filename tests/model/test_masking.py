@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mv2mae_jax.model.grid import MASKS, num_masked
 from mv2mae_jax.model.masking import sample_masks
-from mv2mae_jax.model.positions import MASKS, num_masked
 
 PAPER = (8, 8, 8)
 

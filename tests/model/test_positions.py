@@ -6,13 +6,7 @@ from flax import nnx
 from transformers.models.videomae.modeling_videomae import get_sinusoid_encoding_table
 
 from mv2mae_jax.model.mv2mae import MV2MAE
-from mv2mae_jax.model.positions import (
-    position_table,
-    separable_sinusoid,
-    sinusoid,
-    tubelet_grid,
-    tubes,
-)
+from mv2mae_jax.model.positions import position_table, separable_sinusoid, sinusoid
 from mv2mae_jax.model.variants import VARIANTS
 
 
@@ -67,15 +61,3 @@ def test_tables_are_no_state(kind):
     )
     state = nnx.to_flat_state(nnx.state(model))
     assert state and all(42 not in variable.shape for _, variable in state)
-
-
-def test_tubelet_grid_of_the_paper():
-    assert tubelet_grid(16, 128, (2, 16, 16)) == (8, 8, 8)
-
-
-def test_height_and_width_of_tubelets_may_differ():
-    assert tubelet_grid(16, 128, (2, 16, 32)) == (8, 8, 4)
-
-
-def test_a_tube_is_one_place_in_every_time_step():
-    np.testing.assert_array_equal(tubes((2, 1, 3)), [[0, 3], [1, 4], [2, 5]])

@@ -19,9 +19,9 @@ from transformers import VideoMAEForPreTraining, VideoMAEForVideoClassification
 
 from mv2mae_jax import objective
 from mv2mae_jax.model.classifier import Classifier
+from mv2mae_jax.model.grid import tubelet_grid
 from mv2mae_jax.model.masking import Mask, sample_masks
 from mv2mae_jax.model.mv2mae import MV2MAE
-from mv2mae_jax.model.positions import tubelet_grid
 from mv2mae_jax.model.variants import Variant
 from mv2mae_jax.training.parameters import split
 

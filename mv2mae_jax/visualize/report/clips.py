@@ -17,8 +17,8 @@ from mv2mae_jax.data import loader
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.losses import token_weights
 from mv2mae_jax.model import build
+from mv2mae_jax.model.grid import num_masked
 from mv2mae_jax.model.masking import Mask
-from mv2mae_jax.model.positions import num_masked
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.objective import patchify
 from mv2mae_jax.training.parameters import Parameters
