@@ -19,7 +19,6 @@ import grain
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from mv2mae_jax.check import LARGEST
 from mv2mae_jax.data.records import Activity, RecordSource, load_index
 from mv2mae_jax.data.samples import (
     Item,
@@ -40,6 +39,8 @@ from mv2mae_jax.errors import InputError
 log = logging.getLogger(__name__)
 
 Batch = dict[str, np.ndarray]
+
+MOST_SAMPLES = int(np.iinfo(np.int32).max)  # `index` numbers them
 
 
 class Batches(Iterator[Batch]):
@@ -234,10 +235,10 @@ def steps_per_epoch(config: ConfigDict) -> int:
     """
     steps = _whole_batches(config, num_samples(config))
     total = config.epochs * steps * config.batch_size * config.data.repeats
-    if total > LARGEST:  # samples are numbered on the devices
+    if total > MOST_SAMPLES:
         raise InputError(
             f"{config.epochs:,} epochs of {steps:,} steps are {total:,} samples, and a run has at "
-            f"most {LARGEST:,}; lower config.epochs"
+            f"most {MOST_SAMPLES:,}; lower config.epochs"
         )
     return steps
 
