@@ -19,17 +19,19 @@ from mv2mae_jax.check import stored_config
 from mv2mae_jax.errors import InputError, is_name
 from mv2mae_jax.storage import to_path
 
+CONFIG, CLASSES = "config.json", "classes.json"  # training/workdir.py writes them
+CHECKPOINTS = "checkpoints"  # the folder of training/checkpoints.py
+IMPORT_REPORT = "import.json"  # of weights from elsewhere, which no run here has trained
 METRICS = "metrics.jsonl"  # training writes it
 PROBE, PROBE_PREDICTIONS = "probe.json", "probe_predictions.csv"  # tasks/probe.py writes them
 RESULTS, PREDICTIONS = "results.json", "predictions.csv"  # tasks/evaluate.py writes them
 TOP1 = ("top1_single_clip", "top1_single_view", "top1_multi_view")
 TESTED_ON = ("dataset", "protocol", "split", "clips", "crops")  # in results
 A_RUN = "name the work directory of a run"
+ANEW = "delete it, and the run's command writes it anew"
 PROBE_IT = "probe the run again by the variant probe of its config"
-TEST_IT = (
-    "name the work directory of a fine-tuned run, or test it again by the variant evaluate of its "
-    "config"
-)
+TEST_IT = "test it again by the variant evaluate of its config"
+A_TESTED_RUN = f"name the work directory of a fine-tuned run, or {TEST_IT}"
 
 
 class Tested(NamedTuple):
@@ -63,7 +65,18 @@ def read_config(workdir: epath.PathLike) -> ConfigDict:
     Raises:
       InputError: there is none, or it is damaged.
     """
-    return _parsed(workdir, "config.json", A_RUN, lambda text: stored_config(json.loads(text)))
+    return _parsed(workdir, CONFIG, A_RUN, ANEW, lambda text: stored_config(json.loads(text)))
+
+
+def read_classes(workdir: epath.PathLike) -> tuple[str, ...]:
+    """The names of a classifier's classes; none if they are not there.
+
+    Raises:
+      InputError: the file is damaged.
+    """
+    if not (to_path(workdir) / CLASSES).exists():
+        return ()
+    return _parsed(workdir, CLASSES, A_RUN, ANEW, _classes)
 
 
 def read_metrics(workdir: epath.PathLike) -> list[dict[str, float]]:
@@ -73,7 +86,8 @@ def read_metrics(workdir: epath.PathLike) -> list[dict[str, float]]:
       InputError: there is no such file, or it is damaged.
     """
     file = to_path(workdir) / METRICS
-    *whole, _ = _text(file, "name the work directory of a training run").split("\n")
+    absent = "name the work directory of a training run"
+    *whole, _ = _text(file, absent, "remove what is no text").split("\n")
     lines: list[dict[str, float]] = []
     for number, text in enumerate(whole, start=1):
         try:
@@ -92,7 +106,7 @@ def read_probe(workdir: epath.PathLike) -> dict[str, Any]:
     Raises:
       InputError: the run was not probed, or what is there is damaged.
     """
-    return _parsed(workdir, PROBE, PROBE_IT, _probed)
+    return _parsed(workdir, PROBE, PROBE_IT, PROBE_IT, _probed)
 
 
 def read_probe_predictions(workdir: epath.PathLike) -> dict[str, Bool[np.ndarray, " V"]]:
@@ -101,7 +115,7 @@ def read_probe_predictions(workdir: epath.PathLike) -> dict[str, Bool[np.ndarray
     Raises:
       InputError: the run was not probed, or what is there is damaged.
     """
-    return _parsed(workdir, PROBE_PREDICTIONS, PROBE_IT, _right)
+    return _parsed(workdir, PROBE_PREDICTIONS, PROBE_IT, PROBE_IT, _right)
 
 
 def read_results(workdir: epath.PathLike) -> dict[str, Any]:
@@ -110,7 +124,7 @@ def read_results(workdir: epath.PathLike) -> dict[str, Any]:
     Raises:
       InputError: there are no results, or they are damaged.
     """
-    return _parsed(workdir, RESULTS, TEST_IT, _scores)
+    return _parsed(workdir, RESULTS, A_TESTED_RUN, TEST_IT, _scores)
 
 
 def read_predictions(workdir: epath.PathLike) -> Tested:
@@ -120,7 +134,7 @@ def read_predictions(workdir: epath.PathLike) -> Tested:
       InputError: there are no predictions, or they are damaged.
     """
     file = to_path(workdir) / PREDICTIONS
-    text = _text(file, TEST_IT)
+    text = _text(file, A_TESTED_RUN, TEST_IT)
     table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         columns = [x for x in table.fieldnames or () if x.startswith("p(") and x.endswith(")")]
@@ -152,27 +166,40 @@ def read_predictions(workdir: epath.PathLike) -> Tested:
     return Tested(videos, names, labels, predicted, single_clip, probabilities)
 
 
-def _text(file: epath.Path, remedy: str) -> str:
-    """The text of a file; `remedy` says what to do where there is none.
+def _text(file: epath.Path, absent: str, damaged: str) -> str:
+    """The text of a file; what to do where there is none, or one of other bytes.
 
     Raises:
       InputError: it is not there, or cannot be read.
     """
     if not file.exists():
-        raise InputError(f"{file} is not there; {remedy}")
+        raise InputError(f"{file} is not there; {absent}")
     try:
         return file.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read ({error}); {remedy}") from error
+    except OSError as error:
+        raise InputError(
+            f"{file} cannot be read ({error.strerror}); give the right to read it"
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{file} is damaged ({error}); {damaged}") from error
 
 
-def _parsed(workdir: epath.PathLike, name: str, remedy: str, parse: Callable[[str], Any]) -> Any:
+def _parsed(
+    workdir: epath.PathLike, name: str, absent: str, damaged: str, parse: Callable[[str], Any]
+) -> Any:
     file = to_path(workdir) / name
-    text = _text(file, remedy)
+    text = _text(file, absent, damaged)
     try:
         return parse(text)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{file} is damaged ({error}); {remedy}") from error
+        raise InputError(f"{file} is damaged ({error}); {damaged}") from error
+
+
+def _classes(text: str) -> tuple[str, ...]:
+    names = json.loads(text)
+    if not isinstance(names, list) or not all(map(is_name, names)):
+        raise ValueError("it is no list of names")
+    return tuple(names)
 
 
 def _numbers(line: Any) -> dict[str, float]:

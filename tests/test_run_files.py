@@ -7,9 +7,34 @@ import pytest
 from tested import LABELS, NAMES, results, write_predictions
 
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.run_files import read_metrics, read_predictions, read_probe, read_results
+from mv2mae_jax.run_files import (
+    read_classes,
+    read_config,
+    read_metrics,
+    read_predictions,
+    read_probe,
+    read_results,
+)
 
 LINES = '{"step": 1, "loss": 4.0}\n{"step": 3, "loss": 2.0}\n'
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[1, 2]", '{"step": 1}', "\xe9"])
+def test_a_config_that_is_not_there_or_damaged_has_its_own_remedy(tmp_path, damage):
+    """Who names the right directory is not told to name another."""
+    with pytest.raises(InputError, match=r"config\.json is not there; name the work directory"):
+        read_config(tmp_path)
+    (tmp_path / "config.json").write_text(damage, encoding="latin-1")
+    with pytest.raises(InputError, match=r"config\.json is damaged \(.*\); delete it, .* anew$"):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[", '{"walk": 0}', "[1, 2]", '["a\\nb"]', "[" * 100_000])
+def test_damaged_names_of_classes_are_one_line(tmp_path, text):
+    assert read_classes(tmp_path) == ()
+    (tmp_path / "classes.json").write_text(text)
+    with pytest.raises(InputError, match=r"classes\.json is damaged \(.*\); delete it, .* anew$"):
+        read_classes(tmp_path)
 
 
 def test_a_line_that_is_being_written_is_left_out(tmp_path):

@@ -28,10 +28,9 @@ from mv2mae_jax.interop.files import (
 from mv2mae_jax.interop.names import Tensors, to_tensors
 from mv2mae_jax.interop.writing import new_folder, write_safetensors, write_torch
 from mv2mae_jax.model.variants import VARIANTS
-from mv2mae_jax.run_files import PROBE, RESULTS, read_probe, read_results
+from mv2mae_jax.run_files import CLASSES, PROBE, RESULTS, read_classes, read_probe, read_results
 from mv2mae_jax.storage import to_path
 from mv2mae_jax.training.checkpoints import load_parameters
-from mv2mae_jax.training.workdir import read_classes
 
 ONNX_FILE = "encoder.onnx"
 
@@ -110,7 +109,7 @@ def export(
         why = "--encoder-only" if encoder_only else f"--format={form}"
         print(f"left by {why}: {len(left)} parameters from {left[0]} to {left[-1]}")
     if exported.num_classes and not names:
-        print(f"the classes have no names: {checkpoint} has no classes.json")
+        print(f"the classes have no names: {checkpoint} has no {CLASSES}")
 
 
 def _refuse(config: ConfigDict, form: str, checkpoint: epath.PathLike) -> None:

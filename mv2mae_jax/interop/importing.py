@@ -8,9 +8,10 @@ from tabulate import tabulate
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop.models import Model, ReportRow, load_model
 from mv2mae_jax.interop.writing import new_folder
+from mv2mae_jax.run_files import CHECKPOINTS, IMPORT_REPORT
 from mv2mae_jax.storage import to_path
 from mv2mae_jax.training.checkpoints import Checkpoints
-from mv2mae_jax.training.workdir import IMPORT_REPORT, write_classes, write_config
+from mv2mae_jax.training.workdir import write_classes, write_config
 
 
 def import_weights(source: epath.PathLike, out: epath.PathLike) -> None:
@@ -22,7 +23,7 @@ def import_weights(source: epath.PathLike, out: epath.PathLike) -> None:
     Raises:
       InputError: as `load_model`; or `out` is there already.
     """
-    if (to_path(source) / "checkpoints").exists():
+    if (to_path(source) / CHECKPOINTS).exists():
         raise InputError(f"{source} is a work directory already; nothing to import")
     model = load_model(source)
     with new_folder(out) as folder:

@@ -23,10 +23,10 @@ from mv2mae_jax.interop.names import NAMINGS, Tensors, depth, from_tensors, in_f
 from mv2mae_jax.model import build
 from mv2mae_jax.model.grid import PatchSize
 from mv2mae_jax.model.variants import VARIANTS
+from mv2mae_jax.run_files import CHECKPOINTS, read_classes
 from mv2mae_jax.storage import to_path
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.parameters import Parameters, definition_of
-from mv2mae_jax.training.workdir import read_classes
 
 Shape = tuple[int, ...]
 
@@ -71,7 +71,7 @@ def load_model(path: epath.PathLike) -> Model:
     Raises:
       InputError: nothing can be read there, or its encoder is not one of this package's.
     """
-    if (to_path(path) / "checkpoints").exists():
+    if (to_path(path) / CHECKPOINTS).exists():
         trained, config = load_parameters(path)
         rows = [ReportRow(name, tuple(x.shape), (name,), "") for name, x in trained.items()]
         return Model(trained, config, read_classes(path), rows)

@@ -17,10 +17,9 @@ from mv2mae_jax.evaluation.fusion import fuse_views
 from mv2mae_jax.evaluation.predictions import Predictions, Predictor, write_table
 from mv2mae_jax.evaluation.scores import Score, score
 from mv2mae_jax.evaluation.trained import as_trained, refusal, require_data_set
-from mv2mae_jax.run_files import PREDICTIONS, RESULTS
+from mv2mae_jax.run_files import PREDICTIONS, RESULTS, read_classes
 from mv2mae_jax.storage import to_path, write_whole
 from mv2mae_jax.training.checkpoints import load_parameters
-from mv2mae_jax.training.workdir import read_classes
 
 OTHER_CLASSES = "build the data set with those that it was trained with, or fine-tune anew"
 

@@ -18,13 +18,14 @@ from mv2mae_jax.evaluation.scheduled_validation import scheduled_validation
 from mv2mae_jax.interop.initial import load_initial
 from mv2mae_jax.losses import classification_loss
 from mv2mae_jax.model import build
+from mv2mae_jax.run_files import read_classes
 from mv2mae_jax.tasks.evaluate import check_classes, evaluate
 from mv2mae_jax.training.checkpoints import has_checkpoint
 from mv2mae_jax.training.loop import train
 from mv2mae_jax.training.optimizer import trainable_parameters
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.training.sharding import make_mesh, require_even_batches
-from mv2mae_jax.training.workdir import opened, read_classes, write_classes
+from mv2mae_jax.training.workdir import opened, write_classes
 
 STANDARDIZED_CLIPS = 256
 

@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 from mv2mae_jax.check import stored_config
 from mv2mae_jax.errors import InputError, one_line
+from mv2mae_jax.run_files import CHECKPOINTS
 from mv2mae_jax.storage import is_local, to_path
 from mv2mae_jax.training.parameters import Parameters
 
@@ -54,7 +55,7 @@ class Checkpoints:
         path = to_path(workdir)
         # `absolute` would take a bucket for a folder in this one.
         path = path if path.is_absolute() else path.absolute()
-        self.directory = path / "checkpoints"
+        self.directory = path / CHECKPOINTS
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
@@ -270,7 +271,7 @@ def load_parameters(workdir: epath.PathLike) -> tuple[Parameters, ConfigDict]:
     Raises:
       InputError: there is no checkpoint in `workdir`, or the newest cannot be read.
     """
-    directory = to_path(workdir) / "checkpoints"
+    directory = to_path(workdir) / CHECKPOINTS
     if not directory.exists():
         raise InputError(f"{workdir} has no checkpoints; name the work directory of a training run")
     with Checkpoints(workdir) as checkpoints:
@@ -290,7 +291,7 @@ def load_parameters(workdir: epath.PathLike) -> tuple[Parameters, ConfigDict]:
 
 def has_checkpoint(workdir: epath.PathLike) -> bool:
     """Whether a run in `workdir` would continue."""
-    if not (to_path(workdir) / "checkpoints").exists():
+    if not (to_path(workdir) / CHECKPOINTS).exists():
         return False
     with Checkpoints(workdir) as checkpoints:
         return checkpoints.latest_step is not None

@@ -12,9 +12,10 @@ from etils import epath
 from jax.experimental.multihost_utils import sync_global_devices
 from ml_collections import ConfigDict
 
-from mv2mae_jax.check import fields, stored_config
-from mv2mae_jax.errors import InputError, is_name
+from mv2mae_jax.check import fields
+from mv2mae_jax.errors import InputError
 from mv2mae_jax.processes import take_lock
+from mv2mae_jax.run_files import CHECKPOINTS, CLASSES, CONFIG, IMPORT_REPORT, read_config
 from mv2mae_jax.storage import is_local, to_path, write_whole, written
 from mv2mae_jax.training.health import REPORT
 from mv2mae_jax.training.parameters import Parameters
@@ -44,9 +45,6 @@ FREE_FIELDS = (
 # Further fields that may differ after a step that was not finite: the cure.
 CURES = ("optimizer.", "model.dtype")
 
-CLASSES = "classes.json"
-_CLASSES_LOST = "delete it, and the run's command writes it anew"
-IMPORT_REPORT = "import.json"  # of weights from elsewhere, which no run here has trained
 LOCK = "run.lock"
 
 
@@ -67,7 +65,7 @@ def opened(workdir: epath.PathLike, config: ConfigDict) -> Iterator[epath.Path]:
         if jax.process_index() == 0:
             _claim(path, config)
         sync_global_devices("config.json is written")
-        if not (path / "config.json").exists():
+        if not (path / CONFIG).exists():
             raise InputError(
                 f"{path} is another directory for process {jax.process_index()} than for the "
                 "first; choose a --workdir on a file system that all share"
@@ -105,9 +103,8 @@ def _claim(path: epath.Path, config: ConfigDict) -> None:
             f"{path} holds imported weights; start from them in a --workdir of its own, with "
             f"--config.{config.task}.init_from={path}"
         )
-    file = path / "config.json"
-    if file.exists() and _has_saved(path):
-        before = dict(fields(_read_config(file)))
+    if (path / CONFIG).exists() and _has_saved(path):
+        before = dict(fields(read_config(path)))
         free = FREE_FIELDS + (CURES if (path / REPORT).exists() else ())
         if config.finetune.mixup or config.finetune.cutmix:  # partners are of the same part
             free = tuple(name for name in free if name != "accumulation")
@@ -126,25 +123,14 @@ def _claim(path: epath.Path, config: ConfigDict) -> None:
 
 def _has_saved(path: epath.Path) -> bool:
     """Whether a run has come to a checkpoint there; until then it has nothing to lose."""
-    checkpoints = path / "checkpoints"
+    checkpoints = path / CHECKPOINTS
     return checkpoints.exists() and any(step.name.isdigit() for step in checkpoints.iterdir())
-
-
-def _read_config(file: epath.Path) -> ConfigDict:
-    """The config there; what its version did not have is as in configs/base.py."""
-    try:
-        return stored_config(json.loads(file.read_text()))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{file} is damaged ({error}); delete it, and this command's config is taken for the "
-            "run's"
-        ) from error
 
 
 def write_config(workdir: epath.PathLike, config: ConfigDict) -> None:
     """Writes `config.json`."""
     text = json.dumps(json.loads(config.to_json()), indent=2)
-    write_whole(to_path(workdir) / "config.json", text + "\n")
+    write_whole(to_path(workdir) / CONFIG, text + "\n")
 
 
 def write_classes(workdir: epath.PathLike, names: tuple[str, ...]) -> None:
@@ -152,24 +138,6 @@ def write_classes(workdir: epath.PathLike, names: tuple[str, ...]) -> None:
     if jax.process_index() > 0:
         return
     write_whole(to_path(workdir) / CLASSES, json.dumps(names, indent=2) + "\n")
-
-
-def read_classes(workdir: epath.PathLike) -> tuple[str, ...]:
-    """The names of a classifier's classes; none if they are not there.
-
-    Raises:
-      InputError: the file is damaged.
-    """
-    file = to_path(workdir) / CLASSES
-    if not file.exists():
-        return ()
-    try:
-        names = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{file} is damaged ({error}); {_CLASSES_LOST}") from error
-    if not isinstance(names, list) or not all(map(is_name, names)):
-        raise InputError(f"{file} is not a list of names; {_CLASSES_LOST}")
-    return tuple(names)
 
 
 def write_parameter_overview(workdir: epath.Path, parameters: Parameters) -> None:

@@ -21,18 +21,18 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from etils import epath
-from flax.traverse_util import flatten_dict
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from tabulate import tabulate
 
+from mv2mae_jax.check import fields
 from mv2mae_jax.errors import InputError, did_you_mean
 from mv2mae_jax.figures import picture_path, save_figure
-from mv2mae_jax.run_files import TESTED_ON, TOP1, read_config, read_results
+from mv2mae_jax.run_files import CONFIG, IMPORT_REPORT, TESTED_ON, TOP1, read_config, read_results
 from mv2mae_jax.storage import to_path
-from mv2mae_jax.training.workdir import FREE_FIELDS, IMPORT_REPORT
+from mv2mae_jax.training.workdir import FREE_FIELDS
 from mv2mae_jax.visualize.runs import add_workdirs, named
 
 # Fields that fine-tuning does not read; those of its own config say nothing about a run.
@@ -143,7 +143,7 @@ def same_test(results: Mapping[str, Results], metric: str) -> str:
 
 def flat_config(workdir: epath.Path) -> Config:
     """The fields of a run's config."""
-    return flatten_dict(read_config(workdir).to_dict(), sep=".")
+    return dict(fields(read_config(workdir)))
 
 
 def stages(workdir: epath.Path, of_pretraining: bool) -> list[Config]:
@@ -176,7 +176,7 @@ def pretraining_of(workdir: epath.Path) -> epath.Path:
             problem = f"{path} holds weights from elsewhere"
         elif not start:
             problem = f"{path} started from random values"
-        elif not (to_path(start) / "config.json").exists():
+        elif not (to_path(start) / CONFIG).exists():
             problem = f"{path} started from {start}, and no run is there, seen from this folder"
         elif to_path(start) in passed:
             problem = f"{path} started from {start}, which is itself"

@@ -17,13 +17,9 @@ from ml_collections import ConfigDict
 
 from configs.base import get_config
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.run_files import read_classes
 from mv2mae_jax.training.health import failure
-from mv2mae_jax.training.workdir import (
-    opened,
-    read_classes,
-    write_classes,
-    write_parameter_overview,
-)
+from mv2mae_jax.training.workdir import opened, write_classes, write_parameter_overview
 
 
 def enter(workdir: Path, config: ConfigDict) -> None:
@@ -166,22 +162,6 @@ def test_imported_weights_are_no_run_to_continue(tmp_path: Path):
     ):
         enter(tmp_path, get_config())
     assert not (tmp_path / "config.json").exists()
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("[", "is damaged"),
-        ('{"walk": 0}', "is not a list of names"),
-        ("[1, 2]", "is not a list of names"),
-        ("[" * 100_000, "is damaged"),
-    ],
-)
-def test_damaged_names_of_classes_are_named(tmp_path: Path, text: str, says: str):
-    assert read_classes(tmp_path) == ()
-    (tmp_path / "classes.json").write_text(text)
-    with pytest.raises(InputError, match=rf"classes\.json {says}.*writes it anew"):
-        read_classes(tmp_path)
 
 
 def test_of_several_processes_the_first_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -11,8 +11,8 @@ from tested import results
 
 from configs.mannequin import get_config
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.run_files import TOP1
-from mv2mae_jax.training.workdir import IMPORT_REPORT, write_config
+from mv2mae_jax.run_files import IMPORT_REPORT, TOP1
+from mv2mae_jax.training.workdir import write_config
 from mv2mae_jax.visualize.__main__ import main
 from mv2mae_jax.visualize.ablation import (
     ablation_figure,
