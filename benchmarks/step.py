@@ -26,10 +26,10 @@ from ml_collections import ConfigDict
 from tabulate import tabulate
 
 from benchmarks import common, rounds
+from benchmarks.flops import finetuning_flops, pretraining_flops
 from configs.base import get_config, set_finetuning
 from mv2mae_jax.command_line import Parser
 from mv2mae_jax.cost import devices
-from mv2mae_jax.cost.flops import finetuning_flops, pretraining_flops
 from mv2mae_jax.interop.files import require
 from mv2mae_jax.model.variants import VARIANTS
 

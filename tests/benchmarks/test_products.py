@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from benchmarks import products
+from benchmarks.flops import pretraining_flops
 from configs.base import get_config
-from mv2mae_jax.cost.flops import pretraining_flops
 
 
 def test_they_are_all_of_the_steps():
-    """Counted by hand from the shapes, in `cost/flops.py`."""
+    """Counted by hand from the shapes, in `benchmarks/flops.py`."""
     config = get_config()
     config.model.variant, config.batch_size = "mini", 2
     config.data.num_frames, config.data.image_size = 4, 64

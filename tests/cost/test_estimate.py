@@ -3,9 +3,9 @@
 import pytest
 from ml_collections import ConfigDict
 
+from benchmarks.flops import pretraining_flops
 from configs.ntu60 import get_config
 from mv2mae_jax.cost.estimate import cost
-from mv2mae_jax.cost.flops import pretraining_flops
 from mv2mae_jax.cost.program import kept_bytes, trace_step, tree_bytes
 from mv2mae_jax.cost.topology import parse_topology
 from mv2mae_jax.errors import InputError

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.flops import pretraining_flops
 from configs.ntu60 import get_config
 from mv2mae_jax.cost.estimate import DoesNotFit, cost
-from mv2mae_jax.cost.flops import pretraining_flops
 from mv2mae_jax.cost.topology import parse_topology
 from mv2mae_jax.data import loader
 from mv2mae_jax.errors import InputError

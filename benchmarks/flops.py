@@ -4,6 +4,9 @@ Two for each multiply-add of the linear maps and of attention, forward and backw
 products for each of the forward pass make it twice as long. What the method leaves out is not
 counted: masked tubelets are not embedded, the last decoder blocks compute masked tokens only, and
 nobody needs the gradient of the pixels. Nor is what `model.remat` computes twice.
+
+By hand, where `cost/program.py` counts a traced step: the device is left to the rounds of a
+benchmark, and tests compare the two.
 """
 
 import math

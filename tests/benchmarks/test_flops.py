@@ -10,8 +10,8 @@ from flax import nnx
 from ml_collections import ConfigDict
 from steps import random_batch
 
+from benchmarks.flops import finetuning_flops, pretraining_flops
 from configs.base import get_config
-from mv2mae_jax.cost.flops import finetuning_flops, pretraining_flops
 from mv2mae_jax.cost.program import products
 from mv2mae_jax.losses import classification_loss, pretraining_loss
 from mv2mae_jax.model import build
