@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from mv2mae_jax.command_line import Parser, local_path, number, written_path
 from mv2mae_jax.errors import InputError, one_line
-from tfds_builders import BUILDERS, DOWNLOADED
+from tfds_builders import BUILDERS, DOWNLOADED, MAX_BROKEN, QUALITY, SHORT_SIDE
+from tfds_builders.mannequin import REPLICATIONS, SEED, STAGING, SUBJECTS
+from tfds_builders.mannequin.staging import STAGINGS
 
 if TYPE_CHECKING:
     from tfds_builders.base import MultiViewBuilder
@@ -149,11 +151,15 @@ def _parser() -> Parser:
     common.add_argument(
         "--short-side",
         type=number(int, 16, 4320),
-        default=144,
-        help="of the stored frames, in pixels; smaller videos keep their size (default 144)",
+        default=SHORT_SIDE,
+        help="of the stored frames, in pixels; smaller videos keep their size (default "
+        f"{SHORT_SIDE})",
     )
     common.add_argument(
-        "--quality", type=number(int, 1, 100), default=90, help="of the JPEGs (default 90)"
+        "--quality",
+        type=number(int, 1, 100),
+        default=QUALITY,
+        help=f"of the JPEGs (default {QUALITY})",
     )
     common.add_argument(
         "--jobs", type=number(int, 1, 4096), help="decoding processes (default: all cores)"
@@ -161,8 +167,8 @@ def _parser() -> Parser:
     common.add_argument(
         "--max-broken",
         type=number(float, 0, 1),
-        default=0.01,
-        help="fraction of the videos that may be broken (default 0.01)",
+        default=MAX_BROKEN,
+        help=f"fraction of the videos that may be broken (default {MAX_BROKEN})",
     )
     common.add_argument(
         "--beam-options",
@@ -183,15 +189,15 @@ def _parser() -> Parser:
         [common],
     )
     mannequin.add_argument("--raw-dir", type=_read, required=True, help="where its videos go")
-    mannequin.add_argument("--subjects", type=number(int, 1, 999), default=20)
-    mannequin.add_argument("--replications", type=int, choices=(1, 2), default=2)
-    mannequin.add_argument("--seed", type=number(int, 0, 2**32 - 1), default=0)
+    mannequin.add_argument("--subjects", type=number(int, 1, 999), default=SUBJECTS)
+    mannequin.add_argument("--replications", type=int, choices=(1, 2), default=REPLICATIONS)
+    mannequin.add_argument("--seed", type=number(int, 0, 2**32 - 1), default=SEED)
     mannequin.add_argument(
         "--staging",
-        choices=("centred", "roaming", "alone"),
-        default="centred",
+        choices=STAGINGS,
+        default=STAGING,
         help="roaming: people stand and act anywhere, while balls bounce; alone: without the balls "
-        "(default centred)",
+        f"(default {STAGING})",
     )
     mannequin.set_defaults(builder=_mannequin)
 

@@ -10,3 +10,5 @@ DOWNLOADED = {
     "rocog_v2": "RoCoG-v2",
 }
 BUILDERS = (*DOWNLOADED, "mannequin")
+
+SHORT_SIDE, QUALITY, MAX_BROKEN = 144, 90, 0.01  # where nothing else is asked for

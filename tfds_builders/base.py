@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from mv2mae_jax.errors import InputError, one_line
 from mv2mae_jax.processes import take_lock, usable_cores
-from tfds_builders import encoding, files
+from tfds_builders import MAX_BROKEN, QUALITY, SHORT_SIDE, encoding, files
 from tfds_builders.manifest import Manifest, Row
 from tfds_builders.report import Prediction, Report, size, summarize
 
@@ -64,10 +64,10 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         self,
         *,
         raw_dir: str | os.PathLike[str] | None = None,
-        short_side: int = 144,
-        quality: int = 90,
+        short_side: int = SHORT_SIDE,
+        quality: int = QUALITY,
         jobs: int | None = None,
-        max_broken: float = 0.01,
+        max_broken: float = MAX_BROKEN,
         beam_options: str | None = None,
         **kwargs: Any,
     ) -> None:

@@ -39,8 +39,8 @@ class Settings:
         quality: Of the JPEGs, 1 to 100.
     """
 
-    short_side: int = 144
-    quality: int = 90
+    short_side: int
+    quality: int
 
 
 @dataclasses.dataclass(frozen=True)

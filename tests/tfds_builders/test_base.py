@@ -341,7 +341,7 @@ def test_a_video_that_could_not_be_read_is_tried_again(raw_dir: Path, tmp_path: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoding, "encode_frames", fails)
         for folder, row in encoded_here(builder(raw, tmp_path / "data")):
-            encoding.encode_activity(folder, raw, row, encoding.Settings(40))
+            encoding.encode_activity(folder, raw, row, encoding.Settings(40, 90))
     report = builder(raw, tmp_path / "data").build()
     assert report is not None and not report.broken and report.resumed == 2
 

@@ -1,7 +1,5 @@
 """Writes mannequin's videos.
 
-python -m tfds_builders.mannequin.generate --raw-dir DIR [--subjects 20] [--staging roaming]
-
 The files bear NTU's names, S001C001P001R001A001_rgb.avi, in the folder nturgb+d_rgb. Each activity
 is a function of the seed and its own numbers, so neither the number of processes nor of subjects
 changes a file.
@@ -9,7 +7,6 @@ changes a file.
 
 import multiprocessing
 import os
-import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -20,10 +17,10 @@ import av
 import cv2
 import numpy as np
 
-from mv2mae_jax.command_line import Parser
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.processes import died, end_with_parent, usable_cores
 from mv2mae_jax.storage import write_whole
+from tfds_builders.mannequin import REPLICATIONS, SEED, STAGING, SUBJECTS
 from tfds_builders.mannequin.actions import CLASSES, FRAME_RATE
 from tfds_builders.mannequin.render import Frames, render_activity
 from tfds_builders.mannequin.staging import STAGINGS
@@ -105,10 +102,10 @@ def write_activity(folder: Path, activity: Activity, seed: int, staging: str) ->
 def generate(
     raw_dir: str | os.PathLike[str],
     *,
-    subjects: int = 20,
-    replications: int = 2,
-    seed: int = 0,
-    staging: str = "centred",
+    subjects: int = SUBJECTS,
+    replications: int = REPLICATIONS,
+    seed: int = SEED,
+    staging: str = STAGING,
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
@@ -185,28 +182,3 @@ def _stamped(seed: int, staging: str) -> str:
 def _start_worker() -> None:
     cv2.setNumThreads(1)
     end_with_parent()
-
-
-def main() -> None:
-    """The command line."""
-    parser = Parser(description=__doc__)
-    parser.add_argument("--raw-dir", required=True, type=Path)
-    parser.add_argument("--subjects", type=int, default=20)
-    parser.add_argument("--replications", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--staging", choices=STAGINGS, default="centred")
-    parser.add_argument("--jobs", type=int, default=None)
-    flags = parser.parse_args()
-
-    def show(done: int, total: int) -> None:
-        print(f"\r{done}/{total} activities", end="\n" if done == total else "", flush=True)
-
-    try:
-        paths = generate(**vars(flags), progress=show)
-    except (InputError, OSError) as error:  # OSError: a full disk
-        sys.exit(f"error: {error}")
-    print(f"{len(paths)} videos in {flags.raw_dir / FOLDER}")
-
-
-if __name__ == "__main__":
-    main()

@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from tfds_builders.base import MultiViewBuilder
 from tfds_builders.manifest import Manifest
+from tfds_builders.mannequin import REPLICATIONS, SEED, STAGING, SUBJECTS
 from tfds_builders.mannequin.actions import CLASSES
 from tfds_builders.ntu import layout
 
@@ -17,10 +18,10 @@ class Builder(MultiViewBuilder):
     def __init__(
         self,
         *,
-        subjects: int = 20,
-        replications: int = 2,
-        seed: int = 0,
-        staging: str = "centred",
+        subjects: int = SUBJECTS,
+        replications: int = REPLICATIONS,
+        seed: int = SEED,
+        staging: str = STAGING,
         **kwargs: Any,
     ) -> None:
         """Makes a builder, which renders the videos first if the raw directory lacks them.
