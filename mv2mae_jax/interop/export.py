@@ -81,10 +81,9 @@ def export(
     """
     chosen = FORMATS[form]
     for package in chosen.packages:
-        require(package, f"--format={form}")
+        require(package, f"--format={form}", chosen.extras)
     parameters, config = load_parameters(checkpoint)
-    if chosen.computes_positions:
-        _refuse(config, form, checkpoint)
+    _refuse(config, form, checkpoint)
     starts = _ENCODER if encoder_only else chosen.holds
     kept = {name: np.asarray(x) for name, x in parameters.items() if name.startswith(starts)}
     left = [name for name in parameters if name not in kept]
@@ -114,20 +113,21 @@ def export(
 
 def _refuse(config: ConfigDict, form: str, checkpoint: epath.PathLike) -> None:
     """What the format's classes would compute otherwise."""
-    if config.model.positions != "flattened":
+    chosen = FORMATS[form]
+    if chosen.computes_positions and config.model.positions != "flattened":
         raise InputError(
             f"{checkpoint} was trained with model.positions={config.model.positions}, but the "
             f"classes of {form} compute flattened positions themselves and would give other "
             "numbers; use --format=pytorch, or train with --config.model.positions=flattened"
         )
     ours, known = ([*x.data.mean, *x.data.std] for x in (config, get_config()))
-    if form == "videomae" and ours != known:
+    if not chosen.has_statistics and ours != known:
         raise InputError(
             f"{checkpoint} was trained with another data.mean or data.std than ImageNet's, which "
-            "the programs of videomae have; use --format=huggingface or pytorch"
+            f"the programs of {form} have; use --format=huggingface or pytorch"
         )
     _, height, width = config.model.patch_size
-    if height != width:
+    if chosen.square_tubelets and height != width:
         raise InputError(
             f"{checkpoint} was trained with tubelets of {height} x {width} pixels, but the classes "
             f"of {form} know square ones only; use --format=pytorch"
@@ -188,8 +188,10 @@ class Format(NamedTuple):
       packages: that this needs.
       loading: for the model card, how the folder is loaded.
       library: that loads it, by the name that model hubs know.
-      computes_positions: its classes compute positions themselves, flattened ones, and know square
-        tubelets only.
+      extras: of this package, that bring the packages.
+      computes_positions: its classes compute positions themselves, flattened ones.
+      square_tubelets: its classes know no others.
+      has_statistics: it says what pixels are normalised by; else that is ImageNet's.
       holds: what the names of its parameters start with.
     """
 
@@ -197,7 +199,10 @@ class Format(NamedTuple):
     packages: tuple[str, ...]
     loading: str
     library: str = "mv2mae-jax"
+    extras: str = "torch"
     computes_positions: bool = False
+    square_tubelets: bool = False
+    has_statistics: bool = True
     holds: tuple[str, ...] = ("",)
 
 
@@ -214,6 +219,7 @@ decoder, for which transformers has no class, is in `{CROSS_VIEW_FILE}`. Norms h
 1e-6; for `fc_norm` and `decoder.norm` transformers takes 1e-5, whatever its config says.""",
         library="transformers",
         computes_positions=True,
+        square_tubelets=True,
     ),
     "videomae": Format(
         _write_videomae,
@@ -222,6 +228,8 @@ decoder, for which transformers has no class, is in `{CROSS_VIEW_FILE}`. Norms h
 VideoMAE's fine-tuning program takes it as `--finetune {CHECKPOINT_FILE}`. Its tensors stand under
 `model`; a cross-view decoder, which that program does not know, under `{CROSS_VIEW_KEY}`.""",
         computes_positions=True,
+        square_tubelets=True,
+        has_statistics=False,
     ),
     "pytorch": Format(
         _write_pytorch,
@@ -232,6 +240,7 @@ VideoMAE's fine-tuning program takes it as `--finetune {CHECKPOINT_FILE}`. Its t
         _write_onnx,
         ("torch", "onnx", "onnxscript"),
         loading="It takes uint8 clips [B, T, H, W, 3], 0 to 255, RGB, and normalises them itself.",
+        extras="torch,onnx",
         holds=(*_ENCODER, "norm.", "head."),
     ),
 }

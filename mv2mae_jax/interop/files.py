@@ -92,15 +92,14 @@ def read_stored(path: epath.PathLike) -> Stored:
     return Stored(dict(sorted(tensors.items())), _json(text, options), origin)
 
 
-def require(package: str, what: str | Path) -> None:
-    """Says what is not installed before anything needs it.
+def require(package: str, what: str | Path, extras: str = "torch") -> None:
+    """Says what is not installed before anything needs it; `extras` of this package bring it.
 
     Raises:
       InputError: the package is not there.
     """
     if importlib.util.find_spec(package) is None:
-        extra = "onnx" if package.startswith("onnx") else "torch"
-        raise InputError(f"{what} needs {package}, not installed: pip install -e '.[{extra}]'")
+        raise InputError(f"{what} needs {package}, not installed: pip install -e '.[{extras}]'")
 
 
 def _weights_file(path: Path) -> Path:
