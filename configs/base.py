@@ -216,8 +216,8 @@ def set_long_finetuning(config: ml_collections.ConfigDict) -> None:
     config.optimizer.warmup_epochs = 10.0
 
 
-def shorten(config: ml_collections.ConfigDict, epochs: int) -> None:
-    """Fewer epochs, of which the same share is warm-up."""
+def set_epochs(config: ml_collections.ConfigDict, epochs: int) -> None:
+    """So many epochs, of which the same share as before is warm-up."""
     config.optimizer.warmup_epochs *= epochs / config.epochs
     config.epochs = epochs
 

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from steps import random_batch
 
 from benchmarks.training import Training
+from configs import custom
 from configs.base import PLANS, get_config, parse_variant
 from configs.base import PRETRAINING as PRETRAINING_TASKS
 from mv2mae_jax.check import check, fields
@@ -168,8 +169,10 @@ SEEN_BY_STEPS = ("num_frames", "image_size", "num_views", "repeats", "mean", "st
 
 
 def load(name: str) -> ConfigDict:
-    """`ntu60:finetune,protocol=xview` as on the command line."""
+    """`ntu60:finetune,protocol=xview` as on the command line; one's own data have a name."""
     module, _, variant = name.partition(":")
+    if module == "custom":
+        variant = f"{variant or 'pretrain'},dataset=mine"
     make = importlib.import_module(f"configs.{module.replace('/', '.')}").get_config
     return make(variant) if variant else make()
 
@@ -297,6 +300,13 @@ def test_choices_of_finetuning_take_steps(choice: dict[str, object]):
         assert all(name.startswith("encoder.") for name in unchanged)
     else:
         assert unchanged == set()
+
+
+@pytest.mark.parametrize("given", [(), ("finetune,protocol=xview",)])
+def test_one_s_own_data_are_named(given: tuple[str, ...]):
+    with pytest.raises(InputError, match=r"name it: (pretrain|finetune),dataset=NAME$"):
+        custom.get_config(*given)
+    assert load("custom:evaluate").data.dataset == "mine"
 
 
 def test_variants_have_options():

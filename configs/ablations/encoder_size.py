@@ -23,6 +23,6 @@ def get_config(variant: str = "pretrain") -> ConfigDict:
     task, options = base.parse_variant(variant, encoder=("small", "tiny", "base"))
     config = ntu120.get_config(task)
     if task in base.PRETRAINING:
-        base.shorten(config, 800)
+        base.set_epochs(config, 800)
     config.model.variant = options["encoder"]
     return config

@@ -21,6 +21,6 @@ def get_config(variant: str = "pretrain") -> ConfigDict:
     """NTU-120 at another temperature."""
     task, options = base.parse_variant(variant, tasks=("pretrain",), temperature="60")
     config = ntu120.get_config(task)
-    base.shorten(config, 1200)
+    base.set_epochs(config, 1200)
     config.objective.temperature = base.number(options, "temperature")
     return config

@@ -40,14 +40,14 @@ class Predictions(NamedTuple):
         return np.array([video.activity.position for video in self.videos])
 
     @property
-    def classes(self) -> Int[np.ndarray, " V"]:
-        """The most probable ones."""
+    def predicted(self) -> Int[np.ndarray, " V"]:
+        """The most probable classes."""
         return self.probabilities.argmax(axis=1)
 
     @property
     def correct(self) -> Bool[np.ndarray, " V"]:
         """Whether the most probable class is the true one."""
-        return self.classes == self.labels
+        return self.predicted == self.labels
 
     def among_best(self, count: int) -> Bool[np.ndarray, " V"]:
         """Whether the true class is among so many most probable ones."""
@@ -167,7 +167,7 @@ def write_table(
             **{f"p({name})": f"{p:.9g}" for name, p in zip(names, probabilities, strict=True)},
         }
         for (activity, view), probabilities, predicted, by_single_clip in zip(
-            *predictions, predictions.classes, single_clip.classes, strict=True
+            *predictions, predictions.predicted, single_clip.predicted, strict=True
         )
     ]
     write_csv(path, rows)

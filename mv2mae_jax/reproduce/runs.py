@@ -216,7 +216,7 @@ def with_length(variant: str, overrides: Overrides) -> Overrides:
     if FRACTION not in overrides:
         return overrides
     config = reproduction.get_config(variant)
-    base.shorten(config, round(config.epochs / overrides[FRACTION]))
+    base.set_epochs(config, round(config.epochs / overrides[FRACTION]))
     longer = {"epochs": config.epochs, "optimizer.warmup_epochs": config.optimizer.warmup_epochs}
     return {**overrides, **longer}
 

@@ -72,7 +72,7 @@ def evaluate(config: ConfigDict, workdir: epath.PathLike) -> None:
     }
     workdir = to_path(workdir)
     write_table(workdir / PREDICTIONS, predictions, single_clip, names)
-    draw_confusion(predictions.labels, predictions.classes, names, workdir / "confusion.png")
+    draw_confusion(predictions.labels, predictions.predicted, names, workdir / "confusion.png")
     write_whole(workdir / RESULTS, json.dumps(results, indent=2) + "\n")
     print(table(overall))
 
