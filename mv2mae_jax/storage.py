@@ -1,7 +1,8 @@
 """Where files are: on this machine, or on object storage as `gs://bucket/folder`.
 
-Every path that a user gives becomes an `epath.Path` here, which reads and writes both. An object
-cannot be appended to, only replaced; files that grow are kept here and copied there.
+A path that a user gives becomes an `epath.Path` here, which reads and writes both, or a `Path` if
+it has to be of this machine. An object cannot be appended to, only replaced; files that grow are
+kept here and copied there.
 """
 
 import csv
@@ -25,6 +26,7 @@ CONTINUES = (
     "make room there or give the right to write: what is complete there is kept, and the same "
     "command continues"
 )
+LOG_IN = "name another, or log in: gcloud auth application-default login"
 
 
 def to_path(path: epath.PathLike) -> epath.Path:
@@ -185,6 +187,8 @@ def _reach(bucket: str) -> None:
     try:
         found = epath.Path(where).exists()
     except Exception as error:  # as above
-        raise InputError(f"{where} cannot be reached ({one_line(error)})") from error
+        raise InputError(f"{where} cannot be reached ({one_line(error)}); {LOG_IN}") from error
     if not found:
-        raise InputError(f"{where}: no such bucket, or one that may not be read from here")
+        raise InputError(
+            f"{where}: no such bucket, or one that may not be read from here; {LOG_IN}"
+        )

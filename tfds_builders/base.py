@@ -157,7 +157,8 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         if prediction.needed - cached > prediction.free:
             raise InputError(
                 f"{self.data_dir_root} has {size(prediction.free)} free, and building {self.name} "
-                f"takes {size(prediction.needed - cached)} more, half of it until it ends only"
+                f"takes {size(prediction.needed - cached)} more, half of it until it ends only; "
+                "make room, or take --data-dir to a larger disk"
             )
         return prediction
 

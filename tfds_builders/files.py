@@ -48,7 +48,7 @@ def find_files(raw_dir: Path) -> Listing:
         InputError: There is no such directory, or a folder in it cannot be read.
     """
     if not raw_dir.is_dir():
-        raise InputError(f"no directory {raw_dir}")
+        raise InputError(f"no directory {raw_dir}; name the one of the videos by --raw-dir")
     found = Listing([], [])
     for folder, folders, names in os.walk(raw_dir, followlinks=True, onerror=_refuse):
         folders.sort()

@@ -31,7 +31,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Unused:
-    """A file that a data set holds but that no record can use, with the reason."""
+    """A file, or a line of one, that a data set holds but no record can use, with the reason."""
 
     path: str
     reason: str
@@ -44,7 +44,7 @@ class Manifest:
     Attributes:
         rows: One per video; rows of one activity stand together, in record order.
         classes: Class names; a label is a position in this list.
-        unused: Files that look like videos and belong to no row.
+        unused: What was found and belongs to no row: videos, archives, lines of labels.
     """
 
     rows: tuple[Row, ...]

@@ -64,7 +64,7 @@ class Report:
         dropped: Activities left without a single good view.
         uneven: Activities whose views differ in length by more than 10 %.
         apart: Activities whose views are out of step by their time stamps.
-        unused: Files that look like videos and belong to no activity.
+        unused: What was found and belongs to no activity: videos, archives, lines of labels.
     """
 
     activities: int

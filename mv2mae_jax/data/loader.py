@@ -233,7 +233,7 @@ def steps_per_epoch(config: ConfigDict) -> int:
       InputError: there is not one whole batch in the data, or they cannot be used as configured;
         the run is too long.
     """
-    steps = _whole_batches(config, num_samples(config))
+    steps = whole_batches(config, num_samples(config))
     total = config.epochs * steps * config.batch_size * config.data.repeats
     if total > MOST_SAMPLES:
         raise InputError(
@@ -243,13 +243,27 @@ def steps_per_epoch(config: ConfigDict) -> int:
     return steps
 
 
+def whole_batches(config: ConfigDict, samples: int) -> int:
+    """Batches of an epoch of so many samples.
+
+    Raises:
+      InputError: there is not one.
+    """
+    if config.batch_size > samples:
+        raise InputError(
+            f"config.batch_size={config.batch_size} but protocol {config.data.protocol} has only "
+            f"{samples} training samples; set config.batch_size={samples} or less"
+        )
+    return samples // config.batch_size
+
+
 def training_order(config: ConfigDict, items: Sequence[Item]) -> grain.MapDataset[Item]:
     """What sample 0, 1, 2, … is made of: epoch after epoch, each in a new order, without end.
 
     Raises:
       InputError: the items do not fill one batch.
     """
-    per_epoch = _whole_batches(config, len(items)) * config.batch_size
+    per_epoch = whole_batches(config, len(items)) * config.batch_size
     return grain.MapDataset.source(items).seed(config.seed).shuffle()[:per_epoch].repeat()
 
 
@@ -340,8 +354,9 @@ def _with_enough_views(config: ConfigDict, activities: Sequence[Activity]) -> li
     if max(counts) < data.num_views:
         chosen = f" with target view {data.target_view}" if data.target_view else ""
         raise InputError(
-            f"data.num_views={data.num_views} but activities of protocol {data.protocol} have at "
-            f"most {max(counts)} training views{chosen}; set config.data.num_views={max(counts)}"
+            f"config.data.num_views={data.num_views} but activities of protocol {data.protocol} "
+            f"have at most {max(counts)} training views{chosen}; set "
+            f"config.data.num_views={max(counts)}"
         )
     return [a for a, count in zip(activities, counts, strict=True) if count >= data.num_views]
 
@@ -356,19 +371,11 @@ def _usable_views(data: ConfigDict, activity: Activity) -> int:
     return 1 + len(others & source_views(data) if data.source_views else others)
 
 
-def _whole_batches(config: ConfigDict, samples: int) -> int:
-    if config.batch_size > samples:
-        raise InputError(
-            f"batch_size={config.batch_size} but protocol {config.data.protocol} has only "
-            f"{samples} training samples; set config.batch_size={samples} or less"
-        )
-    return samples // config.batch_size
-
-
 def _share(batch_size: int, process_count: int) -> int:
     """Samples of a batch that each process makes."""
     if batch_size % process_count:
         raise InputError(
-            f"a batch of {batch_size} cannot be shared evenly by {process_count} processes"
+            f"a batch of {batch_size} cannot be shared evenly by {process_count} processes; set "
+            "config.batch_size to a multiple of their number"
         )
     return batch_size // process_count

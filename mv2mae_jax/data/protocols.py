@@ -242,7 +242,8 @@ def _keep_videos(
     held = sum(len(activity.views) for activity in activities)
     if held < videos:
         raise InputError(
-            f"protocol {protocol} trains on {videos} videos, but {index.folder} has {held}"
+            f"protocol {protocol} trains on {videos} videos, but {index.folder} has {held}; build "
+            "all of the data set, or set another config.data.protocol"
         )
     drawn = sorted(activities, key=lambda a: hashed(a.id))
     ends = accumulate(len(activity.views) for activity in drawn)
@@ -317,5 +318,6 @@ def _check_views(index: Index, name: str, protocol: Protocol) -> None:
         if absent:
             raise InputError(
                 f"protocol {name} needs view {', '.join(sorted(absent))}, but {index.folder} has "
-                f"views {', '.join(index.views)}"
+                f"views {', '.join(index.views)}; build the data set with them, or set another "
+                "config.data.protocol"
             )

@@ -129,7 +129,7 @@ def load_encoder(
 
 
 def random_encoder(config: ConfigDict) -> FrozenEncoder:
-    """The encoder as it is before pre-training."""
+    """The encoder as a pre-training without `init_from` starts with it."""
     make_model = partial(build.pretraining_model, config)
     _, parameters = initial(make_model, jax.random.key(config.seed))
     return FrozenEncoder(config, parameters)

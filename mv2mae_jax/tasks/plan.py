@@ -53,8 +53,8 @@ def plan(config: ConfigDict, topology: Topology) -> None:
     config = config.copy_and_resolve_references()
     config.task = PLANS[config.task]
     samples, classes = training_set(config)
-    if samples is not None and samples < config.batch_size:
-        raise InputError(f"batch_size={config.batch_size} but an epoch has {samples} samples")
+    if samples is not None:
+        loader.whole_batches(config, samples)
     print(_headline(config, topology), flush=True)
     try:
         found = cost(config, classes, topology)

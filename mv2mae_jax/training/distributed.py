@@ -75,10 +75,12 @@ def place_from_flags(
             f"--coordinator={coordinator}; it is HOST:PORT of the first process, a port of 1 to "
             "65535"
         )
+    if num_processes < 1:
+        raise InputError(f"--num_processes={num_processes}; it is 1 or more")
     if not 0 <= process_id < num_processes:
         raise InputError(
             f"--process_id={process_id} of --num_processes={num_processes}; it is 0 to "
-            f"{max(0, num_processes - 1)}"
+            f"{num_processes - 1}, another in each process"
         )
     return Place(coordinator, num_processes, process_id)
 

@@ -69,7 +69,11 @@ class MetricsWriter:
             self._files.close()
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
-        """Appends the scalars of one step."""
+        """Appends the scalars of one step.
+
+        Raises:
+          InputError: they cannot be written.
+        """
         if not self._writes:
             return
         with written(self.path):
@@ -80,7 +84,11 @@ class MetricsWriter:
             self.publish()
 
     def write_pictures(self, step: int, pictures: dict[str, bytes]) -> None:
-        """Shows PNG or JPEG files, by name, in TensorBoard at one step."""
+        """Shows PNG or JPEG files, by name, in TensorBoard at one step.
+
+        Raises:
+          InputError: they cannot be written.
+        """
         if not self._writes:
             return
         values = []

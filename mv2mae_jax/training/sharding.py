@@ -44,12 +44,16 @@ def slice_size(fsdp: int, devices: int, slices: int) -> int:
       InputError: `fsdp` does not divide the number of devices, or those of a slice.
     """
     if devices % fsdp:
-        raise InputError(f"mesh.fsdp={fsdp} does not divide the {devices} devices of this run")
+        raise InputError(
+            f"config.mesh.fsdp={fsdp} does not divide the {devices} devices of this run; set one "
+            "that does"
+        )
     in_slice = devices // slices
     if in_slice % fsdp:
         raise InputError(
-            f"mesh.fsdp={fsdp} does not divide the {in_slice} devices of a host or TPU slice, of "
-            f"which this run has {slices}; parameters are not split over a slow network"
+            f"config.mesh.fsdp={fsdp} does not divide the {in_slice} devices of a host or TPU "
+            f"slice, of which this run has {slices}; set one that does: parameters are not split "
+            "over a slow network"
         )
     return in_slice
 
@@ -99,8 +103,8 @@ def state_sharding(mesh: Mesh | AbstractMesh, state: Any) -> Any:
         divisible = [axis for axis, size in enumerate(leaf.shape) if size % fsdp == 0]
         if not divisible:
             raise InputError(
-                f"mesh.fsdp={fsdp} divides no axis of {jax.tree_util.keystr(path)} of shape "
-                f"{leaf.shape}"
+                f"config.mesh.fsdp={fsdp} divides no axis of {jax.tree_util.keystr(path)} of shape "
+                f"{leaf.shape}; set a divisor of one"
             )
         longest = max(divisible, key=lambda axis: leaf.shape[axis])
         return NamedSharding(mesh, P(*[None] * longest, "fsdp"))

@@ -71,6 +71,9 @@ def create_state(
       mesh: the devices.
       trainable: picks the parameters that train.
       averaged: whether their moving average is kept.
+
+    Raises:
+      InputError: the devices cannot share the parameters as configured.
     """
     definitions = []  # static, so tracing hands it out by this way
 
@@ -121,6 +124,9 @@ def make_train_step(
       mesh: the devices.
       trainable: picks the parameters that train; the others are constants of the loss.
       ema_decay: of the state's average, if it has one.
+
+    Raises:
+      InputError: the devices cannot share the parameters as configured.
     """
 
     def gradients(parameters: Parameters, batch: DeviceBatch) -> tuple[Parameters, Metrics]:

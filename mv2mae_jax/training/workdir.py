@@ -128,13 +128,21 @@ def _has_saved(path: epath.Path) -> bool:
 
 
 def write_config(workdir: epath.PathLike, config: ConfigDict) -> None:
-    """Writes `config.json`."""
+    """Writes `config.json`.
+
+    Raises:
+      InputError: it cannot be written.
+    """
     text = json.dumps(json.loads(config.to_json()), indent=2)
     write_whole(to_path(workdir) / CONFIG, text + "\n")
 
 
 def write_classes(workdir: epath.PathLike, names: tuple[str, ...]) -> None:
-    """Names the classes that labels count, so that they go where the classifier goes."""
+    """Names the classes that labels count, so that they go where the classifier goes.
+
+    Raises:
+      InputError: they cannot be written.
+    """
     if jax.process_index() > 0:
         return
     write_whole(to_path(workdir) / CLASSES, json.dumps(names, indent=2) + "\n")

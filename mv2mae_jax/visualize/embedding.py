@@ -63,7 +63,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def draw(args: argparse.Namespace) -> None:
-    """Draws the map of as many videos as asked for, of all actions alike."""
+    """Draws the map of as many videos as asked for, of all actions alike.
+
+    Raises:
+      InputError: too few or too many videos are asked for or there; the run, its data or their
+        split cannot be read; the picture cannot be written.
+    """
     if not FEWEST <= args.clips <= MOST:
         raise InputError(f"--clips={args.clips}; it is from {FEWEST} to {MOST:,}")
     out = picture_path(args.out)

@@ -52,7 +52,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def draw(args: argparse.Namespace) -> None:
-    """Draws the views of some activities and their reconstructions."""
+    """Draws the views of some activities and their reconstructions.
+
+    Raises:
+      InputError: the run is none of pre-training, or its data cannot be read; it predicts pixels,
+        whose statistics are asked for; the picture cannot be written.
+    """
     config, parameters, clips = open_pretrained(args)
     if args.statistics == "truth" and config.objective.targets == "pixels":
         raise InputError(

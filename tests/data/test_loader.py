@@ -398,7 +398,7 @@ def test_class_names(config):
     [
         ("data.num_views", 4, r"num_views=4 but .* at most 3 training views; set .*num_views=3"),
         ("data.target_view", "9", r"target_view or source_views: 9 is no training view"),
-        ("batch_size", 40, r"batch_size=40 but .* only 13 training samples"),
+        ("batch_size", 40, r"^config\.batch_size=40 but .* only 13 training samples"),
         ("data.protocol", "xset", r"no protocol 'xset'"),
         ("data.dataset", "shades", r"no data set in .*shades"),
         ("data.dataset", "colors", r"no data set in .*colors; .*; did you mean colours\?$"),
@@ -412,7 +412,7 @@ def test_impossible_settings_are_input_errors(config, field, value, message):
 
 
 def test_a_batch_that_processes_cannot_share_is_an_input_error(config):
-    with pytest.raises(InputError, match="batch of 4 cannot be shared evenly by 3 processes"):
+    with pytest.raises(InputError, match=r"cannot be shared evenly by 3 processes; set config\."):
         loader.pretraining_batches(config, 0, 0, 3)
 
 

@@ -25,7 +25,7 @@ def test_a_place_by_flags():
         (("node1:99999", 2, 1), "a port of 1 to 65535"),
         (("node1:1234", 2, 2), "--process_id=2 of --num_processes=2; it is 0 to 1"),
         (("node1:1234", 2, -1), "--process_id=-1"),
-        (("node1:1234", 0, 0), "--num_processes=0"),
+        (("node1:1234", 0, 0), "--num_processes=0; it is 1 or more"),
     ],
 )
 def test_no_place_by_flags(flags: tuple, says: str):
