@@ -13,6 +13,7 @@ from tqdm import tqdm
 from mv2mae_jax.data.probe_videos import ProbeVideos, training_videos
 from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.evaluation.video_features import extract
+from mv2mae_jax.model.parts import ENCODER, only
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.training.sharding import on_first_device
 
@@ -52,7 +53,7 @@ class ScheduledProbe:
           parameters: of the pre-training model, wherever they live; all processes call.
         """
         started = time.perf_counter()
-        encoder = on_first_device(_encoder_part(parameters), self._mesh)
+        encoder = on_first_device(only(parameters, ENCODER), self._mesh)
         if jax.process_index() > 0:
             return {}
         if self._encoder is None:
@@ -75,8 +76,3 @@ class ScheduledProbe:
         results["seconds"] = time.perf_counter() - started
         tqdm.write(f"probe of {len(labels)} videos · {shown} · {results['seconds']:.1f} s")
         return {f"probe_{name}": value for name, value in results.items()}
-
-
-def _encoder_part(parameters: Parameters) -> Parameters:
-    parts = ("encoder.", "encoder_norm.")
-    return {name: x for name, x in parameters.items() if name.startswith(parts)}

@@ -27,14 +27,13 @@ from mv2mae_jax.interop.files import (
 )
 from mv2mae_jax.interop.names import Tensors, to_tensors
 from mv2mae_jax.interop.writing import new_folder, write_safetensors, write_torch
+from mv2mae_jax.model.parts import ENCODER, PARTS, Part, has, num_classes, only
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.run_files import CLASSES, PROBE, RESULTS, read_classes, read_probe, read_results
 from mv2mae_jax.storage import to_path
 from mv2mae_jax.training.checkpoints import load_parameters
 
 ONNX_FILE = "encoder.onnx"
-
-_ENCODER = ("encoder.", "encoder_norm.")
 
 
 class Export(NamedTuple):
@@ -56,7 +55,7 @@ class Export(NamedTuple):
     @property
     def num_classes(self) -> int:
         """Classes of the classifier; 0 if there is none."""
-        return self.parameters["head.bias"].size if "head.bias" in self.parameters else 0
+        return num_classes(self.parameters)
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -84,8 +83,8 @@ def export(
         require(package, f"--format={form}", chosen.extras)
     parameters, config = load_parameters(checkpoint)
     _refuse(config, form, checkpoint)
-    starts = _ENCODER if encoder_only else chosen.holds
-    kept = {name: np.asarray(x) for name, x in parameters.items() if name.startswith(starts)}
+    parts = ENCODER if encoder_only else chosen.holds
+    kept = {name: np.asarray(x) for name, x in only(parameters, parts).items()}
     left = [name for name in parameters if name not in kept]
     exported = Export(kept, Origin(_without_folders(config), read_classes(checkpoint)))
     names = exported.origin.classes
@@ -96,8 +95,8 @@ def export(
         )
     with new_folder(out) as folder:
         chosen.write(exported, folder)
-        tested = "head.bias" in left  # what was tested is not in the folder
-        results = {} if tested else _results(checkpoint)
+        tested = not has(left, "classifier")  # what is in the folder
+        results = _results(checkpoint) if tested else {}
         text = (chosen.library, chosen.loading)
         card = model_card(exported.origin, *text, exported.num_classes, results)
         (folder / "README.md").write_text(card, encoding="utf-8")
@@ -192,7 +191,7 @@ class Format(NamedTuple):
       computes_positions: its classes compute positions themselves, flattened ones.
       square_tubelets: its classes know no others.
       has_statistics: it says what pixels are normalised by; else that is ImageNet's.
-      holds: what the names of its parameters start with.
+      holds: the parts that it has a place for.
     """
 
     write: Callable[[Export, Path], None]
@@ -203,7 +202,7 @@ class Format(NamedTuple):
     computes_positions: bool = False
     square_tubelets: bool = False
     has_statistics: bool = True
-    holds: tuple[str, ...] = ("",)
+    holds: tuple[Part, ...] = tuple(PARTS)
 
 
 FORMATS = {
@@ -241,7 +240,7 @@ VideoMAE's fine-tuning program takes it as `--finetune {CHECKPOINT_FILE}`. Its t
         ("torch", "onnx", "onnxscript"),
         loading="It takes uint8 clips [B, T, H, W, 3], 0 to 255, RGB, and normalises them itself.",
         extras="torch,onnx",
-        holds=(*_ENCODER, "norm.", "head."),
+        holds=(*ENCODER, "classifier"),
     ),
 }
 
@@ -262,7 +261,7 @@ def _huggingface_fields(exported: Export) -> dict[str, Any]:
     """Of a VideoMAEConfig."""
     config = exported.origin.config
     variant = VARIANTS[config.model.variant]
-    pretrains = "encoder_norm.scale" in exported.parameters
+    pretrains = has(exported.parameters, "final norm")
     fields = {
         "architectures": [_architecture(exported)],
         "image_size": config.data.image_size,
@@ -291,7 +290,8 @@ def _huggingface_fields(exported: Export) -> dict[str, Any]:
 def _architecture(exported: Export) -> str:
     if exported.num_classes:
         return "VideoMAEForVideoClassification"
-    return "VideoMAEForPreTraining" if "mask_token" in exported.parameters else "VideoMAEModel"
+    decodes = has(exported.parameters, "self-view decoder")
+    return "VideoMAEForPreTraining" if decodes else "VideoMAEModel"
 
 
 def _image_processor(config: ConfigDict) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from tabulate import tabulate
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop.models import Model, ReportRow, load_model
 from mv2mae_jax.interop.writing import new_folder
+from mv2mae_jax.model.parts import PARTS, has, num_classes
 from mv2mae_jax.run_files import CHECKPOINTS, IMPORT_REPORT
 from mv2mae_jax.storage import to_path
 from mv2mae_jax.training.checkpoints import Checkpoints
@@ -62,11 +63,11 @@ def _place(row: ReportRow) -> str:
 def _summary(model: Model, source: epath.PathLike, out: epath.PathLike) -> str:
     config = model.config
     left = sum(bool(row.left) for row in model.rows)
-    if "head.bias" in model.parameters:
-        what = f"a classifier of {len(model.parameters['head.bias'])} classes"
+    if classes := num_classes(model.parameters):
+        what = f"a classifier of {classes} classes"
     else:
-        parts = {name.split(".")[0] for name in model.parameters if "decoder" in name}
-        what = " and ".join(["encoder", *sorted(part.replace("_", " ") for part in parts)])
+        parts = [part for part in PARTS if part != "final norm" and has(model.parameters, part)]
+        what = " and ".join(parts)
     return (
         f"{len(model.rows) - left} of {len(model.rows)} tensors of {source} taken, {left} left: "
         f"{what}, {config.model.variant}, tubelets of {tuple(config.model.patch_size)}, "

@@ -22,6 +22,7 @@ from mv2mae_jax.interop.files import Stored, read_stored
 from mv2mae_jax.interop.names import NAMINGS, Tensors, depth, from_tensors, in_full, name_table
 from mv2mae_jax.model import build
 from mv2mae_jax.model.grid import PatchSize
+from mv2mae_jax.model.parts import PARTS, has, num_classes, only
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.run_files import CHECKPOINTS, read_classes
 from mv2mae_jax.storage import to_path
@@ -29,15 +30,6 @@ from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.parameters import Parameters, definition_of
 
 Shape = tuple[int, ...]
-
-# What is taken whole or not at all, by the beginnings of the parameters' names.
-PARTS = {
-    "encoder": ("encoder.",),
-    "final norm": ("encoder_norm.",),
-    "self-view decoder": ("projector.", "mask_token", "self_view_decoder."),
-    "cross-view decoder": ("cross_view_",),
-    "classifier": ("norm.", "head."),
-}
 
 
 class ReportRow(NamedTuple):
@@ -109,10 +101,11 @@ def _model(stored: Stored) -> Model:
         if not row.left
         for name in row.parameters
     }
-    if "head.bias" not in taken:
+    count = num_classes(taken)
+    if not count:
         classes = ()
-    elif classes and len(classes) != len(taken["head.bias"]):
-        raise InputError(f"{len(classes)} names for the {len(taken['head.bias'])} classes")
+    elif classes and len(classes) != count:
+        raise InputError(f"{len(classes)} names for the {count} classes")
     return Model(taken, config, classes, rows)
 
 
@@ -165,7 +158,7 @@ def _config(options: Mapping[str, Any], parameters: Tensors, patch_size: PatchSi
     config.data.num_frames = _count(options, "num_frames", 16 // frames * frames)
     config.data.image_size = _count(options, "image_size", 224 // height * height)
     config.data.dataset = config.data.protocol = ""
-    config.task = "finetune" if "head.bias" in parameters else "pretrain"
+    config.task = "finetune" if num_classes(parameters) else "pretrain"
     if not options.get("norm_pix_loss", True):
         config.objective.targets = "pixels"
     return config
@@ -196,15 +189,15 @@ def _problems(
     """What is wrong with those parts that cannot be taken."""
     wanted = _shapes(parameters, config)
     problems = {}
-    for part, starts in PARTS.items():
-        expected = {name: shape for name, shape in wanted.items() if name.startswith(starts)}
-        there = {name: x.shape for name, x in parameters.items() if name.startswith(starts)}
+    for part in PARTS:
+        expected = only(wanted, [part])
+        there = {name: x.shape for name, x in only(parameters, [part]).items()}
         if missing := sorted(expected.keys() - there.keys()):
             problems[part] = f"{missing[0]} is not there"
         elif wrong := sorted(name for name in there if there[name] != expected.get(name)):
             ours = expected.get(wrong[0], "nothing of that name")
             problems[part] = f"{wrong[0]} is of shape {there[wrong[0]]}, here {ours}"
-    if "classifier" not in problems and not parameters["head.bias"].size:
+    if "classifier" not in problems and not num_classes(parameters):
         problems["classifier"] = "it has no classes"
     heads = VARIANTS[config.model.variant].decoder_heads
     if options.get("decoder_num_attention_heads", heads) != heads:
@@ -241,7 +234,7 @@ def _fate(parameters: tuple[str, ...], problems: Mapping[str, str]) -> tuple[tup
     """The parameters that a tensor holds, and why it is left, if it is."""
     if not parameters:
         return (), "no tensor of a VideoMAE has this name"
-    part = next(part for part, starts in PARTS.items() if parameters[0].startswith(starts))
+    part = next(part for part in PARTS if has(parameters[:1], part))
     return parameters, f"{part}: {problems[part]}" if part in problems else ""
 
 

@@ -17,6 +17,7 @@ from mv2mae_jax.evaluation.fusion import fuse_views
 from mv2mae_jax.evaluation.predictions import Predictions, Predictor, write_table
 from mv2mae_jax.evaluation.scores import Score, score
 from mv2mae_jax.evaluation.trained import as_trained, refusal, require_data_set
+from mv2mae_jax.model.parts import num_classes
 from mv2mae_jax.run_files import PREDICTIONS, RESULTS, read_classes
 from mv2mae_jax.storage import to_path, write_whole
 from mv2mae_jax.training.checkpoints import load_parameters
@@ -36,7 +37,8 @@ def evaluate(config: ConfigDict, workdir: epath.PathLike) -> None:
       InputError: no classifier in `workdir`, or one of another data set, protocol or classes.
     """
     parameters, trained = load_parameters(workdir)
-    if "head.kernel" not in parameters:
+    count = num_classes(parameters)
+    if not count:
         raise InputError(f"{workdir} holds no classifier; evaluate the --workdir of a fine-tuning")
     require_data_set(trained, workdir, "fine-tune from them, and evaluate that run")
     if trained.data.dataset != config.data.dataset:
@@ -45,14 +47,13 @@ def evaluate(config: ConfigDict, workdir: epath.PathLike) -> None:
     names = splits.class_names(config)
     check_classes(read_classes(workdir) or names, names, workdir)
     clips, crops = config.evaluation.clips, config.evaluation.crops
-    num_classes = parameters["head.bias"].shape[0]
-    if num_classes != len(names):
+    if count != len(names):
         raise InputError(
-            f"{workdir} was trained with {num_classes} classes, the data set has {len(names)}; "
+            f"{workdir} was trained with {count} classes, the data set has {len(names)}; "
             + OTHER_CLASSES
         )
-    single_clip = Predictor(config, num_classes, clips=1, crops=1)(parameters)
-    predictions = Predictor(config, num_classes, clips=clips, crops=crops)(parameters)
+    single_clip = Predictor(config, count, clips=1, crops=1)(parameters)
+    predictions = Predictor(config, count, clips=clips, crops=crops)(parameters)
     if jax.process_index() > 0:
         return
     overall = overall_scores(predictions, single_clip)

@@ -12,6 +12,7 @@ from mv2mae_jax.evaluation.trained import require_data_set
 from mv2mae_jax.figures import picture_path
 from mv2mae_jax.model import build
 from mv2mae_jax.model.mv2mae import MV2MAE
+from mv2mae_jax.model.parts import has
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.parameters import Definition, Parameters, definition_of
 from mv2mae_jax.visualize.rows import SUFFIXES
@@ -44,7 +45,7 @@ def open_pretrained(args: argparse.Namespace) -> Pretrained:
     """
     picture_path(args.out, SUFFIXES)
     parameters, config = load_parameters(args.workdir)
-    if "mask_token" not in parameters:
+    if not has(parameters, "self-view decoder"):
         raise InputError(f"{args.workdir} has no decoders; name the --workdir of a pre-training")
     require_data_set(config, args.workdir, "pre-train from them, and draw that run")
     config.data.data_dir = args.data_dir or config.data.data_dir
@@ -61,11 +62,6 @@ def require_samples(config: ConfigDict, samples: int) -> None:
     there = loader.num_samples(config)
     if not 1 <= samples <= there:
         raise InputError(f"--samples={samples}; the run is trained on {there:,}: name 1 to so many")
-
-
-def has_cross_view(parameters: Parameters) -> bool:
-    """Whether a run has a cross-view decoder."""
-    return "cross_view_decoder.norm.scale" in parameters
 
 
 def pretraining_definition(config: ConfigDict) -> Definition[MV2MAE]:

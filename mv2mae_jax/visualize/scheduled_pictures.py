@@ -9,9 +9,9 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from mv2mae_jax.model.parts import has
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.training.sharding import on_first_device
-from mv2mae_jax.visualize.pretrained import has_cross_view
 from mv2mae_jax.visualize.training_clips import Clip, first_clips
 
 ACTIVITIES = 1
@@ -63,7 +63,7 @@ class ScheduledPictures:
         ratios = [config.masking.ratio]
         sections = reconstruction.reconstruction_sections(config, parameters, self._clips, ratios)
         pictures["reconstruction"] = jpeg(sections, note=reconstruction.describe(config, ratios))
-        if has_cross_view(parameters):
+        if has(parameters, "cross-view decoder"):
             sections = attention.attention_sections(config, parameters, self._clips)
             pictures["attention"] = jpeg(sections, note=attention.NOTE)
         return pictures

@@ -30,10 +30,12 @@ from mv2mae_jax.interop import pytorch
 from mv2mae_jax.interop.export import FORMATS
 from mv2mae_jax.interop.models import load_model
 from mv2mae_jax.model import build
+from mv2mae_jax.model.parts import PARTS
 from mv2mae_jax.tasks.evaluate import evaluate
 from mv2mae_jax.training.parameters import split
 
-WHOLE = [name for name, form in FORMATS.items() if form.holds == ("",)]  # which can be read back
+# Formats that can be read back.
+WHOLE = [name for name, form in FORMATS.items() if form.holds == tuple(PARTS)]
 ACTIONS = "bow clap drink jump kick pull sit down squat stand up throw walk in place wave"
 LABELS = {0: "run", 1: "sit", 2: "stand"}
 SMALL = (

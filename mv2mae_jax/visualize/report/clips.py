@@ -19,10 +19,11 @@ from mv2mae_jax.losses import token_weights
 from mv2mae_jax.model import build
 from mv2mae_jax.model.grid import num_masked
 from mv2mae_jax.model.masking import Mask
+from mv2mae_jax.model.parts import has
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.objective import patchify
 from mv2mae_jax.training.parameters import Parameters
-from mv2mae_jax.visualize.pretrained import has_cross_view, pretraining_definition, require_samples
+from mv2mae_jax.visualize.pretrained import pretraining_definition, require_samples
 from mv2mae_jax.visualize.reconstruct import masked_inputs, reconstruct
 from mv2mae_jax.visualize.report.page import columns_of, packed, sheet
 from mv2mae_jax.visualize.training_clips import Clip, first_clips
@@ -45,10 +46,10 @@ def explorer(config: ConfigDict, parameters: Parameters, samples: int | None) ->
       InputError: the data cannot be read, or there are not so many activities, or not even
         their attention fits.
     """
-    if "mask_token" not in parameters:
+    if not has(parameters, "self-view decoder"):
         reason = "This run has no decoders, so there is nothing to reconstruct: explore the "
         return {"reason": reason + "pre-training that it started from."}
-    if not has_cross_view(parameters):
+    if not has(parameters, "cross-view decoder"):
         return {"reason": "This run has no cross-view decoder, so no view is looked at by another."}
     if not config.data.dataset:
         return {"reason": "These weights do not say which data they were trained on."}

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from sklearn.metrics import confusion_matrix
 
 from mv2mae_jax.check import fields
+from mv2mae_jax.model.parts import has
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.run_files import (
     METRICS,
@@ -25,7 +26,6 @@ from mv2mae_jax.run_files import (
 )
 from mv2mae_jax.storage import to_path
 from mv2mae_jax.training.parameters import Parameters
-from mv2mae_jax.visualize.pretrained import has_cross_view
 from mv2mae_jax.visualize.runs import named
 
 # Panels of curves: title, how values are written, whether their axis is logarithmic, and which.
@@ -117,7 +117,7 @@ def task(config: ConfigDict, parameters: Parameters) -> str:
     """What the run was; of imported weights nobody knows."""
     if not config.data.dataset:
         return "Imported weights"
-    return "Pre-training" if "mask_token" in parameters else "Fine-tuning"
+    return "Pre-training" if has(parameters, "self-view decoder") else "Fine-tuning"
 
 
 def facts(
@@ -125,7 +125,7 @@ def facts(
 ) -> list[list[str]]:
     """The run in a few lines, each a name and what is to be said."""
     data, variant, known = config.data, VARIANTS[config.model.variant], bool(config.data.dataset)
-    pretrained = "mask_token" in parameters
+    pretrained = has(parameters, "self-view decoder")
     views = f", {data.num_views} views of an activity" if pretrained else ""
     size = sum(math.prod(value.shape) for value in parameters.values())
     rows = {
@@ -150,7 +150,7 @@ def facts(
         rows |= {
             "Mask": f"{config.masking.kind}, {config.masking.ratio:.0%} of the tubelets",
             "Objective": f"targets: {config.objective.targets}; motion temperature "
-            f"{config.objective.temperature:g}{weight * has_cross_view(parameters)}",
+            f"{config.objective.temperature:g}{weight * has(parameters, 'cross-view decoder')}",
         }
     else:
         rows["Started from"] = config.finetune.init_from or "random values"
