@@ -275,7 +275,7 @@ def _crop(
 
 def _source_videos(arguments: argparse.Namespace, index: Index) -> Videos:
     if arguments.manifest is None:
-        rows = layout.read(arguments.raw_dir, index.classes).rows
+        rows = layout.read(arguments.raw_dir, classes=index.classes).rows
     else:
         rows = read_csv(arguments.manifest, arguments.raw_dir).rows
     return {(row.activity, row.view): (arguments.raw_dir / row.path, row) for row in rows}

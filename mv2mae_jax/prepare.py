@@ -1,13 +1,13 @@
 """Raw synchronised videos become records, which can be verified and looked at.
 
-python -m mv2mae_jax.prepare ntu|etri|synadl|nucla|pku_mmd2|rocog_v2 --raw-dir DIR --data-dir DIR
+python -m mv2mae_jax.prepare DATASET --raw-dir DIR --data-dir DIR
 python -m mv2mae_jax.prepare mannequin --raw-dir DIR --data-dir DIR
 python -m mv2mae_jax.prepare manifest --manifest FILE.csv --name NAME --raw-dir DIR --data-dir DIR
 python -m mv2mae_jax.prepare verify --data-dir DIR [--dataset NAME]
 python -m mv2mae_jax.prepare show --data-dir DIR --dataset NAME --out FILE.png
 
-docs/datasets.md explains each data set. Interrupted, the same command continues. Exit codes:
-0 done, 1 failed, 2 wrong usage; stopped by a signal, 128 + its number.
+DATASET is a downloaded one of those that docs/datasets.md explains. Interrupted, the same command
+continues. Exit codes: 0 done, 1 failed, 2 wrong usage; stopped by a signal, 128 + its number.
 """
 
 # Decoding processes import this file: what is heavy is imported where it is used.

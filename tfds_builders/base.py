@@ -401,7 +401,7 @@ class DownloadedBuilder(MultiViewBuilder, skip_registration=True):  # type: igno
     """Builds a downloaded data set, whose layout is a module of its folder.
 
     Attributes:
-        LAYOUT: Has `CLASSES` and `read(raw_dir)`.
+        LAYOUT: Has `CLASSES` and `read(raw_dir, paths=None)`.
     """
 
     LAYOUT: Any

@@ -65,7 +65,7 @@ def test_what_is_called_an_archive_and_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "newer.zip").write_bytes(newer)
     other = write_zip(tmp_path / "name.zip", {"\xe9.avi": b""}).read_bytes()
     (tmp_path / "name.zip").write_bytes(other.replace("\xe9".encode(), b"\xff\xfe"))
-    manifest = layout.read(tmp_path, layout.CLASSES)
+    manifest = layout.read(tmp_path)
     assert [row.path for row in manifest.rows] == [f"good.zip/{NAME}"]
     assert [item.path for item in manifest.unused] == [
         *("cut.zip", "name.zip", "newer.zip", "text.zip")

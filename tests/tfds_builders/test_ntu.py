@@ -40,7 +40,7 @@ def test_every_action_of_every_camera_is_found_and_named(tmp_path: Path) -> None
             for action in range(1, 121)
         )
     )
-    manifest = layout.read(tmp_path, layout.CLASSES)
+    manifest = layout.read(tmp_path)
     assert manifest.unused == ()
     assert manifest.classes == layout.CLASSES
     activities = manifest.activities()
@@ -60,7 +60,7 @@ def test_folders_do_not_matter(tmp_path: Path) -> None:
         tmp_path / "elsewhere/S001C001P003R001A004_rgb.avi",
         tmp_path / "S017C003P020R002A060_rgb.avi",
     )
-    assert layout.read(tmp_path, layout.CLASSES).rows == (
+    assert layout.read(tmp_path).rows == (
         Row(
             "S001P003R001A004",
             "1",
@@ -92,7 +92,7 @@ def test_videos_with_other_names_are_named(tmp_path: Path) -> None:
     good = "S001C001P001R001A001_rgb.avi"
     others = ("S001C001P001R001A001.avi", "S001C001P001R001A121_rgb.avi", "x.MP4", f"_{good}")
     touch(*(tmp_path / name for name in (good, *others, "README.txt", "S001_skeleton.7z")))
-    manifest = layout.read(tmp_path, layout.CLASSES)
+    manifest = layout.read(tmp_path)
     assert [row.path for row in manifest.rows] == [good]
     reasons = {item.path: item.reason for item in manifest.unused}
     assert set(reasons) == set(others)
@@ -103,11 +103,11 @@ def test_the_same_view_twice_is_an_error_that_names_both(tmp_path: Path) -> None
     name = "S001C001P001R001A001_rgb.avi"
     touch(tmp_path / "one" / name, tmp_path / "two" / name)
     with pytest.raises(InputError, match=f"one/{name} and two/{name}"):
-        layout.read(tmp_path, layout.CLASSES)
+        layout.read(tmp_path)
 
 
 def test_no_videos_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no video named like"):
-        layout.read(tmp_path, layout.CLASSES)
+        layout.read(tmp_path)
     with pytest.raises(InputError, match="no directory"):
-        layout.read(tmp_path / "none", layout.CLASSES)
+        layout.read(tmp_path / "none")

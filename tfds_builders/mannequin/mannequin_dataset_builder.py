@@ -58,8 +58,8 @@ class Builder(MultiViewBuilder):
         options = self._options
         check_stamp(raw_dir, options["seed"], options["staging"])
         activities = plan(options["subjects"], options["replications"], options["seed"])
-        videos = files(raw_dir, activities)
-        return layout.read(raw_dir, self.classes, [str(f.relative_to(raw_dir)) for f in videos])
+        videos = [str(file.relative_to(raw_dir)) for file in files(raw_dir, activities)]
+        return layout.read(raw_dir, videos, classes=self.classes)
 
     def make_videos(self, raw_dir: Path) -> None:
         """Renders those that are not there yet."""

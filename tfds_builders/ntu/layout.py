@@ -15,15 +15,15 @@ CLASSES = layouts.read_classes("ntu")
 
 
 def read(
-    raw_dir: Path, classes: Sequence[str] = CLASSES, paths: Iterable[str] | None = None
+    raw_dir: Path, paths: Iterable[str] | None = None, *, classes: Sequence[str] = CLASSES
 ) -> Manifest:
     """Finds all videos with NTU's names.
 
     Args:
         raw_dir: Any directory above the videos; folders (nturgb+d_rgb/, one per setup) do not
             matter.
-        classes: Class names; action A001 is the first.
         paths: Files to read, relative to `raw_dir`; None: all that look like videos.
+        classes: Class names; action A001 is the first.
 
     Returns:
         The manifest: activities sorted by name, views "1", "2", "3" by camera.
