@@ -32,6 +32,7 @@ from mv2mae_jax.data.samples import (
     source_views,
     unless_damaged,
 )
+from mv2mae_jax.data.sampling import usable_views
 from mv2mae_jax.data.splits import split_of, split_videos, videos_of
 from mv2mae_jax.data.workers import Samples, samples_at_once
 from mv2mae_jax.errors import InputError
@@ -350,7 +351,10 @@ def _with_enough_views(config: ConfigDict, activities: Sequence[Activity]) -> li
             f"config.data.target_view or source_views: {', '.join(sorted(unknown))} is no training "
             f"view of protocol {data.protocol}, which has {', '.join(sorted(known))}"
         )
-    counts = [_usable_views(data, activity) for activity in activities]
+    counts = [
+        len(usable_views(activity.views, data.target_view, source_views(data)))
+        for activity in activities
+    ]
     if max(counts) < data.num_views:
         chosen = f" with target view {data.target_view}" if data.target_view else ""
         raise InputError(
@@ -359,16 +363,6 @@ def _with_enough_views(config: ConfigDict, activities: Sequence[Activity]) -> li
             f"config.data.num_views={max(counts)}"
         )
     return [a for a, count in zip(activities, counts, strict=True) if count >= data.num_views]
-
-
-def _usable_views(data: ConfigDict, activity: Activity) -> int:
-    """How many views a sample of this activity can have (`sampling.choose_views`)."""
-    if not data.target_view:
-        return len(activity.views)
-    if data.target_view not in activity.views:
-        return 0
-    others = set(activity.views) - {data.target_view}
-    return 1 + len(others & source_views(data) if data.source_views else others)
 
 
 def _share(batch_size: int, process_count: int) -> int:

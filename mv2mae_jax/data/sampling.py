@@ -53,6 +53,18 @@ def choose_views(
       target: the view that is always the target; empty: drawn.
       sources: the views that sources are drawn from; empty: all others.
     """
-    drawn = [str(view) for view in rng.permutation(sorted(views))]
-    first, *others = sorted(drawn, key=lambda view: view != target)
-    return [first, *(view for view in others if not sources or view in sources)][:num_views]
+    usable = usable_views(views, target, sources)
+    drawn = [str(view) for view in rng.permutation(sorted(views)) if view in usable]
+    return sorted(drawn, key=lambda view: view != target)[:num_views]
+
+
+def usable_views(
+    views: Collection[str], target: str = "", sources: Collection[str] = ()
+) -> set[str]:
+    """The views that a sample of an activity can have; none if it lacks the target.
+
+    Args as of `choose_views`; there are no sources without a target.
+    """
+    if target and target not in views:
+        return set()
+    return {view for view in views if view == target or not sources or view in sources}
