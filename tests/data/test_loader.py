@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from mv2mae_jax.data import augment, loader, randaugment, splits
 from mv2mae_jax.data.decode import decode_frames
-from mv2mae_jax.data.records import Activity, RecordSource, load_index
+from mv2mae_jax.data.records import RecordSource, load_index
 from mv2mae_jax.data.samples import draw_pretraining
 from mv2mae_jax.errors import InputError
 from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
@@ -364,24 +364,6 @@ def test_a_sample_is_its_draw_applied_to_its_frames(config):
                 expected = np.empty((4, 32, 32, 3), np.uint8)
                 augment.random_crop(clip, crop, expected)
                 assert np.array_equal(batch["clips"][3 * number + repeat, v], expected)
-
-
-@pytest.mark.parametrize(
-    ("target", "sources", "counts"),
-    [("", (), [3, 2, 2, 2]), ("2", (), [3, 2, 0, 2]), ("2", (3,), [2, 1, 0, 2])],
-)
-def test_views_that_a_sample_can_have(config, target, sources, counts):
-    config.data.target_view, config.data.source_views = target, sources
-    activities = [
-        Activity(position, views, 0, "", "", dict.fromkeys(views, 9))
-        for position, views in enumerate(("123", "12", "13", "23"))
-    ]
-    assert [loader._usable_views(config.data, activity) for activity in activities] == counts
-    config.data.num_views = 3  # as many as there are
-    draws = [draw_pretraining(config.data, 0, 0, activity) for activity in activities]
-    assert [len(draw.views) for draw, count in zip(draws, counts, strict=True) if count] == [
-        count for count in counts if count
-    ]
 
 
 def test_activities_without_enough_views_are_reported(config, caplog):

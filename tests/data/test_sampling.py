@@ -105,3 +105,19 @@ def test_a_fixed_target_comes_first_and_sources_are_the_chosen_ones():
     assert only == {("1", "4")}
     others = {sampling.choose_views(rng, "123", 2, "3")[1] for _ in range(50)}
     assert others == {"1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("target", "sources", "usable"),
+    [
+        ("", (), ["123", "12", "13", "23"]),
+        ("2", (), ["123", "12", "", "23"]),
+        ("2", ("3",), ["23", "2", "", "23"]),
+    ],
+)
+def test_views_that_a_sample_can_have(target, sources, usable):
+    for views, wanted in zip(("123", "12", "13", "23"), usable, strict=True):
+        assert sampling.usable_views(views, target, sources) == set(wanted)
+        if wanted:
+            rng = np.random.default_rng(0)  # as many as there are
+            assert set(sampling.choose_views(rng, views, 3, target, sources)) == set(wanted)
