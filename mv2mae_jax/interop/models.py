@@ -188,7 +188,7 @@ def _problems(
 ) -> dict[str, str]:
     """What is wrong with those parts that cannot be taken."""
     wanted = _shapes(parameters, config)
-    problems = {}
+    problems: dict[str, str] = {}
     for part in PARTS:
         expected = only(wanted, [part])
         there = {name: x.shape for name, x in only(parameters, [part]).items()}
