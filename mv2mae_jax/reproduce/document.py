@@ -23,7 +23,8 @@ from mv2mae_jax.reproduce.runs import Finding
 ABOUT = (
     "Made by `python -m mv2mae_jax.reproduce` of `results.jsonl` beside it; "
     "[what it means](../reproduction.md). Accuracies are means over seeds, ± their standard "
-    "deviation; of differences the 95 % interval over seeds and activities is given."
+    "deviation; of differences the 95 % interval over seeds and activities is given, of one seed "
+    "over activities alone (dashed), which is too narrow: another seed may lie far off."
 )
 DIFFERENCES = "![Every comparison with its interval](differences.png)"
 ROWS_PICTURE = "![Every row, fine-tuned and by its token probe](rows.png)"
@@ -180,7 +181,7 @@ def differences_figure(findings: Sequence[Finding]) -> Figure:
             found = measured(judged, findings) if judged else None
             if judged and found:
                 low, mean, high = (100 * x for x in (found.low, found.mean, found.high))
-                axis.errorbar(
+                bar = axis.errorbar(
                     mean,
                     place + below,
                     xerr=[[mean - low], [high - mean]],
@@ -188,12 +189,14 @@ def differences_figure(findings: Sequence[Finding]) -> Figure:
                     color=COLOURS[verdict(judged, found)],
                     capsize=3,
                 )
+                if found.seeds == 1:
+                    bar.lines[2][0].set_linestyle("--")
     axis.axvline(0, color="black", linewidth=0.8)
     names = [f"{label(x)}, {x.protocol} ({x.predicted or 'no prediction'})" for x in shown]
     axis.set_yticks(range(len(shown)), names, fontsize=8)
     axis.set_ylim(len(shown) - 0.5, -0.5)
     axis.grid(color="0.92", axis="x")
-    axis.set_xlabel("difference of top-1, points, with 95 % interval; in brackets the paper's sign")
+    axis.set_xlabel("difference of top-1, points, with 95 % interval; in brackets the sign predicted")
     for judgement, colour in COLOURS.items():
         axis.plot([], [], "-", color=colour, label=judgement)
     for name, marker in (("fine-tuned", FINETUNED), ("token probe", PROBED)):

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import operator
+import os
 import platform
 import subprocess
 import sys
@@ -21,9 +23,10 @@ from mv2mae_jax.command_line import run
 from mv2mae_jax.data.records import fingerprint
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.fusion import fuse_views
-from mv2mae_jax.reproduce.rows import FRACTION, Metric, Overrides, Row
+from mv2mae_jax.reproduce.rows import FRACTION, Metric, Overrides, Row, folder
 from mv2mae_jax.run_files import read_predictions, read_probe, read_probe_predictions
 from mv2mae_jax.storage import write_whole
+from mv2mae_jax.training.compile_cache import processor
 from mv2mae_jax.training.workdir import FREE_FIELDS
 
 CONFIG = "configs/reproduction.py"
@@ -49,7 +52,8 @@ class Finding(NamedTuple):
       seed: of everything random.
       configs: hash of the config of each task.
       data: fingerprint of the data set.
-      machine: versions and kind of device.
+      machine: versions, kind of device, `compile_cache.processor` and its cores: others round
+        otherwise, and training magnifies it.
       minutes: that each task took; of one that was continued, its last part.
       top1: accuracies on the test split, by metric; without a probe, none of it.
       correct: by metric, which of the predictions are right, as `packed`: of videos in the order
@@ -103,9 +107,9 @@ def run_missing(row: Row, scale: str, seed: int, out: Path) -> bool:
     results, data = out / "results.jsonl", fingerprint(out / "data", "mannequin")
     found = read_findings(results)
     known = {(x.protocol, x.row, x.seed): x for x in found}.get((row.protocol, row.name, seed))
-    if others := {(x.scale, x.data) for x in found} - {(scale, data)}:
+    if found and (found[0].scale, found[0].data) != (scale, data):
         raise InputError(
-            f"{results} has results of the scale {min(others)[0]}, or of other data; choose "
+            f"{results} has results of the scale {found[0].scale}, or of other data; choose "
             "another --out"
         )
     if known is None:
@@ -113,9 +117,10 @@ def run_missing(row: Row, scale: str, seed: int, out: Path) -> bool:
         lines = [json.dumps(x._asdict()) for x in (*found, new)]
         write_whole(results, "\n".join(lines) + "\n")
     elif known.configs != hashes(row, scale, seed):
+        of_row = [path for path in workdirs(row, seed, out) if path]
         raise InputError(
-            f"{results} has {row.name}, {row.protocol}, seed {seed} with another config; delete "
-            "its line to run it again, or choose another --out"
+            f"{results} has {row.name}, {row.protocol}, seed {seed} with another config; to run it "
+            f"again, delete its line and {' and '.join(map(str, of_row))}, or choose another --out"
         )
     return known is None
 
@@ -124,20 +129,34 @@ def read_findings(results: Path) -> list[Finding]:
     """All findings, in the order in which they were made; none where there is no file.
 
     Raises:
-      InputError: a line is damaged.
+      InputError: a line is damaged, repeats a row and seed, or is of another scale or data set
+        than the first.
     """
-    findings = []
+    findings: list[Finding] = []
     for number, line in enumerate(_lines(results), start=1):
         try:
             finding = Finding(**json.loads(line))
+            seed = operator.index(finding.seed)
             for metric, accuracy in finding.top1.items():
-                if abs(finding.right(metric).mean() - accuracy) > 1e-6:
+                right = finding.right(metric)
+                if len(right) != finding.predictions[metric] or abs(right.mean() - accuracy) > 1e-6:
                     raise ValueError(f"{metric} is not the mean of its predictions")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"line {number} of {results} is damaged ({error}); delete it, and its row is run "
                 "again"
             ) from error
+        where = finding.protocol, finding.row, seed
+        if where in {(x.protocol, x.row, x.seed) for x in findings}:
+            raise InputError(
+                f"line {number} of {results} is the second of {finding.row}, {finding.protocol}, "
+                f"seed {seed}; delete one of the two"
+            )
+        if findings and (finding.scale, finding.data) != (findings[0].scale, findings[0].data):
+            raise InputError(
+                f"line {number} of {results} is of another scale or data set than line 1; keep "
+                "them in files of their own"
+            )
         findings.append(finding)
     return findings
 
@@ -149,9 +168,7 @@ def _lines(file: Path) -> Iterator[bytes]:
 
 def run_row(row: Row, scale: str, seed: int, data: str, out: Path) -> Finding:
     """Pre-trains, probes and fine-tunes, as far as that was not done before."""
-    workdirs = out / "runs" / row.protocol
-    pretrained = workdirs / f"{row.pretraining.name}-{seed}" if row.pretraining else None
-    finetuned = workdirs / f"{row.name.replace(' ', '-').replace('%', '')}-{seed}-finetune"
+    pretrained, finetuned = workdirs(row, seed, out)
     minutes = {}
     for task, (variant, overrides) in commands(row, scale).items():
         workdir = finetuned if task == "finetune" else pretrained
@@ -177,6 +194,8 @@ def run_row(row: Row, scale: str, seed: int, data: str, out: Path) -> Finding:
         data=data,
         machine={
             "device": device_kind(),
+            "processor": processor(),
+            "cores": str(len(os.sched_getaffinity(0))),
             "jax": version("jax"),
             "python": platform.python_version(),
         },
@@ -186,6 +205,13 @@ def run_row(row: Row, scale: str, seed: int, data: str, out: Path) -> Finding:
         predictions={metric: len(right) for metric, right in correct.items()},
         probes=read_probe(probed) if probed else {},
     )
+
+
+def workdirs(row: Row, seed: int, out: Path) -> tuple[Path | None, Path]:
+    """The work directories of its pre-training, which other rows may share, and fine-tuning."""
+    runs = out / "runs" / row.protocol
+    pretrained = runs / f"{row.pretraining.name}-{seed}" if row.pretraining else None
+    return pretrained, runs / f"{folder(row.name)}-{seed}-finetune"
 
 
 def device_kind() -> str:

@@ -22,10 +22,10 @@ def keep_compiled_programs() -> None:
 
 def _folder() -> Path:
     """Of this kind of processor alone: JAX would run the code of another, and die of it."""
-    return user_cache() / f"compiled-{_processor()}"
+    return user_cache() / f"compiled-{processor()}"
 
 
-def _processor() -> str:
+def processor() -> str:
     """A digest of what instructions this machine has, as far as the system says."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []

@@ -1,8 +1,10 @@
 """The documented tables are those of the documented results."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mv2mae_jax.reproduce.__main__ import STAGINGS
@@ -83,9 +85,46 @@ def test_pictures_have_the_numbers_where_they_belong(folder: Path):
     assert bars == expected
 
 
-def test_numbers_in_the_text_are_in_the_tables():
-    tables = "".join((folder / "results.md").read_text() for folder in FOLDERS)
+def sections() -> Iterator[tuple[str, list[Path]]]:
+    """Each section of what was found, and the folders whose results it links to."""
     words = Path("docs/reproduction.md").read_text()
     (found,) = re.findall(r"## What was found\n(.*?)\n## ", words, re.DOTALL)
-    quoted = re.findall(r"\*([+-]\d+\.\d) \((.*?)\)\*", found)
-    assert quoted and all(f"{mean} ({interval})" in tables for mean, interval in quoted)
+    for section in found.split("\n### "):
+        links = re.findall(r"\((reproduction-[\w-]+)/results.md\)", section)
+        yield section, [Path("docs", link) for link in dict.fromkeys(links)]
+
+
+def test_differences_in_the_text_are_in_the_tables():
+    """In those of the results that their section is about."""
+    number = 0
+    for section, folders in sections():
+        tables = "".join((folder / "results.md").read_text() for folder in folders)
+        quoted = re.findall(r"\*([+-]\d+\.\d)\s\((.*?)\)\*", section, re.DOTALL)
+        for mean, interval in quoted:
+            assert f"{mean} ({' '.join(interval.split())})" in tables, (mean, interval)
+        number += len(quoted)
+    assert number > 50
+
+
+def test_accuracies_in_the_tables_of_the_text_are_those_found():
+    """Of lines such as `| MV2MAE: ... | 63.1 % (61.0, 64.2, 64.1) | 32.0 % |`."""
+    checked = 0
+    for section, folders in sections():
+        for name, mean, seeds, probe in re.findall(
+            r"^\| ([\w -]+?)(?:: [^|]*)? \| ([\d.]+) % (?:\((.*?)\) )?\| (?:([\d.]+) % )?\|$",
+            section,
+            re.MULTILINE,
+        ):
+            runs = [
+                x
+                for x in read_findings(folders[0] / "results.jsonl")
+                if (x.protocol, x.row) == ("xview", name)
+            ]
+            top1 = [100 * x.top1["single_view"] for x in sorted(runs, key=lambda x: x.seed)]
+            assert float(mean) == pytest.approx(np.mean(top1), abs=0.05), name
+            assert seeds == (", ".join(f"{x:.1f}" for x in top1) if len(top1) > 1 else "")
+            if probe:
+                probes = [100 * x.probes["tokens_after"] for x in runs]
+                assert float(probe) == pytest.approx(np.mean(probes), abs=0.05), name
+            checked += 1
+    assert checked > 5

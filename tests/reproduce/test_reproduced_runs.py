@@ -16,7 +16,15 @@ from mv2mae_jax.reproduce import runs
 from mv2mae_jax.reproduce.__main__ import main
 from mv2mae_jax.reproduce.document import controls_table, write
 from mv2mae_jax.reproduce.rows import MV2MAE, SCRATCH, Pretraining, Row
-from mv2mae_jax.reproduce.runs import packed, read_correct, read_findings, read_probed, run_missing
+from mv2mae_jax.reproduce.runs import (
+    config_hash,
+    packed,
+    read_correct,
+    read_findings,
+    read_probed,
+    run_missing,
+)
+from mv2mae_jax.run_files import read_config
 
 TINY = {
     "data.num_frames": 4,
@@ -25,6 +33,7 @@ TINY = {
     "epochs": 1,
     "optimizer.warmup_epochs": 0.5,
 }
+SEED = 1  # not the default of the configs
 ROWS = (
     Row(SCRATCH, "xview", None, TINY),
     Row(MV2MAE, "xview", Pretraining("t", overrides=TINY), TINY),
@@ -37,7 +46,7 @@ def out(mannequin_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reproduction")
     (folder / "data").symlink_to(mannequin_dir)
     for row in ROWS:
-        run_missing(row, "cpu", 0, folder)
+        run_missing(row, "cpu", SEED, folder)
     return folder
 
 
@@ -48,23 +57,34 @@ def test_findings_are_what_the_runs_found(out: Path):
     assert set(pretrained.configs) == {"pretrain", "probe", "finetune"}
     assert scratch.configs["finetune"] == pretrained.configs["finetune"]
     assert not scratch.probes and pretrained.probes["protocol"] == "xview"
-    results = json.loads((out / "runs/xview/MV2MAE-0-finetune/results.json").read_text())
-    probes = json.loads((out / "runs/xview/t-0/probe.json").read_text())
+    results = json.loads((out / "runs/xview/MV2MAE-1-finetune/results.json").read_text())
+    probes = json.loads((out / "runs/xview/t-1/probe.json").read_text())
     for metric, accuracy in pretrained.top1.items():
         written = probes["tokens_after"] if metric == "token_probe" else results[f"top1_{metric}"]
         assert accuracy == pytest.approx(written, abs=1e-6)
     assert set(pretrained.top1) - set(scratch.top1) == {"token_probe"}
-    config = json.loads((out / "runs/xview/MV2MAE-0-finetune/config.json").read_text())
-    assert config["finetune"]["init_from"] == str(out / "runs/xview/t-0")
+    assert read_config(out / "runs/xview/MV2MAE-1-finetune").finetune.init_from == str(
+        out / "runs/xview/t-1"
+    )
+    for finding, folders in (
+        (scratch, {"finetune": "from-scratch-1-finetune"}),
+        (pretrained, {"pretrain": "t-1", "finetune": "MV2MAE-1-finetune"}),
+    ):
+        assert finding.seed == SEED
+        for task, folder in folders.items():  # the hashes are of what was run, its seed included
+            ran = read_config(out / "runs/xview" / folder)
+            assert ran.seed == SEED and config_hash(ran) == finding.configs[task]
 
 
 def test_a_row_is_not_run_again(out: Path):
     before = (out / "results.jsonl").read_bytes()
-    assert not run_missing(ROWS[1], "cpu", 0, out)
+    assert not run_missing(ROWS[1], "cpu", SEED, out)
     assert (out / "results.jsonl").read_bytes() == before
     changed = Row(MV2MAE, "xview", Pretraining("t", overrides=TINY | {"epochs": 2}), TINY)
-    with pytest.raises(InputError, match="MV2MAE, xview, seed 0 with another config"):
-        run_missing(changed, "cpu", 0, out)
+    runs = out / "runs/xview"
+    remedy = f"delete its line and {runs}/t-1 and {runs}/MV2MAE-1-finetune"
+    with pytest.raises(InputError, match=f"MV2MAE, xview, seed 1 with another config.*{remedy}"):
+        run_missing(changed, "cpu", SEED, out)
 
 
 def test_tables_and_pictures_are_written(out: Path):
@@ -100,7 +120,9 @@ def test_before_anything_is_compared_there_is_no_picture_of_it(out: Path, tmp_pa
     "damage",
     [
         lambda line: line[:-2],
-        lambda line: line.replace(b'"seed": 0, ', b""),
+        lambda line: line.replace(b'"seed": 1, ', b""),
+        lambda line: line.replace(b'"seed": 1, ', b'"seed": "1", '),
+        lambda line: line.replace(b'"multi_view": ', b'"multi_view": 1', 3),
         lambda line: line.replace(b'"single_view": 0.', b'"single_view": 1.', 1),
         lambda line: line.replace(b"xview", b"\xff"),
     ],
@@ -113,6 +135,24 @@ def test_a_damaged_line_is_named(out: Path, tmp_path: Path, damage):
         read_findings(file)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, "is the second of from scratch, xview, seed 1"),
+        ({"seed": 2, "scale": "gpu"}, "is of another scale or data set than line 1"),
+        ({"seed": 2, "data": "other"}, "is of another scale or data set than line 1"),
+    ],
+)
+def test_files_that_do_not_belong_together_are_not_averaged(
+    out: Path, tmp_path: Path, change: dict, words: str
+):
+    good, _ = (out / "results.jsonl").read_bytes().splitlines()
+    file = tmp_path / "results.jsonl"
+    file.write_text(f"{good.decode()}\n{json.dumps(json.loads(good) | change)}\n")
+    with pytest.raises(InputError, match=f"line 2 of {file} {words}"):
+        read_findings(file)
+
+
 @pytest.mark.parametrize("change", [{"data": "of other videos"}, {"scale": "gpu"}])
 def test_results_of_other_data_are_not_taken_for_these(out: Path, tmp_path: Path, change: dict):
     (tmp_path / "data").symlink_to((out / "data").resolve())
@@ -121,7 +161,7 @@ def test_results_of_other_data_are_not_taken_for_these(out: Path, tmp_path: Path
         line |= change
     (tmp_path / "results.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
     with pytest.raises(InputError, match=r"has results of the scale \w+, or of other data"):
-        run_missing(ROWS[0], "cpu", 0, tmp_path)
+        run_missing(ROWS[0], "cpu", SEED, tmp_path)
 
 
 def test_the_videos_are_those_of_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
