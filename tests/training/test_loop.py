@@ -219,6 +219,33 @@ def test_the_average_is_of_the_parameters_after_each_step(tmp_path: Path):
     np.testing.assert_allclose(average, expected, rtol=1e-5)
 
 
+def test_what_is_frozen_has_no_average_and_stays_in_the_result(tmp_path: Path):
+    frozen, trained = (f"encoder.blocks.0.{name}" for name in ("kernel", "bias"))
+    probed = []
+
+    def probe(parameters: Parameters) -> dict[str, float]:
+        probed.append(jax.device_get(parameters))
+        return {}
+
+    result = run(
+        tmp_path,
+        probe,
+        configured(ema_decay=0.9),
+        initial={frozen: np.full((2, 1), 0.5, np.float32), trained: np.ones(1, np.float32)},
+        trainable=lambda parameters: {trained: parameters[trained]},
+    )
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.shapes() == {
+            "parameters": {frozen: (2, 1), trained: (1,)},
+            "average": {trained: (1,)},
+        }
+    loaded, _ = load_parameters(tmp_path)
+    for parameters in (*probed, result, loaded):
+        assert parameters.keys() == {frozen, trained}
+        assert (parameters[frozen] == 0.5).all() and (parameters[trained] < 1).all()
+    assert loaded[trained] == result[trained]
+
+
 @pytest.mark.parametrize(
     ("stop_at_call", "by"), [(1, signal.SIGTERM), (2, signal.SIGINT), (3, signal.SIGTERM)]
 )
