@@ -26,7 +26,7 @@ from mv2mae_jax.losses import draw_masks
 from mv2mae_jax.model import build
 from mv2mae_jax.model.masking import Mask
 from mv2mae_jax.model.variants import VARIANTS
-from mv2mae_jax.training.parameters import Parameters, split
+from mv2mae_jax.training.parameters import Definition, Parameters, split
 
 CLASSES = 5
 
@@ -161,11 +161,20 @@ def test_with_flattened_positions_it_is_videomae(classifies):
         assert_same(tokens, theirs.videomae(for_them).last_hidden_state)
 
 
+Written = tuple[ConfigDict, Definition, Parameters]
+
+
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A classifier's folder."""
+def written() -> Written:
+    """A classifier whose positions are not the usual ones."""
     config = config_of("separable")
-    _, parameters = randomized(build.classifier(config, CLASSES, nnx.Rngs(0)))
+    return config, *randomized(build.classifier(config, CLASSES, nnx.Rngs(0)))
+
+
+@pytest.fixture(scope="module")
+def exported(written: Written, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its folder."""
+    config, _, parameters = written
     folder = tmp_path_factory.mktemp("exported")
     tensors = {
         name.removeprefix("encoder."): value
@@ -176,20 +185,24 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_folder_is_loaded_without_jax(exported):
+def test_a_folder_is_loaded_without_jax(written: Written, exported: Path, tmp_path: Path):
     """With the names and positions that it was written with."""
+    config, definition, parameters = written
+    clips = random_clips(config, 2)
+    torch.save(pixels(config, clips), tmp_path / "clips.pth")
     program = (
         "import sys, torch; from mv2mae_jax.interop.pytorch import load; "
-        "torch.save(load(sys.argv[1])(torch.ones(1, 3, 6, 32, 32)), sys.argv[2]); "
+        "folder, clips, logits = sys.argv[1:]; "
+        "torch.save(load(folder)(torch.load(clips)).detach(), logits); "
         "assert not {'jax', 'flax'} & sys.modules.keys()"
     )
-    logits = exported / "logits.pth"
-    subprocess.run([sys.executable, "-c", program, exported, logits], check=True)
+    files = tmp_path / "clips.pth", tmp_path / "logits.pth"
+    subprocess.run([sys.executable, "-c", program, exported, *files], check=True)
+    ours = definition.bind(parameters)(build.clip_patches(config, jnp.array(clips)))
+    assert_same(ours, torch.load(tmp_path / "logits.pth"))
     module = pytorch.load(exported)
     assert isinstance(module, pytorch.Classifier) and not module.training
     assert module.head.weight.shape == (CLASSES, 128)
-    with torch.no_grad():
-        assert_same(module(torch.ones(1, 3, 6, 32, 32)), torch.load(logits).detach())
 
 
 @pytest.mark.parametrize(
