@@ -12,7 +12,7 @@ import pytest
 import torch
 from flax import nnx
 from ml_collections import ConfigDict
-from model.comparison import assert_same, from_huggingface, random_videomae
+from model.comparison import as_booleans, assert_same, from_huggingface, random_videomae
 from transformers import VideoMAEForPreTraining, VideoMAEForVideoClassification
 
 from configs.base import get_config
@@ -67,12 +67,10 @@ def pixels(config: ConfigDict, clips: np.ndarray) -> torch.Tensor:
     return ((torch.from_numpy(clips) / 255 - mean) / std).movedim(-1, -4)
 
 
-def ascending(mask: Mask) -> tuple[Mask, torch.Tensor]:
-    """The mask in the order of places, and as booleans."""
-    mask = Mask(*(jnp.sort(index) for index in mask))
-    hidden = np.zeros((*mask.masked.shape[:-1], sum(x.shape[-1] for x in mask)), bool)
-    np.put_along_axis(hidden, np.asarray(mask.masked), True, axis=-1)
-    return mask, torch.from_numpy(hidden)
+def masks(config: ConfigDict, views: int) -> Mask:
+    """Of two samples, in the order of places."""
+    mask = draw_masks(config, jax.random.split(jax.random.key(0), 2), views)
+    return Mask(*(jnp.sort(index) for index in mask))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +85,7 @@ def test_reconstructions(views, config):
     """Of every view from itself and from all others."""
     definition, parameters = randomized(build.pretraining_model(config, nnx.Rngs(0)))
     clips = random_clips(config, 2, views)
-    mask, hidden = ascending(draw_masks(config, jax.random.split(jax.random.key(0), 2), views))
+    mask = masks(config, views)
 
     @jax.jit
     def reconstruct(parameters):
@@ -98,7 +96,7 @@ def test_reconstructions(views, config):
     module = pytorch.build(config, tensors_of(config, parameters))
     assert isinstance(module, pytorch.MV2MAE)
     with torch.no_grad():
-        theirs = module(pixels(config, clips), hidden)
+        theirs = module(pixels(config, clips), as_booleans(mask))
     ours = reconstruct(parameters)
     assert_same(ours.self_view, theirs.self_view)
     if views == 1:
@@ -154,7 +152,7 @@ def test_with_flattened_positions_it_is_videomae(classifies):
             assert_same(module(clips), theirs(for_them).logits)
             tokens = module.encode(clips)  # theirs come before the norm
         else:
-            _, hidden = ascending(draw_masks(config, jax.random.split(jax.random.key(0), 2), 1))
+            hidden = as_booleans(masks(config, 1))
             reconstruction = module(clips[:, None], hidden)
             assert_same(reconstruction.self_view[:, 0], theirs(for_them, hidden[:, 0]).logits)
             tokens = module.tokens(clips)
