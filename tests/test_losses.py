@@ -158,6 +158,21 @@ def test_masks_of_views_and_samples_differ_and_do_not_depend_on_the_batch():
     assert (alone.masked[0] == mask.masked[1]).all()
 
 
+@pytest.mark.parametrize(
+    ("views", "masked"),
+    [
+        ("independent", [[[6, 7, 1, 2, 3], [0, 1, 4, 7, 2]], [[6, 5, 2, 4, 1], [5, 0, 4, 3, 7]]]),
+        ("shared", [[[6, 7, 1, 2, 3]] * 2, [[6, 5, 2, 4, 1]] * 2]),
+    ],
+)
+def test_masks_of_a_seed_and_a_sample_stay(views: str, masked: list):
+    """A run that goes on hides what it would have hidden."""
+    config = small_config()
+    config.masking.views = views
+    keys = sample_keys(7, jnp.array([12345, 12346]))
+    assert draw_masks(config, keys, 2).masked.tolist() == masked
+
+
 def test_gradients_reach_every_parameter():
     config = small_config()
     graph, state = nnx.split(build.pretraining_model(config, nnx.Rngs(0)), nnx.Param)

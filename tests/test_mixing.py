@@ -18,10 +18,10 @@ from mv2mae_jax.training.step import sample_keys
 CLASSES = 64
 
 
-def batch_of(samples, frames=2, height=24, width=32, index=None):
+def batch_of(samples, index=None):
     """Every clip is of one value, the running number of its sample; so is its label."""
     index = np.arange(samples) if index is None else np.asarray(index)
-    clips = np.broadcast_to(index[:, None, None, None, None], (samples, frames, height, width, 3))
+    clips = np.broadcast_to(index[:, None, None, None, None], (samples, 2, 24, 32, 3))
     labels = jax.nn.one_hot(index, CLASSES)
     return jnp.float32(clips), labels, jnp.int32(index), sample_keys(0, jnp.int32(index))
 

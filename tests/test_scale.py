@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from hosts import two_hosts
 from processes import (
@@ -60,7 +61,10 @@ def alone(mannequin_dir: Path, tmp_path_factory: pytest.TempPathFactory, cache: 
 
 
 class Disturbed(NamedTuple):
-    """A run of two processes with two devices each: killed, continued, and stopped."""
+    """A run of two processes with two devices each: killed, continued, and stopped.
+
+    Large parameters are split over all four devices.
+    """
 
     workdir: Path
     killed: list[Ended]
@@ -74,7 +78,8 @@ def disturbed(
     workdir = tmp_path_factory.mktemp("scale") / "disturbed"
 
     def to_second(number: signal.Signals, step: int) -> list[Ended]:
-        processes = start_together(2, 2, flags(mannequin_dir, workdir), **cache)
+        words = flags(mannequin_dir, workdir, "--config.mesh.fsdp=4")
+        processes = start_together(2, 2, words, **cache)
 
         def saved() -> bool:  # written beside the steps, so perhaps after them
             return any(path.name.isdigit() for path in workdir.glob("checkpoints/*"))
@@ -83,13 +88,19 @@ def disturbed(
         processes[1].send_signal(number)
         return finish(processes)
 
-    return Disturbed(workdir, to_second(signal.SIGKILL, 3), to_second(signal.SIGTERM, 7))
+    return Disturbed(workdir, to_second(signal.SIGKILL, 4), to_second(signal.SIGTERM, 7))
 
 
 @pytest.fixture
 def stopped_run(disturbed: Disturbed, tmp_path: Path) -> Path:
     """A copy of its work directory, to continue."""
     return shutil.copytree(disturbed.workdir, tmp_path / "run")
+
+
+def written_as(workdir: Path, step: int, parameter: str) -> tuple[str | None, ...]:
+    """The axes of the mesh over which a checkpoint's parameter was split."""
+    state = ocp.PyTreeCheckpointer().metadata(workdir / "checkpoints" / str(step) / "state")
+    return state.item_metadata.tree["parameters"][parameter].sharding.partition_spec
 
 
 def test_when_one_is_killed_all_end_and_say_why(disturbed: Disturbed):
@@ -110,7 +121,7 @@ def test_sigterm_to_one_stops_all_after_the_same_step(disturbed: Disturbed):
 
 def test_only_the_first_process_speaks_and_writes(disturbed: Disturbed):
     first, second = disturbed.stopped
-    assert "pretrain 7/12" in first.stdout and "probe of 12 videos" in first.stdout
+    assert f"pretrain 7/{STEPS}" in first.stdout and "probe of 12 videos" in first.stdout
     assert (second.stdout, second.stderr) == ("", "")
     assert len(list(disturbed.workdir.glob("events.out.tfevents.*"))) == 2  # one a start
     assert "encoder.blocks.0" in (disturbed.workdir / "parameters.txt").read_text()
@@ -120,8 +131,12 @@ def test_only_the_first_process_speaks_and_writes(disturbed: Disturbed):
 def test_four_devices_and_one_make_the_run_of_one(
     stopped_run: Path, alone: Path, mannequin_dir: Path, cache: dict
 ):
-    """Though a process was killed after three steps, and one got a SIGTERM after seven."""
+    """Though one was killed after four steps and one got a SIGTERM after seven.
+
+    The four have parts of the large parameters, the one has them whole.
+    """
     last = metrics(stopped_run)[-1]["step"]
+    assert "fsdp" in written_as(stopped_run, last, "encoder.blocks.0.mlp.up.kernel")
     end = run(flags(mannequin_dir, stopped_run), **cache)
     assert f"from step {last} of {STEPS}" in end.stdout
     assert_same_run(stopped_run, alone)
@@ -211,12 +226,12 @@ def test_training_and_testing_divided(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("processes", "devices"), [(1, 8), (2, 4), (1, 2)])
+@pytest.mark.parametrize(("processes", "devices", "fsdp"), [(1, 8, 1), (2, 4, 2), (1, 2, 1)])
 def test_a_checkpoint_of_four_devices_continues_on_others(
-    stopped_run: Path, alone: Path, mannequin_dir: Path, processes: int, devices: int
+    stopped_run: Path, alone: Path, mannequin_dir: Path, processes: int, devices: int, fsdp: int
 ):
     last = metrics(stopped_run)[-1]["step"]
-    words = flags(mannequin_dir, stopped_run)
+    words = flags(mannequin_dir, stopped_run, f"--config.mesh.fsdp={fsdp}")
     first, *others = finish(start_together(processes, devices, words), timeout=600)
     assert [first.code, *(end.code for end in others)] == [0] * processes, first.stderr
     assert f"from step {last} of {STEPS}" in first.stdout

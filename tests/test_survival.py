@@ -113,7 +113,8 @@ def waiting(mannequin_dir: Path, tmp_path: Path) -> Iterator[subprocess.Popen[st
     waits = (
         "import sys; from mv2mae_jax.command_line import run; run('train', 'main', *sys.argv[1:])"
     )
-    words = [sys.executable, "-c", waits, *command(mannequin_dir, tmp_path / "run")[3:]]
+    longer = "--config.epochs=1000"  # than it takes to signal to it
+    words = [sys.executable, "-c", waits, *command(mannequin_dir, tmp_path / "run", longer)[3:]]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(words, start_new_session=True, **pipes) as process:
         until(lambda: len(metrics(tmp_path / "run")) >= 1, [process])

@@ -1,7 +1,6 @@
 """The benchmark compares like with like."""
 
 import json
-import math
 from functools import partial
 
 import jax
@@ -11,6 +10,7 @@ import pytest
 import torch
 from flax import nnx
 from ml_collections import ConfigDict
+from model.comparison import as_booleans
 
 from benchmarks import rounds, torch_reference
 from benchmarks import step as benchmark
@@ -67,10 +67,9 @@ def test_reference_has_the_same_loss_and_gradients(config, model, batch):
 
     patch_size = tuple(config.model.patch_size)
     reference = build(config, to_tensors(parameters, "videomae", patch_size))
-    hidden = np.zeros((2, 2, math.prod(grid_of(config))), bool)
-    np.put_along_axis(hidden, np.asarray(draw_masks(config, keys, 2).masked), True, axis=2)
+    hidden = as_booleans(draw_masks(config, keys, 2))
     clips = torch.from_numpy(np.array(batch["clips"]))
-    its_loss = torch_reference.pretraining_loss(config, reference, clips, torch.from_numpy(hidden))
+    its_loss = torch_reference.pretraining_loss(config, reference, clips, hidden)
     its_loss.backward()
 
     assert abs(loss - its_loss.item()) < 1e-5 * loss

@@ -88,6 +88,15 @@ def test_half_of_the_crops_are_mirrored():
     assert not any(augment.draw_crop(rng, SCALES, flip=False).mirrored for _ in range(100))
 
 
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("crop", augment.CROPS)
+def test_crops_are_mirrored_where_the_config_asks_for_it(crop, flip):
+    data, rng = get_config().data, np.random.default_rng(0)
+    data.flip = flip
+    mirrored = {augment.CROPS[crop](rng, data).mirrored for _ in range(50)}
+    assert mirrored == ({False, True} if flip else {False})
+
+
 def test_for_one_crop_the_largest_square_is_cut():
     clip = noise(2, 32, 48)
     assert np.array_equal(augment.fit_for_crops(clip, 32, crops=1), clip[:, :, 8:40])
@@ -110,8 +119,8 @@ def test_several_crops_are_cut_from_frames_of_8_7_of_their_size(crops):
 AREA, ASPECT = (0.08, 1.0), (0.75, 4 / 3)
 
 
-def resized_crops(count, area=AREA, aspect=ASPECT, flip=False, seed=0):
-    rng = np.random.default_rng(seed)
+def resized_crops(count, area=AREA, aspect=ASPECT, flip=False):
+    rng = np.random.default_rng(0)
     return [augment.draw_resized_crop(rng, area, aspect, flip) for _ in range(count)]
 
 

@@ -95,6 +95,15 @@ def test_incomplete_last_batch_is_dropped_and_others_next_time(config):
     assert len({frozenset(epoch) for epoch in epochs}) > 1
 
 
+def test_the_order_of_training_stays(config):
+    """Grain's shuffle: a run that goes on sees the samples that it would have seen."""
+    config.seed = 7
+    activities = [Activity(n, name, 0, "", "", {}) for n, name in enumerate("abcdefghijk")]
+    order = loader.training_order(config, activities)  # 8 of 11 an epoch
+    epochs = [[order[8 * epoch + place].id for place in range(8)] for epoch in (0, 1, 12345)]
+    assert ["".join(ids) for ids in epochs] == ["hjaiecfg", "gaechjbk", "ifgadceh"]
+
+
 def test_index_runs_on_and_counts_repeats(config):
     config.data.repeats = 3
     batches = take(loader.pretraining_batches(config), 5)

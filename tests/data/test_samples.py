@@ -5,7 +5,7 @@ import pytest
 from colours import shown
 from ml_collections import FrozenConfigDict
 
-from mv2mae_jax.data import augment
+from mv2mae_jax.data import augment, samples
 from mv2mae_jax.data.records import Activity, RecordSource, load_index
 from mv2mae_jax.data.samples import (
     Video,
@@ -76,6 +76,28 @@ def test_draws_of_earlier_versions_stay(config):
     assert [[tuple(draw.crop) for draw in views] for views in augmentations] == [
         [(1.0, 1.0, (1, 1), True), (0.75, 0.875, (4, 4), True)],
         [(0.875, 1.0, (2, 2), True), (0.75, 0.66, (2, 4), False)],
+    ]
+
+
+def test_draws_of_finetuning_stay(config, monkeypatch):
+    """A run that goes on sees the same times, operations and crops."""
+    config.data.update({"flip": True, "repeats": 3, "num_frames": 3})
+    config.data.randaug.operations = 2
+    activity, records, data = first_activity(config)
+    drawn = []
+    monkeypatch.setattr(samples, "augmented", lambda clip, draw, out: drawn.append((clip, draw)))
+    finetuning_sample(data, 7, records, 12345, Video(activity, "1"))
+    clips, draws = zip(*drawn, strict=True)
+    assert [shown(clip) for clip in clips] == [(0, "1", [6, 9, 12])] * 3
+    assert [[(name, round(amount, 4)) for name, amount in draw.operations] for draw in draws] == [
+        [("translate_y", 0.7865)],
+        [],
+        [],
+    ]
+    assert [tuple(draw.crop) for draw in draws] == [
+        (0.75, 0.75, (0, 0), True),
+        (0.66, 0.75, (1, 3), True),
+        (0.66, 0.66, (2, 2), True),
     ]
 
 

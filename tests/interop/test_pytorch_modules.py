@@ -12,7 +12,7 @@ import pytest
 import torch
 from flax import nnx
 from ml_collections import ConfigDict
-from model.comparison import assert_same, from_huggingface, random_videomae
+from model.comparison import as_booleans, assert_same, from_huggingface, random_videomae
 from transformers import VideoMAEForPreTraining, VideoMAEForVideoClassification
 
 from configs.base import get_config
@@ -26,7 +26,7 @@ from mv2mae_jax.losses import draw_masks
 from mv2mae_jax.model import build
 from mv2mae_jax.model.masking import Mask
 from mv2mae_jax.model.variants import VARIANTS
-from mv2mae_jax.training.parameters import Parameters, split
+from mv2mae_jax.training.parameters import Definition, Parameters, split
 
 CLASSES = 5
 
@@ -67,12 +67,10 @@ def pixels(config: ConfigDict, clips: np.ndarray) -> torch.Tensor:
     return ((torch.from_numpy(clips) / 255 - mean) / std).movedim(-1, -4)
 
 
-def ascending(mask: Mask) -> tuple[Mask, torch.Tensor]:
-    """The mask in the order of places, and as booleans."""
-    mask = Mask(*(jnp.sort(index) for index in mask))
-    hidden = np.zeros((*mask.masked.shape[:-1], sum(x.shape[-1] for x in mask)), bool)
-    np.put_along_axis(hidden, np.asarray(mask.masked), True, axis=-1)
-    return mask, torch.from_numpy(hidden)
+def masks(config: ConfigDict, views: int) -> Mask:
+    """Of two samples, in the order of places."""
+    mask = draw_masks(config, jax.random.split(jax.random.key(0), 2), views)
+    return Mask(*(jnp.sort(index) for index in mask))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +85,7 @@ def test_reconstructions(views, config):
     """Of every view from itself and from all others."""
     definition, parameters = randomized(build.pretraining_model(config, nnx.Rngs(0)))
     clips = random_clips(config, 2, views)
-    mask, hidden = ascending(draw_masks(config, jax.random.split(jax.random.key(0), 2), views))
+    mask = masks(config, views)
 
     @jax.jit
     def reconstruct(parameters):
@@ -98,7 +96,7 @@ def test_reconstructions(views, config):
     module = pytorch.build(config, tensors_of(config, parameters))
     assert isinstance(module, pytorch.MV2MAE)
     with torch.no_grad():
-        theirs = module(pixels(config, clips), hidden)
+        theirs = module(pixels(config, clips), as_booleans(mask))
     ours = reconstruct(parameters)
     assert_same(ours.self_view, theirs.self_view)
     if views == 1:
@@ -154,18 +152,27 @@ def test_with_flattened_positions_it_is_videomae(classifies):
             assert_same(module(clips), theirs(for_them).logits)
             tokens = module.encode(clips)  # theirs come before the norm
         else:
-            _, hidden = ascending(draw_masks(config, jax.random.split(jax.random.key(0), 2), 1))
+            hidden = as_booleans(masks(config, 1))
             reconstruction = module(clips[:, None], hidden)
             assert_same(reconstruction.self_view[:, 0], theirs(for_them, hidden[:, 0]).logits)
             tokens = module.tokens(clips)
         assert_same(tokens, theirs.videomae(for_them).last_hidden_state)
 
 
+Written = tuple[ConfigDict, Definition, Parameters]
+
+
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A classifier's folder."""
+def written() -> Written:
+    """A classifier whose positions are not the usual ones."""
     config = config_of("separable")
-    _, parameters = randomized(build.classifier(config, CLASSES, nnx.Rngs(0)))
+    return config, *randomized(build.classifier(config, CLASSES, nnx.Rngs(0)))
+
+
+@pytest.fixture(scope="module")
+def exported(written: Written, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its folder."""
+    config, _, parameters = written
     folder = tmp_path_factory.mktemp("exported")
     tensors = {
         name.removeprefix("encoder."): value
@@ -176,20 +183,24 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_folder_is_loaded_without_jax(exported):
+def test_a_folder_is_loaded_without_jax(written: Written, exported: Path, tmp_path: Path):
     """With the names and positions that it was written with."""
+    config, definition, parameters = written
+    clips = random_clips(config, 2)
+    torch.save(pixels(config, clips), tmp_path / "clips.pth")
     program = (
         "import sys, torch; from mv2mae_jax.interop.pytorch import load; "
-        "torch.save(load(sys.argv[1])(torch.ones(1, 3, 6, 32, 32)), sys.argv[2]); "
+        "folder, clips, logits = sys.argv[1:]; "
+        "torch.save(load(folder)(torch.load(clips)).detach(), logits); "
         "assert not {'jax', 'flax'} & sys.modules.keys()"
     )
-    logits = exported / "logits.pth"
-    subprocess.run([sys.executable, "-c", program, exported, logits], check=True)
+    files = tmp_path / "clips.pth", tmp_path / "logits.pth"
+    subprocess.run([sys.executable, "-c", program, exported, *files], check=True)
+    ours = definition.bind(parameters)(build.clip_patches(config, jnp.array(clips)))
+    assert_same(ours, torch.load(tmp_path / "logits.pth"))
     module = pytorch.load(exported)
     assert isinstance(module, pytorch.Classifier) and not module.training
     assert module.head.weight.shape == (CLASSES, 128)
-    with torch.no_grad():
-        assert_same(module(torch.ones(1, 3, 6, 32, 32)), torch.load(logits).detach())
 
 
 @pytest.mark.parametrize(

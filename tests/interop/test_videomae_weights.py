@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 from flax import nnx
 from ml_collections import ConfigDict
-from model.comparison import IMAGENET
+from model.comparison import IMAGENET, as_booleans
 from runs import save_run
 from transformers import VideoMAEForPreTraining, VideoMAEForVideoClassification
 from videomae_models import CLIPS, FRAMES, MINI, PIXEL_VALUES, SIZE, as_mcg_nju, huggingface
@@ -111,11 +111,9 @@ def test_features_and_reconstruction_are_those_of_pytorch(files, pretrained):
         features = model.encoder_norm(model.encoder(patches()))
         return features, model(*one_view).self_view[:, 0]
 
-    hidden = np.zeros((2, 8), bool)
-    np.put_along_axis(hidden, np.asarray(ascending.masked), True, axis=1)
     with torch.no_grad():
         features = pretrained.videomae(PIXEL_VALUES).last_hidden_state
-        pixels = pretrained(PIXEL_VALUES, torch.from_numpy(hidden)).logits
+        pixels = pretrained(PIXEL_VALUES, as_booleans(mask)).logits
     for ours, theirs in zip(run(random | initial), (features, pixels), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5 * float(theirs.abs().max()), rtol=0)
 
@@ -233,7 +231,7 @@ def test_what_wrappers_put_in_front_of_the_names(files, tmp_path, prefix, key):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_half_precision_is_read_as_it_is(files, pretrained, tmp_path, dtype, suffix):
+def test_half_precision_is_read_as_it_is(pretrained, tmp_path, dtype, suffix):
     half = {name: value.to(dtype) for name, value in pretrained.state_dict().items()}
     path = tmp_path / f"half{suffix}"
     save = safetensors.torch.save_file if suffix == ".safetensors" else torch.save

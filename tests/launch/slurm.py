@@ -111,11 +111,11 @@ def cluster(folder: Path) -> Iterator[Cluster]:
         yield slurm
 
 
-def _until_idle(slurm: Cluster, nodes: int = 2) -> None:
+def _until_idle(slurm: Cluster) -> None:
     deadline = time.monotonic() + 60
     while True:
         try:
-            if slurm.run("sinfo", "-h", "-p", "low", "-o", "%D %t") == f"{nodes} idle":
+            if slurm.run("sinfo", "-h", "-p", "low", "-o", "%D %t") == "2 idle":
                 return
         except subprocess.CalledProcessError:  # slurmctld does not listen yet
             pass

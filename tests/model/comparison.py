@@ -5,10 +5,10 @@ import re
 import numpy as np
 import torch
 from einops import rearrange
-from ml_collections import ConfigDict
-from transformers import VideoMAEConfig, VideoMAEForVideoClassification
+from transformers import VideoMAEConfig
 
-from mv2mae_jax.model.variants import VARIANTS, Variant
+from mv2mae_jax.model.masking import Mask
+from mv2mae_jax.model.variants import Variant
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation
 RENAMED = (
@@ -51,6 +51,13 @@ def as_pixel_values(clips: np.ndarray) -> torch.Tensor:
     """Clips [B T H W C] of uint8, normalised as PyTorch's programs do it: [B T C H W]."""
     mean, std = (torch.tensor(values) for values in IMAGENET)
     return ((torch.from_numpy(clips) / 255 - mean) / std).permute(0, 1, 4, 2, 3).contiguous()
+
+
+def as_booleans(mask: Mask) -> torch.Tensor:
+    """Which tokens are masked, [... N], as PyTorch's modules take it."""
+    hidden = np.zeros((*mask.masked.shape[:-1], sum(index.shape[-1] for index in mask)), bool)
+    np.put_along_axis(hidden, np.asarray(mask.masked), True, axis=-1)
+    return torch.from_numpy(hidden)
 
 
 def gradients(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -106,24 +113,3 @@ def assert_same_parameters(ours: dict, theirs: dict, tolerance: float = 1e-5) ->
         expected = np.asarray(value)
         error = np.abs(np.asarray(ours[name]) - expected).max()
         assert error <= tolerance * np.abs(expected).max(), name
-
-
-def huggingface_classifier(config: ConfigDict, classes: int) -> VideoMAEForVideoClassification:
-    """Hugging Face's classifier of a config's sizes, with its own random weights."""
-    variant = VARIANTS[config.model.variant]
-    tubelet_size, *patch_size = config.model.patch_size
-    return VideoMAEForVideoClassification(
-        VideoMAEConfig(
-            image_size=config.data.image_size,
-            num_frames=config.data.num_frames,
-            tubelet_size=tubelet_size,
-            patch_size=patch_size,
-            hidden_size=variant.width,
-            num_hidden_layers=variant.depth,
-            num_attention_heads=variant.heads,
-            intermediate_size=4 * variant.width,
-            layer_norm_eps=1e-6,
-            use_mean_pooling=True,
-            num_labels=classes,
-        )
-    )

@@ -8,6 +8,7 @@ import torch
 from flax import nnx
 from model.comparison import (
     IMAGENET,
+    as_booleans,
     as_pixel_values,
     assert_same,
     assert_same_parameters,
@@ -28,7 +29,6 @@ from mv2mae_jax.training.parameters import split
 FRAMES, SIZE, PATCH, CLASSES = 4, 32, (2, 16, 16), 5
 PIXELS = 3 * int(np.prod(PATCH))
 GRID = tubelet_grid(FRAMES, SIZE, PATCH)
-TOKENS = int(np.prod(GRID))
 VARIANT = Variant(width=32, depth=2, heads=4, decoder_width=16, decoder_heads=2, decoder_depth=2)
 
 
@@ -60,9 +60,7 @@ def mask() -> Mask:
 
 @pytest.fixture(scope="module")
 def bool_masked_pos(mask) -> torch.Tensor:
-    hidden = np.zeros((3, TOKENS), bool)
-    np.put_along_axis(hidden, np.asarray(mask.masked), True, axis=1)
-    return torch.from_numpy(hidden)
+    return as_booleans(mask)
 
 
 def ascending(values, places: jax.Array) -> np.ndarray:

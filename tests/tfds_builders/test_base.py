@@ -371,7 +371,7 @@ def test_a_changed_video_is_encoded_again(raw_dir: Path, tmp_path: Path) -> None
     assert report is not None and (report.frames, report.resumed) == (LENGTH, 0)
 
 
-def test_ntu_becomes_records_with_its_own_labels(raw_dir: Path, tmp_path: Path) -> None:
+def test_ntu_becomes_records_with_its_own_labels(tmp_path: Path) -> None:
     folder = tmp_path / "raw" / "nturgb+d_rgb"
     folder.mkdir(parents=True)
     for camera in (1, 2, 3):

@@ -388,6 +388,7 @@ def test_impossible_numbers_are_named(tmp_path: Path):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_speed(tmp_path: Path):
     """At least 100 frames a second and core are promised; half of that is asserted."""
     render_activity(1, 1, 1, 1, 0)  # the set-up's backgrounds

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from flax import nnx
 from ml_collections import ConfigDict
-from model.comparison import from_huggingface, huggingface_classifier, randomize
+from model.comparison import from_huggingface, random_videomae
+from transformers import VideoMAEForVideoClassification
 
 from benchmarks.finetuning_parity import (
     train_with_jax,
@@ -19,16 +19,28 @@ from benchmarks.finetuning_parity import (
 )
 from configs import ntu60
 from mv2mae_jax.model import build
+from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.training.optimizer import update_rule
 from mv2mae_jax.training.parameters import split
 
 CLASSES, STEPS = 60, 5
 
 
+def huggingface(config: ConfigDict) -> VideoMAEForVideoClassification:
+    return random_videomae(
+        VideoMAEForVideoClassification,
+        VARIANTS[config.model.variant],
+        config.data.num_frames,
+        config.data.image_size,
+        use_mean_pooling=True,
+        num_labels=CLASSES,
+    )
+
+
 def test_rates_and_decays_of_every_parameter():
     """Read off the optimiser's updates: Adam turns a constant gradient into 1."""
     config = ntu60.get_config("finetune")
-    theirs = huggingface_classifier(config, CLASSES)
+    theirs = huggingface(config)
     expected = {}
     for group in videomae_groups(theirs, 0.9, 0.1):
         (ours,) = from_huggingface({group["name"]: group["params"][0]})
@@ -73,12 +85,7 @@ def test_five_steps_equal_pytorchs():
     config.data.num_frames, config.data.image_size, config.data.repeats = 4, 32, 1
     config.batch_size, config.epochs, config.optimizer.warmup_epochs = 8, STEPS, 2.0
     config.optimizer.base_learning_rate = 0.032  # 1e-3 at this batch
-    torch.manual_seed(0)
-    theirs = huggingface_classifier(config, CLASSES)
-    for module in theirs.modules():
-        if isinstance(module, torch.nn.LayerNorm):
-            module.eps = 1e-6  # fc_norm ignores the config
-    randomize(theirs)
+    theirs = huggingface(config)
     before = {k: v.copy() for k, v in from_huggingface(dict(theirs.named_parameters())).items()}
 
     losses, ours = train_with_jax(config, before, batches(config))

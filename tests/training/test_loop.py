@@ -6,9 +6,11 @@ import logging
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grain
@@ -25,8 +27,10 @@ from configs.base import get_config
 from mv2mae_jax.data.loader import Batches
 from mv2mae_jax.data.workers import Samples
 from mv2mae_jax.errors import InputError
+from mv2mae_jax.training import loop
 from mv2mae_jax.training.checkpoints import Checkpoints, load_parameters
 from mv2mae_jax.training.loop import train
+from mv2mae_jax.training.metrics import Progress
 from mv2mae_jax.training.optimizer import learning_rate
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.training.sharding import make_mesh
@@ -219,6 +223,33 @@ def test_the_average_is_of_the_parameters_after_each_step(tmp_path: Path):
     np.testing.assert_allclose(average, expected, rtol=1e-5)
 
 
+def test_what_is_frozen_has_no_average_and_stays_in_the_result(tmp_path: Path):
+    frozen, trained = (f"encoder.blocks.0.{name}" for name in ("kernel", "bias"))
+    probed = []
+
+    def probe(parameters: Parameters) -> dict[str, float]:
+        probed.append(jax.device_get(parameters))
+        return {}
+
+    result = run(
+        tmp_path,
+        probe,
+        configured(ema_decay=0.9),
+        initial={frozen: np.full((2, 1), 0.5, np.float32), trained: np.ones(1, np.float32)},
+        trainable=lambda parameters: {trained: parameters[trained]},
+    )
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.shapes() == {
+            "parameters": {frozen: (2, 1), trained: (1,)},
+            "average": {trained: (1,)},
+        }
+    loaded, _ = load_parameters(tmp_path)
+    for parameters in (*probed, result, loaded):
+        assert parameters.keys() == {frozen, trained}
+        assert (parameters[frozen] == 0.5).all() and (parameters[trained] < 1).all()
+    assert loaded[trained] == result[trained]
+
+
 @pytest.mark.parametrize(
     ("stop_at_call", "by"), [(1, signal.SIGTERM), (2, signal.SIGINT), (3, signal.SIGTERM)]
 )
@@ -358,66 +389,72 @@ def test_a_damaged_line_of_metrics_is_named(tmp_path: Path, line: bytes):
     assert (tmp_path / "metrics.jsonl").read_bytes() == line + b"\n"
 
 
-def test_the_time_of_a_probe_is_not_that_of_training(tmp_path: Path):
-    def slow(parameters) -> dict[str, float]:
-        time.sleep(1)
-        return {}
-
-    run(tmp_path, slow, configured(epochs=6), probe_every=3)
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [3, 4, 6]
-    assert lines[1]["samples_per_second"] > 8  # one step of four samples
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What the loop takes for the time."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
+    return clock
 
 
-class Device:
-    """Takes a tenth of a second for each step that it is given, one after another.
-
-    JAX on a CPU would run a step that sleeps at once, and one that computes as fast as others let.
-    """
-
-    def __init__(self):
-        self.busy_until = 0.0
-        self.ahead = 0.0  # seconds of work that were given to it at most
-
-    def step(self, state, batch):
-        self.busy_until = max(self.busy_until, time.perf_counter()) + 0.1
-        self.ahead = max(self.ahead, self.busy_until - time.perf_counter())
-        return state, {"loss": Loss(self.busy_until)}
-
-
-class Loss:
-    """An array that is there later."""
-
-    def __init__(self, ready_at: float):
-        self.ready_at = ready_at
-
-    def block_until_ready(self) -> None:
-        time.sleep(max(0, self.ready_at - time.perf_counter()))
-
-    def __array__(self) -> np.ndarray:
-        self.block_until_ready()
-        return np.zeros((), np.float32)
-
-
-@pytest.mark.parametrize("ratio", [0.5, 1.1, 2])
-def test_waiting_for_data_is_the_time_in_which_devices_have_nothing_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ratio: float
-):
-    """A loader that takes `ratio` times as long for a batch as the device for a step."""
-    device = Device()
-    monkeypatch.setattr("mv2mae_jax.training.loop.make_train_step", lambda *_, **__: device.step)
-
-    def slowly(samples):
+def test_the_time_of_a_probe_is_not_that_of_training(tmp_path: Path, clock: SimpleNamespace):
+    def of_a_second_each(samples):
         for batch in samples:
-            time.sleep(0.1 * ratio)
+            clock.now += 1
             yield batch
 
-    config = configured(epochs=12, log_every=6)
+    def slow(parameters) -> dict[str, float]:
+        clock.now += 100
+        return {}
+
+    config = configured(epochs=6)
     config.data.repeats = 2  # a step has twice the samples of the batch size
-    run(tmp_path, None, config, batches=through(slowly))
-    assert device.ahead < 0.25  # the step that runs, and the next
-    _, line = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
-    assert 8 / line["samples_per_second"] == pytest.approx(0.1 * max(1, ratio), rel=0.3)
-    # The first of the six batches is waited for all the time: the line before it ended a step.
-    waiting = (1 + 5 * (1 - 1 / ratio)) / 6 if ratio > 1 else ratio / 6
-    assert line["waiting_for_data"] == pytest.approx(waiting, abs=0.08)
+    run(tmp_path, slow, config, batches=through(of_a_second_each))
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [3, 4, 6]
+    assert [line["samples_per_second"] for line in lines] == [8.0] * 3
+
+
+def test_one_step_runs_while_the_next_batch_is_fetched_and_never_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: SimpleNamespace
+):
+    """And what is waited for is the batch alone."""
+    happened = []
+
+    class Loss:
+        """Of a step that is done when it is asked for."""
+
+        def __init__(self, step: int):
+            self.step = step
+
+        def block_until_ready(self) -> None:
+            if threading.current_thread() is threading.main_thread():
+                happened.append(f"step {self.step} is done")
+
+        def __array__(self) -> np.ndarray:
+            return np.zeros((), np.float32)
+
+    class Recorded(Progress):
+        def waited(self, since: float) -> None:
+            happened.append(f"{clock.now - since} s")
+
+    def step(state, batch):
+        clock.now += 100
+        number = 1 + sum("begins" in x for x in happened)
+        happened.append(f"step {number} begins")
+        return state, {"loss": Loss(number)}
+
+    def fetched(samples):
+        for number, batch in enumerate(samples, start=1):
+            clock.now += number
+            happened.append(f"batch {number}")
+            yield batch
+
+    monkeypatch.setattr(loop, "make_train_step", lambda *_, **__: step)
+    monkeypatch.setattr(loop, "Progress", Recorded)
+    run(tmp_path, None, configured(epochs=3), batches=through(fetched))
+    assert happened == [
+        *("batch 1", "1.0 s", "step 1 begins"),
+        *("batch 2", "2.0 s", "step 2 begins", "step 1 is done"),
+        *("batch 3", "3.0 s", "step 3 begins", "step 2 is done"),
+    ]

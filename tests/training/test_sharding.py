@@ -8,6 +8,7 @@ import jax
 import pytest
 from flax import nnx
 from jax.sharding import AbstractMesh
+from jax.sharding import PartitionSpec as P
 from processes import environment
 
 from configs.base import get_config
@@ -60,6 +61,22 @@ def test_a_device_holds_its_part_of_a_large_model(large: dict, fsdp: int):
     held = sum(map(bytes_of, parts, leaves))
     assert whole > 4e9
     assert whole / fsdp <= held < whole * (1 / fsdp + 0.002)  # all but a few are large
+
+
+@pytest.mark.parametrize(
+    ("shape", "spec"),
+    [
+        ((128, 512), P(None, "fsdp")),
+        ((512, 128), P("fsdp")),
+        ((2, 66, 2048, 96), P(None, None, "fsdp")),
+        ((300, 301), P("fsdp")),  # 4 does not divide the longest one
+        ((128, 511), P()),  # small
+    ],
+)
+def test_the_longest_axis_that_can_be_split_is_split(shape: tuple[int, ...], spec: P):
+    mesh = AbstractMesh((2, 4), ("data", "fsdp"))
+    found = state_sharding(mesh, {"kernel": jax.ShapeDtypeStruct(shape, "float32")})
+    assert found["kernel"].spec == spec
 
 
 def test_parameters_that_devices_cannot_share(large: dict):
