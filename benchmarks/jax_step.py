@@ -28,9 +28,10 @@ def measure(folder: Path, steps: int) -> rounds.Round:
     """The round; leaves the initial weights and the masks in the folder."""
     jax.config.update("jax_compilation_cache_dir", str(folder / "jax"))
     config = rounds.read_config(folder)
-    training = Training(config, rounds.CLASSES if config.task == "finetune" else 0)
+    classes = rounds.num_classes(config)
+    training = Training(config, classes)
     share(config, training.state.parameters, folder)
-    batch = jax.block_until_ready(training.put(rounds.random_batch(config)))
+    batch = jax.block_until_ready(training.put(rounds.random_batch(config, classes=classes)))
     program: Any = None
 
     def step() -> jax.Array:

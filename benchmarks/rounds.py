@@ -106,14 +106,25 @@ def timed(
     return first_loss, first, steps / (time.perf_counter() - started)
 
 
-def random_batch(config: ConfigDict) -> dict[str, np.ndarray]:
-    """Noise, of pairs or of labelled clips: the rate does not depend on what is seen."""
-    data, size = config.data, config.batch_size
-    views = () if config.task == "finetune" else (data.num_views,)
+def num_classes(config: ConfigDict) -> int:
+    """Of a round; 0: it pre-trains."""
+    return CLASSES if config.task == "finetune" else 0
+
+
+def random_batch(config: ConfigDict, number: int = 0, classes: int = 0) -> dict[str, np.ndarray]:
+    """Noise in the shape of a config's batch: neither rate nor sameness depend on what is seen.
+
+    Args:
+      config: of the batch.
+      number: counts the batches.
+      classes: of the labels, of clips of one view; 0: views without labels.
+    """
+    data, size = config.data, config.batch_size * config.data.repeats
+    views = () if classes else (data.num_views,)
     shape = (size, *views, data.num_frames, data.image_size, data.image_size, 3)
-    clips = np.random.default_rng(config.seed).integers(0, 256, shape, np.uint8)
-    index = np.arange(size, dtype=np.int32)
-    return {"clips": clips, "index": index, "label": index % CLASSES}
+    clips = np.random.default_rng(number).integers(0, 256, shape, np.uint8)
+    index = np.arange(number * size, (number + 1) * size, dtype=np.int32)
+    return {"clips": clips, "index": index} | ({"label": index % classes} if classes else {})
 
 
 def process_peak_bytes() -> int:

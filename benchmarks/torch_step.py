@@ -47,9 +47,9 @@ def measure(folder: Path, steps: int, kind: str, mode: str) -> rounds.Round:
     with np.load(folder / rounds.WEIGHTS) as tensors:
         training = TorchTraining(config, dict(tensors), make_loss, fused=fused)
     on_gpu = training.device.type == "cuda"
-    batch = rounds.random_batch(config)
+    batch = rounds.random_batch(config, classes=rounds.num_classes(config))
     clips = torch.from_numpy(batch["clips"]).to(training.device)
-    others = _others(config, batch["label"], folder, training.device)
+    others = _others(config, batch, folder, training.device)
 
     def wait() -> None:
         if on_gpu:
@@ -73,11 +73,11 @@ def measure(folder: Path, steps: int, kind: str, mode: str) -> rounds.Round:
 
 
 def _others(
-    config: ConfigDict, labels: np.ndarray, folder: Path, device: torch.device
+    config: ConfigDict, batch: dict[str, np.ndarray], folder: Path, device: torch.device
 ) -> Iterator[Tensor]:
     """For every step the labels, or masks: JAX's first, then new ones."""
     if config.task == "finetune":
-        return itertools.repeat(torch.from_numpy(labels).long().to(device))
+        return itertools.repeat(torch.from_numpy(batch["label"]).long().to(device))
     data = config.data
     grid = tubelet_grid(data.num_frames, data.image_size, tuple(config.model.patch_size))
     ratio = config.masking.ratio

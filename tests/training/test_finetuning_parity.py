@@ -17,6 +17,7 @@ from benchmarks.finetuning_parity import (
     train_with_pytorch,
     videomae_groups,
 )
+from benchmarks.rounds import random_batch
 from configs import ntu60
 from mv2mae_jax.model import build
 from mv2mae_jax.training.optimizer import update_rule
@@ -54,17 +55,7 @@ def test_rates_and_decays_of_every_parameter():
 
 
 def batches(config: ConfigDict) -> list[dict[str, np.ndarray]]:
-    data, size = config.data, config.batch_size
-    shape = (size, data.num_frames, data.image_size, data.image_size, 3)
-    rng = np.random.default_rng(0)
-    return [
-        {
-            "clips": rng.integers(0, 256, shape, np.uint8),
-            "label": rng.integers(0, CLASSES, size).astype(np.int32),
-            "index": np.arange(size, dtype=np.int32) + size * step,
-        }
-        for step in range(STEPS)
-    ]
+    return [random_batch(config, step, CLASSES) for step in range(STEPS)]
 
 
 def test_five_steps_equal_pytorchs():
