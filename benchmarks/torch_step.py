@@ -5,9 +5,7 @@ python -m benchmarks.torch_step FOLDER STEPS {plain,fused,strong} [--compile MOD
 
 import itertools
 import os
-import re
 import shutil
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -21,7 +19,6 @@ from benchmarks import rounds, torch_reference, torch_strong
 from mv2mae_jax.interop import pytorch
 from mv2mae_jax.interop.names import Tensors
 from mv2mae_jax.model.positions import tubelet_grid
-from mv2mae_jax.model.variants import VARIANTS
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # clips; hidden tubelets, or labels
 MakeLoss = Callable[[ConfigDict, nn.Module], Loss]
@@ -162,23 +159,10 @@ class TorchTraining:
 def adamw(config: ConfigDict, model: nn.Module, fused: bool) -> torch.optim.AdamW:
     """Layer-wise rates and what decays as in `mv2mae_jax.training.optimizer`."""
     options = config.optimizer
-    groups = defaultdict(list)
-    top = VARIANTS[config.model.variant].depth + 1
-    for name, parameter in model.named_parameters():
-        block = re.match(r"(?:encoder\.)?blocks\.(\d+)\.", name)
-        layer = int(block[1]) + 1 if block else 0 if "patch_embed" in name else top
-        decays = parameter.squeeze().ndim > 1  # a mask token is a vector, whatever its shape
-        groups[options.layer_decay ** (top - layer), decays].append(parameter)
     rate = options.base_learning_rate * config.batch_size / options.reference_batch
+    groups = torch_reference.parameter_groups(model, options.layer_decay, options.weight_decay)
     return torch.optim.AdamW(
-        [
-            {
-                "params": parameters,
-                "lr": scale * rate,
-                "weight_decay": options.weight_decay if decays else 0.0,
-            }
-            for (scale, decays), parameters in groups.items()
-        ],
+        [{**group, "lr": rate * group["lr_scale"]} for group in groups],
         betas=(options.b1, options.b2),
         fused=fused or None,  # None: PyTorch's default, which is not fused
     )
