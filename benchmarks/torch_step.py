@@ -53,7 +53,7 @@ def measure(folder: Path, steps: int, kind: str, mode: str) -> rounds.Round:
             torch.cuda.synchronize()
 
     wait()
-    loss, first, rate = rounds.timed(
+    losses, first, rate = rounds.timed(
         lambda: training.step(clips, next(others)),
         wait,
         steps,
@@ -62,7 +62,7 @@ def measure(folder: Path, steps: int, kind: str, mode: str) -> rounds.Round:
     return rounds.Round(
         framework=f"PyTorch {torch.__version__}, {kind}",
         device=torch.cuda.get_device_name() if on_gpu else "cpu",
-        first_loss=loss,
+        losses=losses,
         first_step_seconds=first,
         samples_per_second=rate * config.batch_size,
         peak_bytes=torch.cuda.max_memory_allocated() if on_gpu else rounds.process_peak_bytes(),
@@ -72,7 +72,7 @@ def measure(folder: Path, steps: int, kind: str, mode: str) -> rounds.Round:
 def _others(
     config: ConfigDict, batch: dict[str, np.ndarray], folder: Path, device: torch.device
 ) -> Iterator[Tensor]:
-    """For every step the labels, or masks: JAX's first, then new ones."""
+    """For every step the labels, or masks: JAX's in the first two, then new ones."""
     if config.task == "finetune":
         return itertools.repeat(torch.from_numpy(batch["label"]).long().to(device))
     data = config.data
@@ -80,7 +80,7 @@ def _others(
     ratio = config.masking.ratio
     draw = partial(torch_reference.random_masks, config.batch_size, grid, ratio, device)
     first = torch.from_numpy(np.load(folder / rounds.HIDDEN)).to(device)
-    return itertools.chain([first], (draw() for _ in itertools.count()))
+    return itertools.chain([first, first], (draw() for _ in itertools.count()))
 
 
 def plain_loss(config: ConfigDict, model: nn.Module) -> Loss:
