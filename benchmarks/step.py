@@ -10,8 +10,8 @@ both views stacked); and a strong one (`torch_strong`: visible tubelets gathered
 They start from the same
 weights, and the losses of the first batch, under the same masks, must agree before and after an
 update. Rounds of some steps take turns, each in a process of its own that has the machine for
-itself; a program's first round compiles, its later ones find that in a cache. A pair is one activity: two views of 16 frames.
-Fine-tuning is Table 16's, of single clips, without drop path.
+itself; a program's first round compiles, its later ones find that in a cache. A pair is one
+activity: two views of 16 frames. Fine-tuning is Table 16's, of single clips, without drop path.
 """
 
 import argparse
