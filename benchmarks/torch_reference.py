@@ -33,7 +33,7 @@ def patchify(clip: Tensor, patch_size: tuple[int, int, int]) -> Tensor:
 @torch.no_grad()
 def targets(clip: Tensor, patch_size: tuple[int, int, int]) -> Tensor:
     """Pixels normalised by tubelet and channel; clip in [0, 1]."""
-    x = patchify(clip, patch_size).unflatten(-1, (-1, 3))
+    x = patchify(clip, patch_size).unflatten(-1, (-1, clip.shape[1]))
     return ((x - x.mean(2, keepdim=True)) / (x.std(2, keepdim=True) + 1e-6)).flatten(2)
 
 
