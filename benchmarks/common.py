@@ -7,12 +7,13 @@ import io
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tabulate import tabulate
 
 from configs.base import get_config
 from mv2mae_jax.data import loader
+from mv2mae_jax.data.process import SHARED_MEMORY, new_shared_memory_name
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop.export import export
 from mv2mae_jax.storage import out_path, write_out
@@ -28,6 +30,8 @@ from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.parameters import Parameters
 
 Report = dict[str, Any]
+
+SHARED = Path("/dev/shm")
 
 LIBRARIES = (
     *("jax", "jaxlib", "libtpu", "flax", "torch", "numpy"),
@@ -118,6 +122,25 @@ def loader_seconds(
             samples += len(next(batches)["index"])
         passed = time.perf_counter() - start
         return passed / samples, (time.process_time() - busy) / samples
+
+
+def shared_memory_of(processes: Iterable[int]) -> set[str]:
+    """How the names begin of shared memory that workers of the loader made for these processes.
+
+    By what they have mapped: other loaders on this machine have names of their own.
+    """
+    token = len(new_shared_memory_name()) - len(SHARED_MEMORY)
+    begin = re.compile(rf"{SHARED}/({SHARED_MEMORY}.{{{token}}})")
+    found: set[str] = set()
+    for process in processes:
+        with contextlib.suppress(OSError):  # it has just ended
+            found.update(begin.findall(Path(f"/proc/{process}/maps").read_text()))
+    return found
+
+
+def shared_memory(begin: Iterable[str]) -> list[str]:
+    """What there is of shared memory whose names begin so."""
+    return [path.name for name in begin for path in SHARED.glob(f"{name}*")]
 
 
 def export_parameters(config: ConfigDict, parameters: Parameters, folder: Path) -> Path:

@@ -8,14 +8,13 @@ leaves the crops to the device, which cuts them here, without a model; the host'
 the frames are on the device. In the other way, which is usual, the views of a video are samples of
 their own: each decodes its clip, scales it, and cuts its crop, in as many threads, and a batch of
 them goes to the device. Both are open and warm before the clock starts. The whole is `Predictor`:
-the loader, and the classifier on all views; what its first call compiles, later ones find in a
-cache. The data set is that of `benchmarks.loader`.
+the loader, and the classifier on all views; its first call compiles. The data set is that of
+`benchmarks.loader`.
 """
 
 import argparse
 import math
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +44,7 @@ from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.training.parameters import split
 
 VIEWS = ((1, 1), (5, 1), (5, 10))  # clips and crops
+BATCH_SIZE = 8  # videos
 SPLIT = "train"  # protocol `all` has no other, and others are as large
 
 
@@ -61,12 +61,12 @@ def measure(arguments: argparse.Namespace) -> common.Report:
     """
     machine = common.machine()
     config = common.config(arguments)
-    config.evaluation.batch_size = arguments.batch_size
+    config.evaluation.batch_size = BATCH_SIZE
     config.model.variant, config.model.dtype = arguments.variant, arguments.dtype
     config.data.num_frames, config.data.image_size = arguments.frames, arguments.image_size
     index = load_index(config.data.data_dir, config.data.dataset)
     there = len(splits.split_videos(config, SPLIT))
-    needed = arguments.videos + 3 * arguments.batch_size  # batches that warm up, and one made ahead
+    needed = arguments.videos + 3 * BATCH_SIZE  # batches that warm up, and one made ahead
     if there < needed:
         raise InputError(f"{there} videos are for training, {needed} are needed; lower --videos")
     seconds: dict[str, list[float]] = {}
@@ -81,13 +81,8 @@ def measure(arguments: argparse.Namespace) -> common.Report:
             seconds.setdefault(f"{views}, each view alone", []).append(alone)
     clips, crops = VIEWS[-1]
     views = f"{clips} x {crops}, whole"
-    with tempfile.TemporaryDirectory() as cache:
-        jax.config.update("jax_compilation_cache_dir", cache)
-        seconds[f"{views}, compiling"] = [_whole(config, clips, crops, arguments.videos)]
-        seconds[views] = [
-            _whole(config, clips, crops, arguments.videos) for _ in range(arguments.rounds)
-        ]
-        jax.config.update("jax_compilation_cache_dir", None)
+    first, *later = whole(config, clips, crops, arguments.videos, calls=1 + arguments.rounds)
+    seconds |= {f"{views}, compiling": [first], views: later}
     return {
         "machine": machine,
         "device": jax.devices()[0].device_kind,
@@ -168,16 +163,21 @@ def _seconds_per_video(config: ConfigDict, ready: Iterator[jax.Array], count: in
     return (time.perf_counter() - start) / (batches * config.evaluation.batch_size)
 
 
-def _whole(config: ConfigDict, clips: int, crops: int, about: int) -> float:
-    """Seconds for a video of `Predictor`, over about so many."""
+def whole(config: ConfigDict, clips: int, crops: int, about: int, calls: int) -> list[float]:
+    """Seconds for a video of each call of a `Predictor`, over about so many; the first compiles."""
     config = config.copy_and_resolve_references()
     config.data.evaluate_on = SPLIT
     config.data.train_fraction = min(1.0, about / len(splits.split_videos(config, SPLIT)))
     num_classes = len(splits.class_names(config))
     _, parameters = split(build.classifier(config, num_classes, nnx.Rngs(0)))
-    start = time.perf_counter()
-    predictions = Predictor(config, num_classes, clips=clips, crops=crops)(parameters)
-    return (time.perf_counter() - start) / len(predictions.videos)
+    predictor = Predictor(config, num_classes, clips=clips, crops=crops)
+
+    def seconds_per_video() -> float:
+        start = time.perf_counter()
+        predictions = predictor(parameters)
+        return (time.perf_counter() - start) / len(predictions.videos)
+
+    return [seconds_per_video() for _ in range(calls)]
 
 
 def _print(report: common.Report) -> None:
@@ -197,7 +197,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dataset", default="natural", help="its name")
     parser.add_argument("--protocol", default="all", help="whose training split is measured")
     parser.add_argument("--videos", type=int, default=16, help="in each measurement")
-    parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--threads", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each")
     parser.add_argument("--json", type=Path, help="write the measurements there too")

@@ -14,12 +14,10 @@ a logit of the trained models by more than 1e-2. Without a data set it makes a s
 import argparse
 import itertools
 import math
-import re
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +30,7 @@ from tabulate import tabulate
 from transformers import VideoMAEForVideoClassification
 
 from benchmarks import common
-from benchmarks.torch_reference import pixels_of
+from benchmarks.torch_reference import parameter_groups, pixels_of
 from benchmarks.training import Training
 from configs.base import set_finetuning
 from mv2mae_jax.check import check
@@ -122,7 +120,7 @@ def train_with_pytorch(
 ) -> list[float]:
     """The same steps in PyTorch, by VideoMAE's rules: the loss of each."""
     optimizer = config.optimizer
-    groups = list(videomae_groups(model, optimizer.layer_decay, optimizer.weight_decay))
+    groups = parameter_groups(model, optimizer.layer_decay, optimizer.weight_decay)
     adam = torch.optim.AdamW(groups, lr=0.0, betas=(optimizer.b1, optimizer.b2), eps=1e-8)
     smoothing = config.finetune.label_smoothing
     model.train()
@@ -138,26 +136,6 @@ def train_with_pytorch(
         adam.step()
         losses.append(loss.item())
     return losses
-
-
-def videomae_groups(
-    model: VideoMAEForVideoClassification, decay: float, weight_decay: float
-) -> Iterator[dict[str, Any]]:
-    """A parameter group a parameter: its name, factor on the learning rate, and weight decay.
-
-    The rule is that of VideoMAE's `get_parameter_groups` and `LayerDecayValueAssigner`, read there
-    and written down anew for Hugging Face's names.
-    """
-    top = model.config.num_hidden_layers + 1
-    for name, parameter in model.named_parameters():
-        block = re.search(r"encoder\.layer\.(\d+)\.", name)
-        layer = int(block[1]) + 1 if block else 0 if "patch_embeddings" in name else top
-        yield {
-            "name": name,
-            "params": [parameter],
-            "lr_scale": decay ** (top - layer),
-            "weight_decay": 0.0 if parameter.ndim == 1 or name.endswith(".bias") else weight_decay,
-        }
 
 
 def rate(config: ConfigDict, step: int) -> float:

@@ -28,9 +28,10 @@ def measure(folder: Path, steps: int) -> rounds.Round:
     """The round; leaves the initial weights and the masks in the folder."""
     jax.config.update("jax_compilation_cache_dir", str(folder / "jax"))
     config = rounds.read_config(folder)
-    training = Training(config, rounds.CLASSES if config.task == "finetune" else 0)
+    classes = rounds.num_classes(config)
+    training = Training(config, classes)
     share(config, training.state.parameters, folder)
-    batch = jax.block_until_ready(training.put(rounds.random_batch(config)))
+    batch = jax.block_until_ready(training.put(rounds.random_batch(config, classes=classes)))
     program: Any = None
 
     def step() -> jax.Array:
@@ -43,12 +44,12 @@ def measure(folder: Path, steps: int) -> rounds.Round:
         jax.block_until_ready(training.state)
 
     device = jax.devices()[0]
-    loss, first, rate = rounds.timed(step, wait, steps, warm_up=1)
+    losses, first, rate = rounds.timed(step, wait, steps, warm_up=1)
     memory = device.memory_stats() or {"peak_bytes_in_use": rounds.process_peak_bytes()}
     return rounds.Round(
         framework=f"mv2mae_jax, JAX {jax.__version__}",
         device=device.device_kind,
-        first_loss=loss,
+        losses=losses,
         first_step_seconds=first,
         samples_per_second=rate * config.batch_size,
         peak_bytes=memory["peak_bytes_in_use"],

@@ -34,7 +34,8 @@ class Round:
     Attributes:
       framework: with its version.
       device: as the framework calls it.
-      first_loss: on the same batch and masks from the same weights in all frameworks.
+      losses: of the first two steps, on the same batch and masks from the same weights in all
+        frameworks; so the second is that of the updated parameters.
       first_step_seconds: with tracing and compilation.
       samples_per_second: pairs, or clips of fine-tuning, of the steps after some to warm up.
       peak_bytes: most memory in use: the GPU's, or on a CPU the process's, compilation included.
@@ -43,7 +44,7 @@ class Round:
 
     framework: str
     device: str
-    first_loss: float
+    losses: list[float]
     first_step_seconds: float
     samples_per_second: float
     peak_bytes: int
@@ -80,40 +81,50 @@ def read_config(folder: Path) -> ConfigDict:
 
 def timed(
     step: Callable[[], SupportsFloat], wait: Callable[[], object], steps: int, *, warm_up: int
-) -> tuple[float, float, float]:
+) -> tuple[list[float], float, float]:
     """Runs a step often.
 
     Args:
       step: starts one and returns its loss.
       wait: for all steps that were started.
       steps: to measure.
-      warm_up: steps between the first one and those.
+      warm_up: steps between the first one and those, at least one.
 
     Returns:
-      The loss and the seconds of the first step, and steps a second.
+      The losses of the first two steps, the seconds of the first, and steps a second.
     """
     started = time.perf_counter()
     loss = step()
     wait()
-    first, first_loss = time.perf_counter() - started, float(loss)
-    for _ in range(warm_up):
-        step()
+    first = time.perf_counter() - started
+    losses = [float(loss)] + [float(step()) for _ in range(warm_up)]
     wait()
     started = time.perf_counter()
     for _ in range(steps):
         step()
     wait()
-    return first_loss, first, steps / (time.perf_counter() - started)
+    return losses[:2], first, steps / (time.perf_counter() - started)
 
 
-def random_batch(config: ConfigDict) -> dict[str, np.ndarray]:
-    """Noise, of pairs or of labelled clips: the rate does not depend on what is seen."""
-    data, size = config.data, config.batch_size
-    views = () if config.task == "finetune" else (data.num_views,)
+def num_classes(config: ConfigDict) -> int:
+    """Of a round; 0: it pre-trains."""
+    return CLASSES if config.task == "finetune" else 0
+
+
+def random_batch(config: ConfigDict, number: int = 0, classes: int = 0) -> dict[str, np.ndarray]:
+    """Noise in the shape of a config's batch: neither rate nor sameness depend on what is seen.
+
+    Args:
+      config: of the batch.
+      number: counts the batches.
+      classes: of the labels, of clips of one view; 0: views without labels.
+    """
+    data, size = config.data, config.batch_size * config.data.repeats
+    views = () if classes else (data.num_views,)
     shape = (size, *views, data.num_frames, data.image_size, data.image_size, 3)
-    clips = np.random.default_rng(config.seed).integers(0, 256, shape, np.uint8)
-    index = np.arange(size, dtype=np.int32)
-    return {"clips": clips, "index": index, "label": index % CLASSES}
+    clips = np.random.default_rng(number).integers(0, 256, shape, np.uint8)
+    index = np.arange(number * size, (number + 1) * size, dtype=np.int32)
+    return {"clips": clips, "index": index} | ({"label": index % classes} if classes else {})
 
 
 def process_peak_bytes() -> int:

@@ -1,8 +1,8 @@
 """How pre-training scales over slices of TPUs, by the step compiled for each of them.
 
-python -m benchmarks.scaling [--slices v5e:1x1 v5e:2x2 ...] [--per-chip 64] [--batch 1024]
+python -m benchmarks.scaling [--slices v5e:1x1 v5e:2x2 ...]
 
-Weak: as many pairs for every chip. Strong: one batch, shared by all; a chip that has more of it
+Weak: 64 pairs for every chip. Strong: one batch of 1,024, shared by all; a chip that has more of it
 than it has in the weak case takes it in micro-batches. Times are a roofline, as
 mv2mae_jax/cost/estimate.py has it.
 Each program takes two to four minutes to compile on two cores.
@@ -23,6 +23,7 @@ from mv2mae_jax.cost.devices import GIB
 from mv2mae_jax.cost.estimate import Cost, DoesNotFit, cost
 from mv2mae_jax.cost.topology import parse_topology
 
+PER_CHIP, BATCH = 64, 1024  # pairs, of weak and of strong scaling
 FORMATS = ("", "", "", ".1f", ".1f", ".1f", ".1f", ".2f", ".1f", ",.0f")  # of the columns
 
 
@@ -38,8 +39,8 @@ def measure(arguments: argparse.Namespace) -> common.Report:
       InputError: there is no such slice, or no compiler for it.
     """
     report: common.Report = {"machine": common.machine()}
-    for title, batch in (("weak", 0), ("strong", arguments.batch)):
-        report[title] = [row(name, batch, arguments.per_chip) for name in arguments.slices]
+    for title, batch in (("weak", 0), ("strong", BATCH)):
+        report[title] = [row(name, batch) for name in arguments.slices]
     return report
 
 
@@ -54,18 +55,16 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     slices = ("v5e:1x1", "v5e:2x2", "v5e:4x4", "v5e:8x8", "v5e:16x16")
     parser.add_argument("--slices", nargs="+", default=slices)
-    parser.add_argument("--per-chip", type=int, default=64, help="pairs, of weak scaling")
-    parser.add_argument("--batch", type=int, default=1024, help="pairs, of strong scaling")
     parser.add_argument("--json", type=Path, help="write the tables there too")
     return parser.parse_args(argv)
 
 
-def row(name: str, batch: int, per_chip: int) -> dict[str, str | float]:
+def row(name: str, batch: int) -> dict[str, str | float]:
     """Of the table; `batch` 0: as many as the chips have together."""
     topology = parse_topology(name)
     config = get_config()
-    config.batch_size = batch or per_chip * topology.chips
-    config.accumulation = max(1, config.batch_size // (per_chip * topology.chips))
+    config.batch_size = batch or PER_CHIP * topology.chips
+    config.accumulation = max(1, config.batch_size // (PER_CHIP * topology.chips))
     shares = {
         "slice": name,
         "pairs a chip": config.batch_size // topology.chips,

@@ -30,10 +30,8 @@ from tabulate import tabulate
 
 from benchmarks import common
 from mv2mae_jax.command_line import Parser
-from mv2mae_jax.data.process import SHARED_MEMORY
 from mv2mae_jax.errors import InputError
 
-SHARED = Path("/dev/shm")
 MEMORY = {"resident": ("Rss",), "unshared": ("Private_Clean", "Private_Dirty")}
 MIB = 2**20
 TO_END = 120  # seconds that the command has to save and end
@@ -53,13 +51,12 @@ def measure(arguments: argparse.Namespace) -> common.Report:
       InputError: the command ended before its time.
     """
     machine = common.machine()
-    before = _shared_memory()
     arguments.workdir.mkdir(parents=True, exist_ok=True)
     log = arguments.workdir / "log.txt"
     with log.open("w") as file:
         run = subprocess.Popen(_command(arguments), stdout=file, stderr=file)
         try:
-            samples, kills = _watch(run, arguments, before)
+            samples, kills, names = _watch(run, arguments)
             run.terminate()
             code = run.wait(TO_END)
         finally:
@@ -73,7 +70,7 @@ def measure(arguments: argparse.Namespace) -> common.Report:
         "kills": kills,
         "restarts": log.read_text().count("started again"),
         "exit_code": code,
-        "left_in_shared_memory": len(_shared_memory() - before),
+        "left_in_shared_memory": len(common.shared_memory(names)),
         "most_in_shared_memory": max(sample["shared_memory"] for sample in samples),
         "growth": {kind: growth(samples, kind) for kind in ("main", "worker")},
         "samples": samples,
@@ -130,15 +127,18 @@ def wrong(report: common.Report) -> str:
     if report["exit_code"] != 128 + signal.SIGTERM:
         found.append(f"exit code {report['exit_code']} after SIGTERM")
     if report["left_in_shared_memory"]:
-        found.append(f"{report['left_in_shared_memory']} files left in {SHARED}")
+        found.append(f"{report['left_in_shared_memory']} files left in {common.SHARED}")
     return "; ".join(found)
 
 
 def _watch(
-    run: subprocess.Popen[bytes], arguments: argparse.Namespace, before: set[str]
-) -> tuple[list[Sample], int]:
-    """Samples from the first workers on, until the time is up; and how many were killed."""
+    run: subprocess.Popen[bytes], arguments: argparse.Namespace
+) -> tuple[list[Sample], int, set[str]]:
+    """Samples from the first workers on, until the time is up; how many were killed; and how the
+    names of their shared memory begin.
+    """
     samples: list[Sample] = []
+    names: set[str] = set()
     kills = 0
     chance = random.Random(0)
     while not loader_workers(run.pid) and run.poll() is None:
@@ -151,7 +151,8 @@ def _watch(
                 f"{(now - began) / 60:.1f} minutes; see {arguments.workdir / 'log.txt'}"
             )
         workers = loader_workers(run.pid)
-        shared = len(_shared_memory() - before)
+        names |= common.shared_memory_of((run.pid, *workers))
+        shared = len(common.shared_memory(names))
         for process in (run.pid, *workers):
             try:
                 sample = _sample(process)
@@ -165,7 +166,7 @@ def _watch(
             os.kill(chance.choice(workers), signal.SIGKILL)
             killed, kills = now, kills + 1
         time.sleep(arguments.every)
-    return samples, kills
+    return samples, kills, names
 
 
 def loader_workers(parent: int) -> list[int]:
@@ -188,11 +189,6 @@ def _sample(process: int) -> Sample:
     sizes = {line.split(":")[0]: int(line.split()[1]) for line in lines}  # KiB
     memory = {name: sum(sizes[part] for part in parts) / 1024 for name, parts in MEMORY.items()}
     return memory | {"files": len(os.listdir(f"/proc/{process}/fd"))}
-
-
-def _shared_memory() -> set[str]:
-    """Files of loader workers; also of other runs on this machine."""
-    return {path.name for path in SHARED.glob(f"{SHARED_MEMORY}*")}
 
 
 def _command(arguments: argparse.Namespace) -> list[str]:
@@ -222,7 +218,7 @@ def _print(report: common.Report) -> None:
     print(common.machine_line(report["machine"]))
     print(
         f"{report['minutes']:g} minutes; {report['kills']} workers killed, {report['restarts']} "
-        f"restarts; at most {report['most_in_shared_memory']} files in {SHARED} and "
+        f"restarts; at most {report['most_in_shared_memory']} files in {common.SHARED} and "
         f"{report['left_in_shared_memory']} left"
     )
     rows = []

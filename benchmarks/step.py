@@ -8,10 +8,10 @@ parameters: the package's; a plain one in PyTorch, as one would extend VideoMAE 
 out, one view after the other, AdamW as it comes); a fused one (PyTorch's fused attention and AdamW,
 both views stacked); and a strong one (`torch_strong`: visible tubelets gathered besides, compiled).
 They start from the same
-weights, and the losses of the first batch, under the same masks, must agree. Rounds of some steps
-take turns, each in a process of its own that has the machine for itself; a program's first round
-compiles, its later ones find that in a cache. A pair is one activity: two views of 16 frames.
-Fine-tuning is Table 16's, of single clips, without drop path.
+weights, and the losses of the first batch, under the same masks, must agree before and after an
+update. Rounds of some steps take turns, each in a process of its own that has the machine for
+itself; a program's first round compiles, its later ones find that in a cache. A pair is one
+activity: two views of 16 frames. Fine-tuning is Table 16's, of single clips, without drop path.
 """
 
 import argparse
@@ -62,6 +62,7 @@ def config_of(arguments: argparse.Namespace) -> ConfigDict:
         config.data.repeats = 1  # a batch counts clips
     config.model.variant = arguments.variant
     config.model.dtype = arguments.dtype
+    config.optimizer.warmup_epochs = 0.0  # the first update would be of rate 0
     return config
 
 
@@ -102,7 +103,7 @@ def _measured(
 ) -> dict[str, list[rounds.Round | None]]:
     """All rounds of all programs with a batch size."""
     config = config.copy_and_resolve_references()
-    config.batch_size = size
+    config.batch_size = config.optimizer.reference_batch = size  # so that an update shows
     measured: dict[str, list[rounds.Round | None]] = {program: [] for program in PROGRAMS}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -139,7 +140,7 @@ def summary(measured: Sequence[rounds.Round | None], flops: int, dtype: str) -> 
         "peak_mib": common.spread([each.peak_bytes / MIB for each in ran]),
         "first_step_seconds": first.first_step_seconds,
         "first_step_seconds_cached": common.spread(cached) if cached else None,
-        "first_loss": first.first_loss,
+        "losses": first.losses,
         "compiler_flops": first.compiler_flops and first.compiler_flops / flops,
     }
 
@@ -157,10 +158,11 @@ def wrong(report: common.Report) -> str:
     """Where the programs do not compute the same; empty if they do everywhere."""
     bound = LOSSES_AGREE[report["dtype"]]
     for size, rows in by_size(report).items():
-        losses = {program: row["first_loss"] for program, row in rows.items()}
-        least, most = min(losses.values()), max(losses.values())
-        if not most - least <= bound * most:  # nan is not
-            return f"the first losses of a batch of {size} are not the same: {losses}"
+        for number, when in enumerate(("before", "after")):
+            losses = {program: row["losses"][number] for program, row in rows.items()}
+            least, most = min(losses.values()), max(losses.values())
+            if not most - least <= bound * most:  # nan is not
+                return f"the losses of a batch of {size} {when} an update differ: {losses}"
     return ""
 
 
@@ -168,7 +170,7 @@ def table(report: common.Report) -> str:
     """A report for people."""
     unit, sample = {"pretrain": ("pairs", "pair"), "finetune": ("clips", "clip")}[report["task"]]
     heads = [unit, "program", "device", f"{unit}/s", "least", "most", "GFLOP/s", "MFU"]
-    heads += ["peak MiB", "first step, s", "cached", "first loss"]
+    heads += ["peak MiB", "first step, s", "cached", "first loss", "after"]
     aligned = ("right", "left", "left", *("right" for _ in heads[3:]))
     lines = [
         common.machine_line(report["machine"]),
@@ -192,7 +194,7 @@ def table(report: common.Report) -> str:
 
 def _cells(row: dict[str, Any]) -> list[str]:
     if "framework" not in row:
-        return [str(row["samples"]), row["program"], "out of memory", *[""] * 9]
+        return [str(row["samples"]), row["program"], "out of memory", *[""] * 10]
     rate, mfu, cached = row["samples_per_second"], row["mfu"], row["first_step_seconds_cached"]
     return [
         str(row["samples"]),
@@ -204,7 +206,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         f"{row['peak_mib']['median']:.0f}",
         f"{row['first_step_seconds']:.1f}",
         f"{cached['median']:.1f}" if cached else "",
-        f"{row['first_loss']:.5f}",
+        *(f"{loss:.5f}" for loss in row["losses"]),
     ]
 
 

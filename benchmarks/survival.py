@@ -1,6 +1,6 @@
 """Whether a run that is killed again and again comes to what an undisturbed one does.
 
-python -m benchmarks.survival [--kills 25] [--workers 1] [--seed 0] [--json FILE]
+python -m benchmarks.survival [--json FILE]
 
 Kills a fine-tuning run on the mannequin with SIGKILL at random moments, starts it again each time,
 and compares what it comes to with an undisturbed run: every array of the last state bit by bit, the
@@ -14,12 +14,11 @@ import contextlib
 import json
 import os
 import random
-import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,21 +26,17 @@ import numpy as np
 import orbax.checkpoint as ocp
 from tabulate import tabulate
 
-from benchmarks.common import Report, machine, small_mannequin
-from benchmarks.common import run as run_benchmark
+from benchmarks import common
 from mv2mae_jax.command_line import Parser
-from mv2mae_jax.data.process import SHARED_MEMORY as WORKERS_MEMORY
-from mv2mae_jax.data.process import new_shared_memory_name
 from mv2mae_jax.training.checkpoints import Checkpoints
 
+EACH = 5  # kills of a kind
 DURING = ("start", "compilation", "step", "checkpoint", "evaluation")
 TIMED = ("clips_per_second", "waiting_for_data")  # of the lines of metrics.jsonl
 EPOCHS, STEPS_PER_EPOCH, CHECKPOINT_EVERY, LOG_EVERY = 12, 6, 3, 2
 STEPS = EPOCHS * STEPS_PER_EPOCH
 AT_MOST = 5  # steps that a run makes before it is killed in one
 ENDED_AFTER = 10  # seconds that processes of a killed run have to end
-SHARED_MEMORY = Path("/dev/shm")
-TOKEN = len(new_shared_memory_name()) - len(WORKERS_MEMORY)
 
 
 class Times(NamedTuple):
@@ -56,13 +51,12 @@ class Kill(NamedTuple):
     """What a kill met, and what it left."""
 
     during: str
-    step: int  # the last with a line in metrics.jsonl
-    saved: int  # step of the newest complete checkpoint; -1 if there is none
+    again: int  # steps with a line in metrics.jsonl that the next start does again
     torn: int  # incomplete checkpoints
     left: list[str]  # processes and shared memory that were still there
 
 
-def command(data_dir: Path, workdir: Path, workers: int) -> list[str]:
+def command(data_dir: Path, workdir: Path) -> list[str]:
     """A small fine-tuning run of `STEPS` steps, and its evaluation."""
     fields = {
         "batch_size": 8,
@@ -71,7 +65,7 @@ def command(data_dir: Path, workdir: Path, workers: int) -> list[str]:
         "data.image_size": 28,
         "data.num_frames": 4,
         "data.repeats": 1,
-        "data.workers": workers,
+        "data.workers": 1,
         "ema_decay": 0.9,
         "epochs": EPOCHS,
         "evaluation.clips": 2,
@@ -84,33 +78,35 @@ def command(data_dir: Path, workdir: Path, workers: int) -> list[str]:
     return [sys.executable, "-m", "mv2mae_jax.main", config, f"--workdir={workdir}", *overrides]
 
 
-def measure(arguments: argparse.Namespace) -> Report:
+def measure(arguments: argparse.Namespace) -> common.Report:
     """Kills and continues; the report says what each kill left, and what differs at the end."""
     with tempfile.TemporaryDirectory() as folder:
         undisturbed, disturbed = Path(folder) / "undisturbed", Path(folder) / "disturbed"
-        times = _timed(command(arguments.data_dir, undisturbed, arguments.workers), undisturbed)
-        words = command(arguments.data_dir, disturbed, arguments.workers)
+        times = _timed(command(arguments.data_dir, undisturbed), undisturbed)
+        words = command(arguments.data_dir, disturbed)
+        draw = random.Random(0)
         kills: list[Kill] = []
-        for during in _plan(arguments.kills, random.Random(arguments.seed)):
-            kills.append(_killed(words, disturbed, during, times, random.Random(len(kills))))
-            print(f"kill {len(kills)} of {arguments.kills}: {kills[-1]}", flush=True)
+        for during in _plan(draw):
+            kills.append(_killed(words, disturbed, during, times, draw))
+            print(f"{len(kills)}: {kills[-1]}", flush=True)
         _until_end(words)
         return {
             "kills": [kill._asdict() for kill in kills],
             "different": differences(undisturbed, disturbed),
-            "machine": machine(),
+            "machine": common.machine(),
         }
 
 
-def _plan(kills: int, draw: random.Random) -> list[str]:
-    """What each kill is aimed at: all evenly, in random order, but the evaluation comes last."""
-    aims = [DURING[::-1][i % len(DURING)] for i in range(kills)]
-    training = [aim for aim in aims if aim != "evaluation"]
-    draw.shuffle(training)
-    steps = AT_MOST * training.count("step") + 2 * CHECKPOINT_EVERY * training.count("checkpoint")
-    if steps > STEPS:
-        raise SystemExit(f"error: {kills} kills need more than {STEPS} steps; kill less often")
-    return training + ["evaluation"] * aims.count("evaluation")
+def _plan(draw: random.Random) -> list[str]:
+    """What each kill is aimed at, in random order, but the evaluation comes last.
+
+    Before it a kill in a step needs at most `AT_MOST` of the `STEPS`, one in the writing of a
+    checkpoint twice `CHECKPOINT_EVERY`.
+    """
+    *training, evaluation = DURING
+    aims = EACH * training
+    draw.shuffle(aims)
+    return aims + EACH * [evaluation]
 
 
 def _timed(words: Sequence[str], workdir: Path) -> Times:
@@ -151,14 +147,24 @@ def _killed(
         else:
             _wait(lambda: _is_trained(workdir), process)
             time.sleep(draw.uniform(0, times.evaluation))
-        shared = _shared_memory(_processes(process.pid))
+        shared = common.shared_memory_of(_processes(process.pid))
         process.kill()
         process.wait()
         deadline = time.monotonic() + ENDED_AFTER
         while (left := _left(process.pid, shared)) and time.monotonic() < deadline:
             time.sleep(0.1)
-        saved = max((int(step.name) for step in _complete(workdir)), default=-1)
-        return Kill(during, _last_step(workdir), saved, len(_torn(workdir)), left)
+        return Kill(during, *lost(workdir, output), left)
+
+
+def lost(workdir: Path, output: Path) -> tuple[int, int]:
+    """Logged steps that the next start does again, and incomplete checkpoints, of a killed start.
+
+    What earlier ones have left is there until it begins to train.
+    """
+    if not _trains(output):
+        return 0, 0
+    saved = max((int(step.name) for step in _complete(workdir)), default=0)
+    return max(0, _last_step(workdir) - saved), len(_torn(workdir))
 
 
 def _until_end(words: Sequence[str]) -> None:
@@ -216,32 +222,21 @@ def _torn(workdir: Path) -> list[str]:
     return [step.name for step in steps if not step.name.isdigit()]
 
 
-def _processes(run: int) -> dict[Path, str]:
-    """Folders in /proc and names of the processes of a run, which has a session of its own."""
+def _processes(run: int) -> dict[int, str]:
+    """Numbers and names of the processes of a run, which has a session of its own."""
     found = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # it has just ended
             name, _, fields = status.read_text().rpartition(") ")
             state, _, _, session = fields.split()[:4]
             if int(session) == run and state != "Z":
-                found[status.parent] = name.partition(" (")[2]
-    return found
-
-
-def _shared_memory(processes: Iterable[Path]) -> set[str]:
-    """How the names begin of shared memory that workers of the loader made for these processes."""
-    begin = re.compile(rf"{SHARED_MEMORY}/({WORKERS_MEMORY}.{{{TOKEN}}})")
-    found: set[str] = set()
-    for process in processes:
-        with contextlib.suppress(OSError):  # it has just ended
-            found.update(begin.findall((process / "maps").read_text()))
+                found[int(status.parent.name)] = name.partition(" (")[2]
     return found
 
 
 def _left(run: int, shared: set[str]) -> list[str]:
     """What there is of a run that has ended."""
-    memory = [path.name for name in shared for path in SHARED_MEMORY.glob(f"{name}*")]
-    return [*_processes(run).values(), *memory]
+    return [*_processes(run).values(), *common.shared_memory(shared)]
 
 
 def differences(expected: Path, found: Path) -> list[str]:
@@ -283,7 +278,7 @@ def _computed(workdir: Path) -> list[dict[str, float]]:
     ]
 
 
-def wrong(report: Report) -> str:
+def wrong(report: common.Report) -> str:
     """What the kills have spoilt."""
     left = sorted({name for kill in report["kills"] for name in kill["left"]})
     return "; ".join(
@@ -291,14 +286,13 @@ def wrong(report: Report) -> str:
     )
 
 
-def show(report: Report) -> None:
+def show(report: common.Report) -> None:
     """A row for each kind of moment."""
     rows = []
     for during in DURING:
         kills = [kill for kill in report["kills"] if kill["during"] == during]
-        repeated = [kill["step"] - max(0, kill["saved"]) for kill in kills]
         torn, left = (sum(bool(kill[name]) for kill in kills) for name in ("torn", "left"))
-        rows.append((during, len(kills), torn, max(repeated, default=0), left))
+        rows.append((during, len(kills), torn, max(kill["again"] for kill in kills), left))
     head = ["killed during", "times", "left a torn checkpoint", "steps again, at most"]
     print(tabulate(rows, [*head, "left something else"]))
 
@@ -306,12 +300,9 @@ def show(report: Report) -> None:
 def main() -> int:
     """Measures, and exits with 1 if anything differs or is left."""
     parser = Parser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=25)
-    parser.add_argument("--workers", type=int, default=1, help="processes of the loader")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--data-dir", type=Path, help="of the mannequin; made if not given")
     parser.add_argument("--json", type=Path, help="file to write, too")
-    return run_benchmark(parser.parse_args(), small_mannequin, measure, show, wrong)
+    return common.run(parser.parse_args(), common.small_mannequin, measure, show, wrong)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The losses of pre-training and fine-tuning in plain PyTorch, as one would extend VideoMAE's.
+"""Losses and parameter groups in plain PyTorch, as one would extend VideoMAE's.
 
 Every clip is embedded whole by a strided convolution and its visible tokens are picked by a
 boolean mask; every decoder block runs on all tokens, norm and head on the masked ones only. The
@@ -8,7 +8,10 @@ The modules take all views as one batch, and attention from PyTorch's fused oper
 `view_by_view` and `written_out` do what VideoMAE's own code does.
 """
 
+import re
+from collections import defaultdict
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from ml_collections import ConfigDict
@@ -30,7 +33,7 @@ def patchify(clip: Tensor, patch_size: tuple[int, int, int]) -> Tensor:
 @torch.no_grad()
 def targets(clip: Tensor, patch_size: tuple[int, int, int]) -> Tensor:
     """Pixels normalised by tubelet and channel; clip in [0, 1]."""
-    x = patchify(clip, patch_size).unflatten(-1, (-1, 3))
+    x = patchify(clip, patch_size).unflatten(-1, (-1, clip.shape[1]))
     return ((x - x.mean(2, keepdim=True)) / (x.std(2, keepdim=True) + 1e-6)).flatten(2)
 
 
@@ -104,6 +107,31 @@ def classification_loss(
     """Cross-entropy with label smoothing, of uint8 clips [B T H W C] with labels [B]."""
     logits = model(pixels_of(config, clips)[1]).float()
     return F.cross_entropy(logits, labels, label_smoothing=config.finetune.label_smoothing)
+
+
+def parameter_groups(
+    model: nn.Module, layer_decay: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """What AdamW takes: parameters, with their factor on the learning rate and their weight decay.
+
+    The rule is that of VideoMAE's `get_parameter_groups` and `LayerDecayValueAssigner`, read there
+    and written down anew, for its names and for Hugging Face's.
+    """
+    blocks = {
+        name: int(match[1])
+        for name, _ in model.named_parameters()
+        if (match := re.search(r"(?:^|encoder\.)(?:blocks|layer)\.(\d+)\.", name))
+    }
+    top = max(blocks.values()) + 2
+    groups = defaultdict(list)
+    for name, parameter in model.named_parameters():
+        layer = blocks[name] + 1 if name in blocks else 0 if "patch_embed" in name else top
+        decays = parameter.ndim > 1 and not name.endswith((".bias", "mask_token"))
+        groups[layer_decay ** (top - layer), weight_decay if decays else 0.0].append(parameter)
+    return [
+        {"params": parameters, "lr_scale": scale, "weight_decay": decay}
+        for (scale, decay), parameters in groups.items()
+    ]
 
 
 def random_masks(batch: int, grid: Grid, ratio: float, device: torch.device) -> Tensor:

@@ -5,9 +5,7 @@ python -m benchmarks.torch_step FOLDER STEPS {plain,fused,strong} [--compile MOD
 
 import itertools
 import os
-import re
 import shutil
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -21,7 +19,6 @@ from benchmarks import rounds, torch_reference, torch_strong
 from mv2mae_jax.interop import pytorch
 from mv2mae_jax.interop.names import Tensors
 from mv2mae_jax.model.grid import tubelet_grid
-from mv2mae_jax.model.variants import VARIANTS
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # clips; hidden tubelets, or labels
 MakeLoss = Callable[[ConfigDict, nn.Module], Loss]
@@ -47,16 +44,16 @@ def measure(folder: Path, steps: int, kind: str, mode: str) -> rounds.Round:
     with np.load(folder / rounds.WEIGHTS) as tensors:
         training = TorchTraining(config, dict(tensors), make_loss, fused=fused)
     on_gpu = training.device.type == "cuda"
-    batch = rounds.random_batch(config)
+    batch = rounds.random_batch(config, classes=rounds.num_classes(config))
     clips = torch.from_numpy(batch["clips"]).to(training.device)
-    others = _others(config, batch["label"], folder, training.device)
+    others = _others(config, batch, folder, training.device)
 
     def wait() -> None:
         if on_gpu:
             torch.cuda.synchronize()
 
     wait()
-    loss, first, rate = rounds.timed(
+    losses, first, rate = rounds.timed(
         lambda: training.step(clips, next(others)),
         wait,
         steps,
@@ -65,7 +62,7 @@ def measure(folder: Path, steps: int, kind: str, mode: str) -> rounds.Round:
     return rounds.Round(
         framework=f"PyTorch {torch.__version__}, {kind}",
         device=torch.cuda.get_device_name() if on_gpu else "cpu",
-        first_loss=loss,
+        losses=losses,
         first_step_seconds=first,
         samples_per_second=rate * config.batch_size,
         peak_bytes=torch.cuda.max_memory_allocated() if on_gpu else rounds.process_peak_bytes(),
@@ -73,17 +70,17 @@ def measure(folder: Path, steps: int, kind: str, mode: str) -> rounds.Round:
 
 
 def _others(
-    config: ConfigDict, labels: np.ndarray, folder: Path, device: torch.device
+    config: ConfigDict, batch: dict[str, np.ndarray], folder: Path, device: torch.device
 ) -> Iterator[Tensor]:
-    """For every step the labels, or masks: JAX's first, then new ones."""
+    """For every step the labels, or masks: JAX's in the first two, then new ones."""
     if config.task == "finetune":
-        return itertools.repeat(torch.from_numpy(labels).long().to(device))
+        return itertools.repeat(torch.from_numpy(batch["label"]).long().to(device))
     data = config.data
     grid = tubelet_grid(data.num_frames, data.image_size, tuple(config.model.patch_size))
     ratio = config.masking.ratio
     draw = partial(torch_reference.random_masks, config.batch_size, grid, ratio, device)
     first = torch.from_numpy(np.load(folder / rounds.HIDDEN)).to(device)
-    return itertools.chain([first], (draw() for _ in itertools.count()))
+    return itertools.chain([first, first], (draw() for _ in itertools.count()))
 
 
 def plain_loss(config: ConfigDict, model: nn.Module) -> Loss:
@@ -162,23 +159,10 @@ class TorchTraining:
 def adamw(config: ConfigDict, model: nn.Module, fused: bool) -> torch.optim.AdamW:
     """Layer-wise rates and what decays as in `mv2mae_jax.training.optimizer`."""
     options = config.optimizer
-    groups = defaultdict(list)
-    top = VARIANTS[config.model.variant].depth + 1
-    for name, parameter in model.named_parameters():
-        block = re.match(r"(?:encoder\.)?blocks\.(\d+)\.", name)
-        layer = int(block[1]) + 1 if block else 0 if "patch_embed" in name else top
-        decays = parameter.squeeze().ndim > 1  # a mask token is a vector, whatever its shape
-        groups[options.layer_decay ** (top - layer), decays].append(parameter)
     rate = options.base_learning_rate * config.batch_size / options.reference_batch
+    groups = torch_reference.parameter_groups(model, options.layer_decay, options.weight_decay)
     return torch.optim.AdamW(
-        [
-            {
-                "params": parameters,
-                "lr": scale * rate,
-                "weight_decay": options.weight_decay if decays else 0.0,
-            }
-            for (scale, decays), parameters in groups.items()
-        ],
+        [{**group, "lr": rate * group["lr_scale"]} for group in groups],
         betas=(options.b1, options.b2),
         fused=fused or None,  # None: PyTorch's default, which is not fused
     )

@@ -14,8 +14,8 @@ import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from steps import random_batch
 
+from benchmarks.rounds import random_batch
 from benchmarks.training import Training
 from configs import custom
 from configs.base import PLANS, get_config, parse_variant
@@ -205,8 +205,7 @@ def trained(config_json: str, classes: int) -> set[str]:
     config = ConfigDict(json.loads(config_json))
     training = Training(config, classes)
     before = jax.device_get(training.state.parameters)
-    size = 2 * config.data.repeats
-    for metrics in training.on(random_batch(config, size, n, classes) for n in range(2)):
+    for metrics in training.on(random_batch(config, n, classes) for n in range(2)):
         assert all(np.isfinite(value).all() for value in metrics.values())
     after = jax.device_get(training.state.parameters)
     return {name for name, value in after.items() if np.array_equal(value, before[name])}

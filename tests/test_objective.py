@@ -10,6 +10,7 @@ from einops import rearrange
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import torch_reference
 from mv2mae_jax import objective
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -37,30 +38,6 @@ def clips(draw: st.DrawFn) -> tuple[np.ndarray, tuple[int, int, int]]:
     return clip.astype(np.float32), patch_size
 
 
-def torch_patchify(clip: torch.Tensor, patch_size: tuple[int, int, int]) -> torch.Tensor:
-    """[B C T H W] to [B N P] by reshape and permute."""
-    batch, channels, *extent = clip.shape
-    split = [n for e, p in zip(extent, patch_size, strict=True) for n in (e // p, p)]
-    x = clip.reshape(batch, channels, *split).permute(0, 2, 4, 6, 3, 5, 7, 1)
-    return x.reshape(batch, split[0] * split[2] * split[4], -1)
-
-
-def torch_motion_weights(frames: torch.Tensor, patch_size: tuple, t: float) -> torch.Tensor:
-    """Algorithm 1; frames [B C T H W]."""
-    fdiff = frames[:, :, 1:, :, :] - frames[:, :, :-1, :, :]
-    fdiff = torch.cat([fdiff[:, :, 0:1, :, :], fdiff], dim=2)
-    fdiff = torch_patchify(fdiff, patch_size).abs()
-    norm = torch.linalg.vector_norm(fdiff, dim=2, keepdim=True)
-    return torch.softmax(norm / t, dim=1)[..., 0]
-
-
-def torch_targets(patches: torch.Tensor, channels: int) -> torch.Tensor:
-    """Per tubelet and channel: unbiased variance, eps outside the root."""
-    x = patches.unflatten(-1, (-1, channels))
-    mean, var = x.mean(dim=2, keepdim=True), x.var(dim=2, unbiased=True, keepdim=True)
-    return ((x - mean) / (var.sqrt() + 1e-6)).flatten(2)
-
-
 def to_torch(clip: np.ndarray) -> torch.Tensor:
     """[B T H W C] to [B C T H W]."""
     return torch.from_numpy(clip).permute(0, 4, 1, 2, 3)
@@ -71,7 +48,8 @@ def to_torch(clip: np.ndarray) -> torch.Tensor:
 def test_motion_weights_equal_algorithm_1(clip_and_patch, temperature):
     clip, patch_size = clip_and_patch
     ours = motion_weights(jnp.array(clip), patch_size, temperature)
-    theirs = torch_motion_weights(to_torch(clip), patch_size, temperature)
+    mean_one = torch_reference.motion_weights(to_torch(clip), patch_size, temperature)
+    theirs = mean_one / mean_one.shape[1]
     np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=1e-7)
     np.testing.assert_allclose(ours.sum(axis=1), 1, rtol=1e-5)
 
@@ -126,7 +104,7 @@ def test_defaults_are_the_papers():
 def test_patchify_equals_permutation_and_is_inverted(clip_and_patch):
     clip, patch_size = clip_and_patch
     patches = patchify(jnp.array(clip), patch_size)
-    np.testing.assert_array_equal(patches, torch_patchify(to_torch(clip), patch_size))
+    np.testing.assert_array_equal(patches, torch_reference.patchify(to_torch(clip), patch_size))
     grid = tuple(n // p for n, p in zip(clip.shape[1:4], patch_size, strict=True))
     np.testing.assert_array_equal(unpatchify(patches, patch_size, grid), clip)
 
@@ -183,7 +161,7 @@ def test_targets_equal_transcription(clip_and_patch):
     if np.prod(patch_size) == 1:
         return  # the unbiased variance of one pixel is not defined
     patches = patchify(jnp.array(clip), patch_size)
-    theirs = torch_targets(torch_patchify(to_torch(clip), patch_size), channels)
+    theirs = torch_reference.targets(to_torch(clip), patch_size)
     ours = normalize_patches(patches, channels)
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 

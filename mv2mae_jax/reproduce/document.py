@@ -196,7 +196,7 @@ def differences_figure(findings: Sequence[Finding]) -> Figure:
     axis.set_yticks(range(len(shown)), names, fontsize=8)
     axis.set_ylim(len(shown) - 0.5, -0.5)
     axis.grid(color="0.92", axis="x")
-    axis.set_xlabel("difference of top-1, points, with 95 % interval; in brackets the sign predicted")
+    axis.set_xlabel("difference of top-1, points, with 95 % interval; in brackets the prediction")
     for judgement, colour in COLOURS.items():
         axis.plot([], [], "-", color=colour, label=judgement)
     for name, marker in (("fine-tuned", FINETUNED), ("token probe", PROBED)):

@@ -7,10 +7,11 @@ from itertools import product
 
 import numpy as np
 
-from benchmarks.evaluation import view_alone
+from benchmarks.evaluation import view_alone, whole
 from configs.mannequin import get_config
 from mv2mae_jax.data import loader, splits
 from mv2mae_jax.data.records import RecordSource, load_index
+from mv2mae_jax.evaluation import predictions
 from mv2mae_jax.evaluation.crops import over_crops
 
 
@@ -26,6 +27,18 @@ def test_both_ways_make_the_same_views(mannequin_dir):
     for video, view in product(range(2), range(20)):
         alone = view_alone(config, records, videos[video], view, clips=2, crops=10)
         assert np.array_equal(views[view // 10, view % 10, video], alone)
+
+
+def test_only_the_first_call_traces(mannequin_dir, monkeypatch):
+    config = get_config("evaluate")
+    config.data.data_dir = str(mannequin_dir)
+    config.data.image_size, config.data.num_frames = 28, 4
+    traced = []
+    monkeypatch.setattr(
+        predictions, "over_crops", lambda *args: traced.append(True) or over_crops(*args)
+    )
+    assert len(whole(config, clips=1, crops=1, about=12, calls=3)) == 3
+    assert traced == [True]
 
 
 def test_the_command_measures_all_ways(mannequin_dir, tmp_path):

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 from ml_collections import ConfigDict
-from steps import random_batch
 
 from benchmarks.flops import finetuning_flops, pretraining_flops
+from benchmarks.rounds import random_batch
 from configs.base import get_config
 from mv2mae_jax.cost.program import products
 from mv2mae_jax.losses import classification_loss, pretraining_loss
@@ -26,7 +26,7 @@ def products_of_gradients(
     config: ConfigDict, loss: Loss, make_model: Callable[[nnx.Rngs], nnx.Module], classes: int = 0
 ) -> int:
     """Operations of all matrix products in the program of the gradients of a batch."""
-    batch = {k: jnp.array(v) for k, v in random_batch(config, SAMPLES, 0, classes).items()}
+    batch = {k: jnp.array(v) for k, v in random_batch(config, classes=classes).items()}
 
     def gradients(key):
         definition, parameters = split(make_model(nnx.Rngs(key)))
@@ -46,6 +46,7 @@ def config() -> ConfigDict:
     """Of a grid of 2 x 4 x 4 tubelets."""
     config = get_config()
     config.model.variant = "mini"
+    config.batch_size = SAMPLES
     config.data.num_frames, config.data.image_size = 4, 64
     return config
 

@@ -4,12 +4,15 @@ import json
 import signal
 import subprocess
 import sys
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import until
 
 from benchmarks import soak
+from mv2mae_jax.data.process import new_shared_memory_name
 
 
 def life(process, kind, slope, level, jitter=0.0, files=lambda n: 20, start=0.0):
@@ -65,17 +68,22 @@ def test_what_is_wrong_is_said():
 def test_a_short_run(mannequin_dir, tmp_path):
     words = ["--minutes=1", f"--data-dir={mannequin_dir}", f"--workdir={tmp_path / 'run'}"]
     words += [f"--out={tmp_path / 'soak.json'}", "--every=1", "--kill-every=30", "--limit=1e9"]
-    done = subprocess.run(
+    running = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.soak", *words],
         cwd=Path(__file__).parents[2],
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
     )
+    until((tmp_path / "run" / "log.txt").exists, [running])
+    another = SharedMemory(new_shared_memory_name(), create=True, size=8)  # another loader's
+    said, _ = running.communicate()
+    another.close()
+    another.unlink()
     # Files are still being opened in the first minute: the rest must be as in a long run.
     found = json.loads((tmp_path / "soak.json").read_text())
     assert found["kills"] == found["restarts"] == 1
     assert (found["exit_code"], found["left_in_shared_memory"]) == (143, 0)
     assert found["growth"]["worker"]["processes"] == 4
-    assert done.stdout.count("MiB") == 4
+    assert said.count("MiB") == 4
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["worker_restarts"] for line in (lines[0], lines[-1])] == [0, 1]

@@ -139,10 +139,13 @@ def test_measures_all_from_the_same_start(config, task):
     programs = ["JAX", "plain PyTorch", "fused PyTorch", "strong PyTorch"]
     assert [row["program"] for row in rows] == programs
     for row in rows:
+        before, after = row["losses"]
+        assert after < 0.99 * before
         assert row["samples_per_second"]["min"] > 0 and row["peak_mib"]["min"] > 100
         assert row["framework"] in printed
     assert 1 < rows[0]["compiler_flops"] < 1.5  # it counts more than products
     assert len(larger) == 2 and "out of memory" in printed
     json.dumps(report)  # holds nothing that JSON does not know
-    rows[2]["first_loss"] *= 1.001
-    assert "not the same" in benchmark.wrong(report)
+    for number, when in ((1, "after"), (0, "before")):
+        rows[2]["losses"][number] *= 1.001
+        assert f"a batch of 2 {when} an update differ" in benchmark.wrong(report)

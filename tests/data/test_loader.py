@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from mv2mae_jax.data import augment, loader, randaugment, splits
 from mv2mae_jax.data.decode import decode_frames
-from mv2mae_jax.data.records import RecordSource, load_index
+from mv2mae_jax.data.records import Activity, RecordSource, load_index
 from mv2mae_jax.data.samples import draw_pretraining
 from mv2mae_jax.errors import InputError
 from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder

@@ -7,8 +7,8 @@ import sys
 
 import jax
 import numpy as np
-from steps import random_batch
 
+from benchmarks.rounds import random_batch
 from benchmarks.training import Training
 from configs.mannequin import get_config
 
@@ -20,8 +20,9 @@ def main(fsdp: int, accumulation: int, out: str) -> None:
     config.data.image_size, config.model.patch_size = 32, (2, 16, 16)
     config.optimizer.warmup_epochs = 0.0
     config.mesh.fsdp, config.accumulation = fsdp, accumulation
+    config.batch_size = 8
     training = Training(config, devices=jax.devices())
-    every = training.on(random_batch(config, 8, number) for number in range(STEPS))
+    every = training.on(random_batch(config, number) for number in range(STEPS))
     losses = [float(metrics["loss"]) for metrics in every]
     kernel = training.state.parameters["encoder.blocks.0.mlp.up.kernel"]
     parts = len({str(shard.index) for shard in kernel.addressable_shards})

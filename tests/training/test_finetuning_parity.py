@@ -1,6 +1,7 @@
 """Fine-tuning against PyTorch: parameter groups by VideoMAE's rule, and five steps of AdamW.
 
-Both sides train as in `benchmarks/finetuning_parity.py`.
+Both sides train as in `benchmarks/finetuning_parity.py`; the groups are its and those of
+`benchmarks/torch_step.py`.
 """
 
 import jax
@@ -12,12 +13,12 @@ from ml_collections import ConfigDict
 from model.comparison import from_huggingface, random_videomae
 from transformers import VideoMAEForVideoClassification
 
-from benchmarks.finetuning_parity import (
-    train_with_jax,
-    train_with_pytorch,
-    videomae_groups,
-)
+from benchmarks.finetuning_parity import train_with_jax, train_with_pytorch
+from benchmarks.rounds import random_batch
+from benchmarks.torch_reference import parameter_groups
 from configs import ntu60
+from mv2mae_jax.interop import pytorch
+from mv2mae_jax.interop.names import in_full, name_table, to_tensors
 from mv2mae_jax.model import build
 from mv2mae_jax.model.variants import VARIANTS
 from mv2mae_jax.training.optimizer import update_rule
@@ -37,19 +38,31 @@ def huggingface(config: ConfigDict) -> VideoMAEForVideoClassification:
     )
 
 
-def test_rates_and_decays_of_every_parameter():
+@pytest.mark.parametrize("model", ["huggingface", "classifier", "mv2mae"])
+def test_rates_and_decays_of_every_parameter(model: str):
     """Read off the optimiser's updates: Adam turns a constant gradient into 1."""
     config = ntu60.get_config("finetune")
-    theirs = huggingface(config)
-    expected = {}
-    for group in videomae_groups(theirs, 0.9, 0.1):
-        (ours,) = from_huggingface({group["name"]: group["params"][0]})
-        expected[ours] = (group["lr_scale"], group["weight_decay"])
 
     def parameters_of(key: jax.Array) -> dict:
+        if model == "mv2mae":
+            return split(build.pretraining_model(config, nnx.Rngs(key)))[1]
         return split(build.classifier(config, CLASSES, nnx.Rngs(key)))[1]
 
     real = jax.eval_shape(parameters_of, jax.random.key(0))
+    if model == "huggingface":
+        naming, theirs = "huggingface", huggingface(config)
+    else:
+        naming, zeros = "videomae", {k: np.zeros(x.shape, np.float32) for k, x in real.items()}
+        patch_size = tuple(config.model.patch_size)
+        theirs = pytorch.build(config, to_tensors(zeros, "videomae", patch_size))
+    ours_in = name_table(naming, real)
+    names_of = {parameter: name for name, parameter in theirs.named_parameters()}
+    expected = {
+        name: (group["lr_scale"], group["weight_decay"])
+        for group in parameter_groups(theirs, 0.9, 0.1)
+        for parameter in group["params"]
+        for name in ours_in[in_full(names_of[parameter])]
+    }
     names = {name: (1,) * value.ndim for name, value in real.items()}  # values do not matter
     assert names.keys() == expected.keys()
     optimizer = update_rule(config, lambda step: 1.0, {k: jnp.zeros(v) for k, v in names.items()})
@@ -66,17 +79,7 @@ def test_rates_and_decays_of_every_parameter():
 
 
 def batches(config: ConfigDict) -> list[dict[str, np.ndarray]]:
-    data, size = config.data, config.batch_size
-    shape = (size, data.num_frames, data.image_size, data.image_size, 3)
-    rng = np.random.default_rng(0)
-    return [
-        {
-            "clips": rng.integers(0, 256, shape, np.uint8),
-            "label": rng.integers(0, CLASSES, size).astype(np.int32),
-            "index": np.arange(size, dtype=np.int32) + size * step,
-        }
-        for step in range(STEPS)
-    ]
+    return [random_batch(config, step, CLASSES) for step in range(STEPS)]
 
 
 def test_five_steps_equal_pytorchs():
