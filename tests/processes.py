@@ -38,9 +38,12 @@ def environment(devices: int, **more: str) -> dict[str, str]:
     return os.environ | {"XLA_FLAGS": flags, "NPROC": "32"} | more
 
 
-def start(words: Sequence[str], **environment: str) -> subprocess.Popen:
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(words, env=environment, text=True, **pipes)
+def start(
+    words: Sequence[str], *, start_new_session: bool = False, **environment: str
+) -> subprocess.Popen:
+    """A command with this environment; in a session of its own, `os.killpg` reaches it alone."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(words, env=environment, start_new_session=start_new_session, **pipes)
 
 
 def joined(words: Sequence[str], count: int, host: str = "localhost") -> list[list[str]]:

@@ -2,11 +2,11 @@
 
 import io
 import json
+import os
 import resource
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from jax.errors import JaxRuntimeError
 from PIL import Image
+from processes import finish, metrics, start, until
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from configs.base import get_config
@@ -41,10 +42,6 @@ def command(config: str, workdir: Path, *overrides: str) -> list[str]:
 
 def run(config: str, workdir: Path, *overrides: str) -> subprocess.CompletedProcess:
     return subprocess.run(command(config, workdir, *overrides), capture_output=True, text=True)
-
-
-def metrics(workdir: Path) -> list[dict]:
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -99,14 +96,12 @@ def test_interrupted_equals_uninterrupted(pretrained: Path, small: tuple[str, ..
     """Nor do pictures, which the undisturbed run alone has, change anything."""
     workdir = tmp_path / "interrupted"
     words = command("mannequin.py", workdir, "--config.epochs=6", *small)
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    while not (workdir / "metrics.jsonl").exists() or len(metrics(workdir)) < 3:
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.02)
+    process = start(words, **os.environ)
+    until(lambda: len(metrics(workdir)) >= 3, [process])
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 143, output
-    assert "the same command continues" in output
+    (end,) = finish([process], timeout=120)
+    assert end.code == 143, end.stderr
+    assert "the same command continues" in end.stdout
     stopped_at = metrics(workdir)[-1]["step"]
     assert 3 <= stopped_at < 36
 

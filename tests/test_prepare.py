@@ -6,10 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from processes import finish, start, until
 from videos import moving_pattern, write_csv, write_video
 
 CUTS = 16
@@ -91,27 +91,23 @@ def test_an_interrupted_build_continues_to_the_same_files(
     built: tuple[Path, str], manifest: Path, tmp_path: Path, how: signal.Signals
 ) -> None:
     args = ["manifest", *arguments(manifest, tmp_path), "--jobs=2"]
-    process = subprocess.Popen(
-        command(*args), stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    process = start(command(*args), start_new_session=True, **os.environ)
     cache = tmp_path / "cuts" / ".cache-2.0.0"
-    deadline = time.monotonic() + 60
-    while len(finished(cache)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: len(finished(cache)) >= 2, [process], timeout=60)
     if how == signal.SIGINT:
         os.killpg(process.pid, how)  # as a terminal does
     else:
         process.send_signal(how)
-    _, errors = process.communicate(timeout=60)
+    (end,) = finish([process], timeout=60)
     done = len(finished(cache))
     assert 2 <= done < CUTS, "stopped too late to show anything"
     if how == signal.SIGKILL:
-        assert process.returncode == -how
+        assert end.code == -how
     else:
-        assert process.returncode == 128 + how
-        assert errors.splitlines()[-1] == "stopped; run the same command again to continue"
-    assert "Traceback" not in errors
-    wait_until_gone(process.pid)
+        assert end.code == 128 + how
+        assert end.stderr.splitlines()[-1] == "stopped; run the same command again to continue"
+    assert "Traceback" not in end.stderr
+    until(lambda: is_gone(process.pid), [], timeout=30)
     result = prepare(*args)
     assert result.returncode == 0, result.stderr
     resumed = int(result.stdout.split("(")[1].split()[0])
@@ -125,29 +121,24 @@ def finished(cache: Path) -> list[Path]:
     return [path for path in cache.glob("*/*") if not path.suffix]
 
 
-def wait_until_gone(session: int) -> None:
+def is_gone(session: int) -> bool:
     """The decoding processes end by themselves when their parent is killed."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(session, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.05)
-    pytest.fail("decoding processes outlive the build")
+    try:
+        os.killpg(session, 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 def test_no_process_of_a_killed_rendering_goes_on(tmp_path: Path) -> None:
     raw, data = f"--raw-dir={tmp_path / 'raw'}", f"--data-dir={tmp_path / 'data'}"
     words = command("mannequin", raw, data, "--subjects=999", "--jobs=2")
-    process = subprocess.Popen(words, stderr=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.rglob("*.avi")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert list(tmp_path.rglob("*.avi"))
+    process = start(words, start_new_session=True, **os.environ)
+    until(lambda: any(tmp_path.rglob("*.avi")), [process], timeout=60)
     process.kill()
-    assert process.wait() == -signal.SIGKILL
-    wait_until_gone(process.pid)
+    (end,) = finish([process], timeout=30)  # when all have closed its standard output
+    assert end.code == -signal.SIGKILL
+    until(lambda: is_gone(process.pid), [], timeout=30)
 
 
 def test_a_dry_run_predicts_and_the_build_continues_from_it(

@@ -20,6 +20,7 @@ from batches import assert_same, take
 from colours import where_from
 from damage import damaged_mannequin, spoil
 from grain.sources import ArrayRecordDataSource
+from processes import finish, metrics, start, until
 from tensorflow_datasets.proto import tf_example_pb2
 
 from benchmarks.soak import loader_workers
@@ -38,15 +39,6 @@ def gone(pid):
         return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].startswith("Z")
     except (FileNotFoundError, ProcessLookupError):
         return True
-
-
-def until(condition, seconds=60):
-    """Waits; returns the seconds that it took."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() < began + seconds
-        time.sleep(0.01)
-    return time.monotonic() - began
 
 
 # --- Processes --------------------------------------------------------------------------------
@@ -137,7 +129,7 @@ def test_signals_to_all_do_not_reach_workers_at_any_moment(config, tmp_path):
         first = {}
         asking = threading.Thread(target=lambda: first.update(batch_of(running)))
         asking.start()
-        until(lambda: loader_workers(running.pid) or not asking.is_alive())
+        until(lambda: loader_workers(running.pid) or not asking.is_alive(), [running])
         sent = 0
         while asking.is_alive():  # all the time that workers start
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -165,8 +157,8 @@ def test_workers_and_their_memory_end_with_a_killed_parent(config, tmp_path):
         assert len(batch["workers"]) == 2
         assert list(SHARED_MEMORY.glob(f"{batch['memory']}*"))  # made ahead
         running.kill()
-        until(lambda: all(gone(worker) for worker in batch["workers"]), seconds=10)
-        until(lambda: not list(SHARED_MEMORY.glob(f"{batch['memory']}*")), seconds=10)
+        until(lambda: all(gone(worker) for worker in batch["workers"]), [], timeout=10)
+        until(lambda: not list(SHARED_MEMORY.glob(f"{batch['memory']}*")), [], timeout=10)
 
 
 # --- Records ----------------------------------------------------------------------------------
@@ -365,43 +357,33 @@ def test_a_run_with_killed_workers_sigterm_to_all_and_a_damaged_record(mannequin
     name = load_index(mannequin_dir, "mannequin").activities[3].id
     data_dir = damaged_mannequin(mannequin_dir, tmp_path / "data", name)
 
-    def start(workdir, workers):
+    def run(workdir, workers):
         words = ["--config=configs/mannequin.py", f"--workdir={workdir}", "--config.epochs=12"]
         words += [f"--config.data.data_dir={data_dir}", "--config.data.bad_records=1"]
         words += [f"--config.data.workers={workers}", "--config.log_every=1"]
-        words += ["--config.pictures_every_epochs=0.0"]
-        return subprocess.Popen(
-            [sys.executable, "-m", "mv2mae_jax.main", *words, "--config.probe.every_epochs=0"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def lines(workdir):
-        file = workdir / "metrics.jsonl"
-        return file.read_text().splitlines() if file.exists() else []
+        words += ["--config.pictures_every_epochs=0.0", "--config.probe.every_epochs=0"]
+        command = [sys.executable, "-m", "mv2mae_jax.main", *words]
+        return start(command, start_new_session=True, **os.environ)
 
     disturbed, calm = tmp_path / "disturbed", tmp_path / "calm"
-    running = start(disturbed, workers=2)
-    until(lambda: len(lines(disturbed)) >= 2 or running.poll() is not None, seconds=200)
+    running = run(disturbed, workers=2)
+    until(lambda: len(metrics(disturbed)) >= 2, [running])
     os.kill(loader_workers(running.pid)[0], signal.SIGKILL)
-    so_far = len(lines(disturbed))
-    until(lambda: len(lines(disturbed)) >= so_far + 5 or running.poll() is not None, seconds=200)
+    so_far = len(metrics(disturbed))
+    until(lambda: len(metrics(disturbed)) >= so_far + 5, [running])
     os.killpg(running.pid, signal.SIGTERM)
-    said, _ = running.communicate(timeout=60)
-    assert running.returncode == 143, said
+    (end,) = finish([running], timeout=60)
+    said = end.stdout + end.stderr
+    assert end.code == 143, said
     assert said.count("a loader worker was killed (SIGKILL") == 1
     assert said.count(f"activity {name} is left out, it cannot be read: ") == 1
     assert "the same command continues" in said and "Traceback" not in said
 
     for workdir, count in ((disturbed, 2), (calm, 0)):
-        running = start(workdir, count)
-        said, _ = running.communicate(timeout=400)
-        assert running.returncode == 0, said
+        (end,) = finish([run(workdir, count)], timeout=400)
+        assert end.code == 0, end.stderr
     losses = [
-        {line["step"]: line["loss"] for line in map(json.loads, lines(workdir))}
-        for workdir in (disturbed, calm)
+        {line["step"]: line["loss"] for line in metrics(workdir)} for workdir in (disturbed, calm)
     ]
     assert losses[0] == losses[1] and len(losses[1]) == 12 * 6
-    assert json.loads(lines(calm)[-1])["bad_records"] == 1
+    assert metrics(calm)[-1]["bad_records"] == 1

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from processes import environment, finish, metrics, start
+from processes import environment, finish, metrics, start, until
 from runs import STEPS, assert_same_run, flags
 from slurm import Cluster, cluster, missing
 
@@ -48,11 +48,8 @@ def submit(slurm: Cluster, tmp_path: Path, cache: dict) -> Submit:
     return call
 
 
-def until_step(workdir: Path, step: int, timeout: float = 300) -> None:
-    deadline = time.monotonic() + timeout
-    while len(metrics(workdir)) < step:
-        assert time.monotonic() < deadline, f"{workdir} does not come to step {step}"
-        time.sleep(0.02)
+def until_step(workdir: Path, step: int) -> None:
+    until(lambda: len(metrics(workdir)) >= step, [])  # Slurm's processes, not ours
 
 
 @pytest.mark.parametrize("partition", ["low", "sudden"])

@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from processes import environment, free_port
+from processes import environment, finish, free_port, start
 from runs import save_run
 
 from configs.mannequin import get_config
@@ -72,18 +71,15 @@ def evaluate(
     shutil.copytree(trained, workdir)
     port = free_port()
     words = [sys.executable, "tests/tasks/evaluation.py", str(workdir), str(data_dir)]
-    running = [
-        subprocess.Popen(
-            [*words, str(process), str(processes), str(port)],
-            env=environment(devices, PYTHONPATH="."),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for process in range(processes)
-    ]
-    printed = [process.communicate(timeout=300)[0] for process in running]
-    assert [process.returncode for process in running] == [0] * processes
-    return printed
+    place = (str(processes), str(port))
+    ended = finish(
+        [
+            start([*words, str(process), *place], **environment(devices, PYTHONPATH="."))
+            for process in range(processes)
+        ]
+    )
+    assert [end.code for end in ended] == [0] * processes, ended[0].stderr
+    return [end.stdout for end in ended]
 
 
 @pytest.fixture(scope="module")
@@ -183,8 +179,8 @@ def test_probabilities_are_the_mean_softmax_over_clips_and_crops(
     definition, _ = split(build.classifier(config, CLASSES, nnx.Rngs(0)))
     model = definition.bind(parameters)
     found = []
-    for start in (0, last):
-        times = start + config.data.stride * np.arange(4)
+    for first in (0, last):
+        times = first + config.data.stride * np.arange(4)
         jpegs = RecordSource(index).frames(activity.position, row["view"], times)
         frames = decode_frames(jpegs, times)
         scale = 32 / min(frames.shape[1:3])
