@@ -37,12 +37,12 @@ def write_video(
 ) -> Path:
     """Writes RGB frames at 30 a second; the suffix of `path` says which container.
 
-    `options` are those of the codec, by FFmpeg's names, with `_` for `-`.
+    By `ffv1` without loss. `options` are those of the codec, by FFmpeg's names, with `_` for `-`.
     """
     options = {name.replace("_", "-"): value for name, value in options.items()}
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=30, options=options)
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = "bgr0" if codec == "ffv1" else "yuv420p"
         stream.bit_rate = 4_000_000
         stream.gop_size = keyframe_every
         stream.codec_context.thread_count = 1

@@ -4,9 +4,6 @@ Every frame is of one colour that tells where it is from: red the time, green th
 activity. So a test reads from a batch which frames are in it.
 """
 
-from pathlib import Path
-
-import av
 import numpy as np
 
 ACTIVITIES = 14
@@ -38,14 +35,3 @@ def shown(clip: np.ndarray) -> tuple[int, str, list[int]]:
     frames = [where_from(frame) for frame in clip]
     ((activity, view),) = {(activity, view) for activity, view, _ in frames}
     return activity, view, [time for _, _, time in frames]
-
-
-def write_video(path: Path, frames: list[np.ndarray]) -> None:
-    """Writes RGB frames without loss."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=30)
-        stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = "bgr0"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())

@@ -1,6 +1,6 @@
 """A small data set of real videos, built by the real builder."""
 
-import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,32 +15,26 @@ from colours import (
     WIDTH,
     colour_of,
     frames_of,
-    write_video,
 )
+from data_sets import Video, build_data_set
 from ml_collections import ConfigDict
 
 from configs.base import get_config
-from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
 
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that holds the built data set `colours`."""
-    raw = tmp_path_factory.mktemp("raw")
-    rows = []
-    for activity in range(ACTIVITIES):
-        for view in VIEWS[: 1 if activity == ONE_VIEW else None]:
-            shape = (HEIGHT, WIDTH, 3)
-            times = range(frames_of(activity, view))
-            frames = [np.full(shape, colour_of(activity, view, t), np.uint8) for t in times]
-            write_video(raw / f"{activity}-{view}.mkv", frames)
+
+    def videos() -> Iterator[Video]:
+        for activity in range(ACTIVITIES):
             label, subject = LABELS[activity % 3], SUBJECTS[activity % 2 + activity % 3 // 2]
-            rows.append((f"a{activity:02}", view, f"{activity}-{view}.mkv", label, subject))
-    with (raw / "videos.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("activity", "view", "path", "label", "subject"), *rows])
-    data = tmp_path_factory.mktemp("data")
-    Builder(manifest_csv=raw / "videos.csv", name="colours", data_dir=data, jobs=1).build()
-    return data
+            for view in VIEWS[: 1 if activity == ONE_VIEW else None]:
+                colours = [colour_of(activity, view, t) for t in range(frames_of(activity, view))]
+                frames = [np.full((HEIGHT, WIDTH, 3), colour, np.uint8) for colour in colours]
+                yield f"a{activity:02}", view, label, subject, frames
+
+    return build_data_set(tmp_path_factory.mktemp("colours"), "colours", videos())
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Batches read back: which frames are in them, in which order, whoever makes them."""
 
-import csv
 import multiprocessing
 
 import numpy as np
@@ -14,8 +13,8 @@ from colours import (
     colour_of,
     frames_of,
     shown,
-    write_video,
 )
+from data_sets import build_data_set
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +23,6 @@ from mv2mae_jax.data.decode import decode_frames
 from mv2mae_jax.data.records import Activity, RecordSource, load_index
 from mv2mae_jax.data.samples import draw_pretraining
 from mv2mae_jax.errors import InputError
-from tfds_builders.manifest_data.manifest_data_dataset_builder import Builder
 
 USABLE = ACTIVITIES - 1  # with two views or more
 
@@ -240,19 +238,13 @@ def test_the_test_view_is_only_in_the_test_split(config):
 @pytest.fixture(scope="module")
 def two_sizes(tmp_path_factory):
     """A data set of five wide and two tall videos, every other one tall at first."""
-    folder = tmp_path_factory.mktemp("two_sizes")
     shapes = [(40, 60), (60, 40), (40, 60), (60, 40), (40, 60), (40, 60), (40, 60)]
-    rows = []
-    for n, shape in enumerate(shapes):
-        frames = [np.full((*shape, 3), colour_of(n, "1", t), np.uint8) for t in range(12)]
-        write_video(folder / f"{n}.mkv", frames)
-        rows.append((f"a{n}", "1", f"{n}.mkv", "turn"))
-    with (folder / "videos.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("activity", "view", "path", "label"), *rows])
-    Builder(
-        manifest_csv=folder / "videos.csv", name="sizes", data_dir=folder / "data", jobs=1
-    ).build()
-    return folder / "data"
+
+    def frames(n, shape):
+        return [np.full((*shape, 3), colour_of(n, "1", t), np.uint8) for t in range(12)]
+
+    videos = ((f"a{n}", "1", "turn", "", frames(n, shape)) for n, shape in enumerate(shapes))
+    return build_data_set(tmp_path_factory.mktemp("two_sizes"), "sizes", videos)
 
 
 @pytest.mark.parametrize(("crops", "shapes"), [(1, {(32, 32)}), (10, {(37, 56), (56, 37)})])

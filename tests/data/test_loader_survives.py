@@ -18,7 +18,7 @@ import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 from batches import assert_same, take
 from colours import where_from
-from damage import damaged_mannequin, spoil
+from damage import copied, damaged_mannequin, spoil
 from grain.sources import ArrayRecordDataSource
 from processes import finish, metrics, start, until
 from tensorflow_datasets.proto import tf_example_pb2
@@ -310,10 +310,8 @@ def test_evaluation_leaves_out_as_many_as_it_may(config, damaged_dir, caplog):
 @pytest.fixture
 def shard(config, tmp_path):
     """The only shard of a copy of `colours`."""
-    folder = load_index(config.data.data_dir, "colours").folder
-    copy = shutil.copytree(folder, tmp_path / "colours" / folder.name)
+    (path,) = copied(config.data.data_dir, "colours", tmp_path).glob("*.array_record*")
     config.data.data_dir = str(tmp_path)
-    (path,) = copy.glob("*.array_record*")
     return path
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import simplejpeg
 from colours import ACTIVITIES, LABELS, ONE_VIEW, VIEWS, frames_of, where_from
+from damage import copied
 
 from mv2mae_jax.data import records
 from mv2mae_jax.data.records import RecordSource, fingerprint, load_index, parse_record
@@ -16,10 +17,7 @@ from mv2mae_jax.errors import InputError
 
 @pytest.fixture
 def copy(data_dir, tmp_path):
-    """A copy of the data set that a test may damage: the folder of its version."""
-    shutil.copytree(data_dir / "colours", tmp_path / "colours")
-    (folder,) = (tmp_path / "colours").glob("[0-9]*")
-    return folder
+    return copied(data_dir, "colours", tmp_path)
 
 
 def test_index_lists_what_was_built(data_dir):

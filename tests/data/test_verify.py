@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import simplejpeg
+from damage import copied
 
 from mv2mae_jax.data.records import Record, load_index
 from mv2mae_jax.data.verify import record_findings, verify
@@ -18,8 +19,7 @@ from mv2mae_jax.prepare import main
 @pytest.fixture
 def folder(data_dir: Path, tmp_path: Path) -> Path:
     """A built data set that may be damaged."""
-    index = load_index(data_dir, "colours")
-    return Path(shutil.copytree(index.folder, tmp_path / "data" / "colours" / index.folder.name))
+    return copied(data_dir, "colours", tmp_path / "data")
 
 
 def findings(folder: Path) -> list[str]:
