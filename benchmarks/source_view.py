@@ -30,6 +30,7 @@ from mv2mae_jax.data import loader
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.losses import pretraining_loss
 from mv2mae_jax.model import build
+from mv2mae_jax.model.parts import has
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.parameters import Parameters, definition_of
 from mv2mae_jax.training.step import DeviceBatch, sample_keys
@@ -55,7 +56,7 @@ def measure(arguments: argparse.Namespace) -> common.Report:
     report["runs"] = {}
     for workdir in arguments.workdir:
         parameters, config = load_parameters(workdir)
-        if not any(name.startswith("cross_view_decoder.") for name in parameters):
+        if not has(parameters, "cross-view decoder"):
             raise InputError(
                 f"{workdir} has no cross-view decoder; name a run of pre-training on two views or "
                 "more with config.objective.cross_view above 0"
