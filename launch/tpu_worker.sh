@@ -21,6 +21,7 @@ if [[ ! -e .run/$id.pid ]]; then
     fi
     rm -rf .run
     mkdir .run
+    touch .run/log # `tail` may be faster than the program
     {
         .venv/bin/python -m mv2mae_jax.main "$@" &
         echo "$!" >.run/python.pid
