@@ -11,7 +11,6 @@ process and no shared memory of the run may be left.
 
 import argparse
 import contextlib
-import json
 import os
 import random
 import subprocess
@@ -28,6 +27,15 @@ from tabulate import tabulate
 
 from benchmarks import common
 from mv2mae_jax.command_line import Parser
+from mv2mae_jax.run_files import (
+    CHECKPOINTS,
+    CLASSES,
+    CONFIG,
+    METRICS,
+    PREDICTIONS,
+    RESULTS,
+    read_metrics,
+)
 from mv2mae_jax.training.checkpoints import Checkpoints
 
 EACH = 5  # kills of a kind
@@ -204,21 +212,20 @@ def _trains(output: Path) -> bool:
 
 
 def _last_step(workdir: Path) -> int:
-    file = workdir / "metrics.jsonl"
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
-    return max((json.loads(line)["step"] for line in lines if line.endswith("\n")), default=0)
+    lines = read_metrics(workdir) if (workdir / METRICS).exists() else []
+    return max((int(line["step"]) for line in lines), default=0)
 
 
 def _is_trained(workdir: Path) -> bool:
-    return (workdir / "checkpoints" / str(STEPS)).exists()
+    return (workdir / CHECKPOINTS / str(STEPS)).exists()
 
 
 def _complete(workdir: Path) -> list[Path]:
-    return [step for step in (workdir / "checkpoints").glob("*") if step.name.isdigit()]
+    return [step for step in (workdir / CHECKPOINTS).glob("*") if step.name.isdigit()]
 
 
 def _torn(workdir: Path) -> list[str]:
-    steps = (workdir / "checkpoints").glob("*")
+    steps = (workdir / CHECKPOINTS).glob("*")
     return [step.name for step in steps if not step.name.isdigit()]
 
 
@@ -251,10 +258,10 @@ def differences(expected: Path, found: Path) -> list[str]:
     ]
     lines = [_computed(workdir) for workdir in (expected, found)]
     if lines[0] != lines[1]:
-        different.append("metrics.jsonl")
+        different.append(METRICS)
     different += [
         name
-        for name in ("config.json", "classes.json", "results.json", "predictions.csv")
+        for name in (CONFIG, CLASSES, RESULTS, PREDICTIONS)
         if (expected / name).read_bytes() != (found / name).read_bytes()
     ]
     return different + [f"incomplete checkpoint: {name}" for name in _torn(found)]
@@ -272,9 +279,8 @@ def _last_state(workdir: Path) -> dict[str, np.ndarray]:
 
 
 def _computed(workdir: Path) -> list[dict[str, float]]:
-    lines = (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [
-        {name: x for name, x in json.loads(line).items() if name not in TIMED} for line in lines
+        {name: x for name, x in line.items() if name not in TIMED} for line in read_metrics(workdir)
     ]
 
 

@@ -68,8 +68,7 @@ def set_long_cpu_scale(config: ConfigDict) -> None:
     In steps 1,601 to 1,800 from scratch the training loss is 2.39 so, and 2.43 with ImageNet's
     deviations: what tubelets show is not so much more than where they are.
     """
-    config.epochs *= 4
-    config.optimizer.warmup_epochs *= 4
+    base.set_epochs(config, 4 * config.epochs)
     config.data.std = (0.5, 0.5, 0.5)
 
 
@@ -82,7 +81,6 @@ def set_gpu_scale(config: ConfigDict) -> None:
     config.model.dtype = "bfloat16"
     config.model.patch_size = (2, 7, 7)
     config.batch_size = 48
-    config.epochs *= 16
-    config.optimizer.warmup_epochs *= 16
+    base.set_epochs(config, 16 * config.epochs)
     config.optimizer.base_learning_rate /= 12  # 1e-3 and 1.5e-4 at this batch; not tried
     config.data.workers = base.FROM_CORES

@@ -59,7 +59,8 @@ class Comparison:
       row: name of the one row.
       other: of the other.
       paper: what the paper says of it, with its source.
-      predicted: the difference's sign, by the paper or as expected; `=` is about the same.
+      predicted: the difference's sign, by the paper or as expected; `=` is about the same,
+        empty: none.
       metric: of the one.
       other_metric: of the other.
     """
