@@ -25,9 +25,8 @@ def _folder() -> Path:
     return user_cache() / f"compiled-{processor()}"
 
 
-def processor() -> str:
+def processor(info: Path = Path("/proc/cpuinfo")) -> str:
     """A digest of what instructions this machine has, as far as the system says."""
-    info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     return hashlib.sha256((platform.machine() + flags).encode()).hexdigest()[:12]

@@ -126,6 +126,14 @@ def test_classes_of_other_data_do_not_take_the_place_of_the_runs(
         finetune(config, workdir)
 
 
+def test_a_run_that_could_not_be_tested_is_not_begun(mannequin_dir: Path, tmp_path: Path) -> None:
+    config = short(mannequin_dir)
+    config.data.protocol = "all"
+    with pytest.raises(InputError, match=r"the test split of protocol all of .* is empty"):
+        finetune(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_validation_split_is_tested_meanwhile(mannequin_dir: Path, tmp_path: Path) -> None:
     config = short(mannequin_dir)
     config.data.validation_subjects = ("2",)

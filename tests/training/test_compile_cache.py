@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mv2mae_jax.training.compile_cache import processor
+
 PROGRAM = """
 import json, sys, time
 import jax, jax.numpy as jnp
@@ -60,3 +62,15 @@ def test_another_place_or_none(tmp_path: Path, home: Path, monkeypatch: pytest.M
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "elsewhere"))
     assert start()["folder"] == str(tmp_path / "elsewhere")
     assert not (home / "mv2mae-jax").exists()
+
+
+def test_a_processor_is_known_by_its_instructions(tmp_path: Path):
+    def digest(*lines: str) -> str:
+        (tmp_path / "cpuinfo").write_text("\n".join(lines))
+        return processor(tmp_path / "cpuinfo")
+
+    one = digest("processor : 0", "cpu MHz : 2900.1", "flags : fma avx2", "bugs : spectre")
+    assert digest("processor : 0", "cpu MHz : 1200.7", "flags : fma avx2") == one
+    assert digest("processor : 0", "cpu MHz : 2900.1", "flags : fma avx2 avx512f") != one
+    assert digest("Features : neon") != digest("Features : neon sve")  # as ARM has it
+    assert len(processor(tmp_path / "none")) == len(one) == 12
