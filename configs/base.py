@@ -95,8 +95,8 @@ def get_config() -> ml_collections.ConfigDict:
     data.stride = 4  # stored frames between two frames of a clip (Table 12)
     data.image_size = 128  # H = W of a clip, pixels
     data.num_views = 2  # views of one activity in a pre-training sample: a target and its sources
-    data.target_view = ""  # the view that is always the target (Table 11); empty: drawn
-    data.source_views = ()  # the views that sources are drawn from (Table 11); empty: all others
+    data.target_view = ""  # the view that comes first in every sample (Table 11); empty: drawn
+    data.source_views = ()  # the views that all others are drawn from (Table 11); empty: any
     data.crops = "independent"  # independent | shared: crop and RandAug drawn per view or activity
     data.crop = "multi_scale"  # multi_scale (Table 15) | random_resized (VideoMAE's fine-tuning)
     data.crop_scales = (1.0, 0.875, 0.75, 0.66)  # multi_scale: of the short side
@@ -131,7 +131,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.objective = objective = ml_collections.ConfigDict()
     objective.targets = "normalized"  # normalized (per tubelet and channel) | pixels (in [0, 1])
     objective.motion = "frame_difference"  # frame_difference | motion_history (objective.py)
-    objective.motion_space = "normalized"  # of its pixels: normalized (ImageNet) | unit | bytes
+    objective.motion_space = "normalized"  # of its pixels: normalized (by mean, std) | unit | bytes
     objective.motion_threshold = 0.5  # motion_history: what moves changes by more, in that space
     objective.temperature = 60.0  # tau of the motion weights (Figure 4); inf: every token alike
     objective.softmax_over = "all"  # all tokens (Algorithm 1) | masked tokens alone

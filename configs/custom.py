@@ -25,8 +25,7 @@ def get_config(variant: str = "pretrain") -> ConfigDict:
         )
     config = base.get_config()
     config.batch_size = 256
-    config.epochs = 800
-    config.optimizer.warmup_epochs = 40.0
+    base.set_epochs(config, 800)
     if task not in base.PRETRAINING:
         base.set_finetuning(config)
         config.batch_size = 64

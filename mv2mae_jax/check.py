@@ -176,11 +176,6 @@ def check(config: ConfigDict) -> None:
         raise InputError(
             f"config.data.train_fraction={config.data.train_fraction}; it is in (0, 1]"
         )
-    if config.data.source_views and not config.data.target_view:
-        raise InputError(
-            f"config.data.source_views={tuple(config.data.source_views)} without a target; set "
-            "config.data.target_view too"
-        )
     if config.data.target_view in map(str, config.data.source_views):
         raise InputError(
             f"config.data.source_views={tuple(config.data.source_views)} has the target, "

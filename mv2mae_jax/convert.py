@@ -11,6 +11,7 @@ import sys
 from mv2mae_jax.command_line import Parser
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop.export import FORMATS, export
+from mv2mae_jax.interop.files import READERS
 from mv2mae_jax.interop.importing import import_weights
 
 
@@ -43,7 +44,7 @@ def _parser() -> Parser:
         "--from",
         dest="source",
         required=True,
-        help=".pth, .pt, .bin or .safetensors file, a folder of Hugging Face's, or an export",
+        help=f"a file ({', '.join(READERS)}), a folder of Hugging Face's, or an export",
     )
     into.add_argument("--out", required=True, help="work directory to make")
     return parser

@@ -81,7 +81,7 @@ def draw_masks(config: ConfigDict, keys: Key[Array, " B"], views: int) -> Mask:
 def reconstruction_target(
     config: ConfigDict, patches: Float[Array, "B M P"]
 ) -> Float[Array, "B M P"]:
-    """What the decoders are to predict, from ImageNet-normalised tubelets."""
+    """What the decoders are to predict, from normalised tubelets."""
     pixels = unit_pixels(config, rearrange(patches, "b m (p c) -> b m p c", c=3))
     pixels = rearrange(pixels, "b m p c -> b m (p c)")
     return pixels if config.objective.targets == "pixels" else normalize_patches(pixels)
@@ -94,7 +94,7 @@ def token_weights(
 
     Args:
       config: of the experiment.
-      clips: ImageNet-normalised.
+      clips: normalised.
       masked: tokens over which the softmax is taken, if not over all; others then have weight 0.
     """
     objective = config.objective
@@ -118,7 +118,7 @@ def motion_feature(config: ConfigDict) -> MotionFeature:
 def in_motion_space(
     config: ConfigDict, clips: Float[Array, "B T H W C"]
 ) -> Float[Array, "B T H W C"]:
-    """ImageNet-normalised clips in the space in which motion is measured."""
+    """Normalised clips in the space in which motion is measured."""
     if config.objective.motion_space == "normalized":
         return clips
     unit = unit_pixels(config, clips)
@@ -126,7 +126,7 @@ def in_motion_space(
 
 
 def unit_pixels(config: ConfigDict, pixels: Float[Array, "*B C"]) -> Float[Array, "*B C"]:
-    """ImageNet-normalised values back in [0, 1]."""
+    """Normalised values back in [0, 1]."""
     return pixels * jnp.array(config.data.std) + jnp.array(config.data.mean)
 
 

@@ -59,9 +59,16 @@ def normalize_patches(
     VideoMAE's targets: the eps stands outside the root.
     """
     x = rearrange(patches, "b n (p c) -> b n p c", c=channels)
-    mean = x.mean(axis=-2, keepdims=True)
-    std = jnp.sqrt(x.var(axis=-2, ddof=1, keepdims=True))
+    mean, std = patch_statistics(patches, channels)
     return rearrange((x - mean) / (std + eps), "b n p c -> b n (p c)")
+
+
+def patch_statistics(
+    patches: Float[Array, "B N P"], channels: int = 3
+) -> tuple[Float[Array, "B N 1 C"], Float[Array, "B N 1 C"]]:
+    """Mean and (unbiased) standard deviation of each tubelet's channels."""
+    x = rearrange(patches, "b n (p c) -> b n p c", c=channels)
+    return x.mean(axis=-2, keepdims=True), x.std(axis=-2, ddof=1, keepdims=True)
 
 
 def frame_difference(clip: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:

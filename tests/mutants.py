@@ -18,6 +18,8 @@ from pathlib import Path
 from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import WorkerOutcome, WorkResult
 
+from tfds_builders import DOWNLOADED
+
 # What the method and a resumed run stand on, each with the tests that are to notice.
 TESTS = {
     "objective.py": ("test_objective.py",),
@@ -28,10 +30,7 @@ TESTS = {
     "training/optimizer.py": ("training/test_optimizer.py",),
     "data/protocols.py": (
         "data/test_protocols.py",
-        *(
-            f"tfds_builders/test_{name}.py"
-            for name in ("etri", "nucla", "pku_mmd2", "rocog_v2", "synadl")
-        ),
+        *(f"tfds_builders/test_{name}.py" for name in DOWNLOADED),
     ),
     "evaluation/fusion.py": ("evaluation/test_fusion.py",),
     "training/workdir.py": ("training/test_workdir.py",),

@@ -25,7 +25,7 @@ SMALL = (
 )
 STEPS = 18  # 24 activities, 6 epochs in batches of 8
 MEASURED = ("loss", "self_view", "cross_view", "masked_motion", "effective_patches", "epoch")
-PROBES = ("probe_ridge", "probe_logistic", "probe_knn")
+PROBES = ("probe_tokens", "probe_logistic", "probe_knn")
 
 
 def flags(data_dir: Path, workdir: Path, *overrides: str, variant: str = "pretrain") -> list[str]:

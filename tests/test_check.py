@@ -29,7 +29,7 @@ def test_the_defaults_are_possible():
         ("masking.ratio", 1.0, "[0, 1)"),
         ("masking.ratio", 1.5, "[0, 1)"),
         ("masking.ratio", 0.001, "masks 0 of 512"),
-        ("masking.kind", "block", "random, tube"),
+        ("masking.kind", "unknown", "random, tube"),
         ("objective.temperature", 0.0, "positive"),
         ("accumulation", 3, "equal parts"),
         ("data.workers", -2, "0 or more, or -1"),
@@ -53,7 +53,6 @@ def test_the_defaults_are_possible():
         ("data.train_fraction", 0.0, "(0, 1]"),
         ("data.crop_area", (0.5, 1.5), "at most 1"),
         ("data.crop_aspect", (2.0, 1.0), "a lower and an upper bound"),
-        ("data.source_views", ("2",), "data.target_view"),
         ("finetune.init_from", "runs/x", "its start is config.pretrain.init_from"),
         ("objective.cross_view", -1.0, "0 or more"),
         ("data.crop_scales", None, "no value for it"),
@@ -65,7 +64,7 @@ def test_the_defaults_are_possible():
         ("data.target_view", "\x1b[2J", "not printable"),
         ("optimizer.layer_decay", 2.0, "(0, 1]"),
         ("seed", 2**32, "at most 4,294,967,295"),
-        ("objective.motion", "optical_flow", "frame_difference, motion_history"),
+        ("objective.motion", "unknown", "frame_difference, motion_history"),
     ],
 )
 def test_impossible_values_are_named(field: str, value: object, says: str):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -58,11 +59,19 @@ def pretrained(small: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory)
     return workdir
 
 
+def explained_metrics() -> set[str]:
+    """Names in the table of what `metrics.jsonl` has."""
+    text = Path("docs/training.md").read_text()
+    (table,) = re.findall(r"\n\| name \| meaning \|\n((?:\|.*\n)+)", text)
+    return {"step", *re.findall(r"`(\w+)`", table)}
+
+
 def test_a_run_leaves_what_it_promises(pretrained: Path):
     assert json.loads((pretrained / "config.json").read_text())["batch_size"] == 4
     assert "encoder.blocks.0" in (pretrained / "parameters.txt").read_text()
     assert list(pretrained.glob("events.out.tfevents.*"))
     lines = metrics(pretrained)
+    assert set().union(*lines) <= explained_metrics()
     assert [line["step"] for line in lines] == list(range(1, 37))  # 24 activities, 6 epochs of 4
     assert {"loss", "self_view", "cross_view", "learning_rate", "pairs_per_second"} <= set(lines[0])
     assert {"self_view_target", "cross_view_source", "effective_patches"} <= set(lines[0])
@@ -145,6 +154,7 @@ def test_finetune_evaluate_and_probe(pretrained: Path, small: tuple[str, ...], t
     results = json.loads((workdir / "results.json").read_text())
     assert results["num_videos"] == results["num_activities"] == 24
     assert results["num_classes"] == 12
+    assert set().union(*metrics(workdir)) <= explained_metrics()
     assert results["protocol"] == "xview"
     assert set(results["per_class_accuracy"]) == set(class_names(small))
     # One view a test activity: nothing to fuse. All classes are equally frequent.

@@ -17,7 +17,7 @@ from mkdocs.exceptions import Abort
 from playwright.sync_api import Browser
 
 from configs.base import get_config
-from docs.hooks.fields import fields
+from docs.hooks.fields import comments_of, fields
 from mv2mae_jax import check
 
 PAGES = sorted(path.stem for path in Path("docs").glob("*.md"))
@@ -136,6 +136,13 @@ def test_a_field_has_its_own_comment_and_values():
     (layer_decay,) = (field for field in fields() if field.name == "optimizer.layer_decay")
     assert "from one layer to the one below it" in layer_decay.meaning
     assert (layer_decay.default, layer_decay.finetuning) == (1.0, 0.9)
+
+
+def test_a_comment_may_begin_above_its_field(tmp_path: Path):
+    source = tmp_path / "base.py"
+    source.write_text("# one\nx = 1  # two\ny = 2  # three\n\n# four\n# five\nz = 3\n")
+    found = comments_of(source)
+    assert (found[2], found[3], found[7]) == ("one two", "three", "four five")
 
 
 def templates() -> list[str]:

@@ -22,7 +22,7 @@ class Field:
 
     Attributes:
       name: dotted, without `config.`.
-      meaning: the comment beside it.
+      meaning: the comment above it and beside it.
       default: in pre-training.
       finetuning: its value in fine-tuning.
     """
@@ -55,7 +55,7 @@ def tables() -> Iterator[str]:
 def fields() -> list[Field]:
     """Every field, in the order of the source; one without a comment has an empty meaning."""
     source = Path(base.__file__)
-    comments = _comments(source)
+    comments = comments_of(source)
     (function,) = (
         node
         for node in ast.parse(source.read_text(encoding="utf-8")).body
@@ -77,11 +77,17 @@ def fields() -> list[Field]:
     return found
 
 
-def _comments(source: Path) -> dict[int, str]:
-    """Line to the comment on it."""
+def comments_of(source: Path) -> dict[int, str]:
+    """Line to the comment on it; one that has a line to itself is of the next line too."""
+    comments: dict[int, str] = {}
     with tokenize.open(source) as file:
-        tokens = list(tokenize.generate_tokens(file.readline))
-    return {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
+        for token in tokenize.generate_tokens(file.readline):
+            if token.type == tokenize.COMMENT:
+                line, text = token.start[0], token.string.lstrip("# ")
+                comments[line] = f"{comments.get(line, '')} {text}".lstrip()
+                if token.line.strip() == token.string:
+                    comments[line + 1] = comments[line]
+    return comments
 
 
 def _get(config: ConfigDict, name: str) -> Any:

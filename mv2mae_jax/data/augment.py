@@ -149,7 +149,8 @@ def fit_for_crops(
     """Scales frames to what the test crops of `size` are cut from (`evaluation/crops.py`).
 
     One crop is the largest central square, so that is all that is left. Several are squares of
-    7/8 of the short side, as is usual (224 of 256 pixels), so that they differ in all directions.
+    7/8 of the short side, as is usual (224 of 256 pixels), so that they differ in all directions;
+    frames whose short side is nearly that are not resampled (of 144 pixels crops of 128 are 8/9).
     """
     if crops > 1:
         return _resize_short_side(frames, round(size * 8 / 7), size)

@@ -1,6 +1,7 @@
 """Batches for pre-training, fine-tuning and evaluation.
 
-Sample number i of a training run, and everything random in it, is a function of (seed, i) alone.
+Sample number i of a training run, and everything random in it, is a function of (seed, i) alone;
+its R repeats (`data.repeats`) are numbered i R to i R + R - 1, which is their `index`.
 Step s takes samples s B .. (s+1) B - 1, of which process p of n makes every n-th from the p-th on.
 So a run goes on from any step without a stored position of the loader, and neither the number of
 processes nor that of worker processes or threads changes a sample.
@@ -83,7 +84,7 @@ class Batches(Iterator[Batch]):
     def counts(self) -> dict[str, int]:
         """What has gone wrong so far, and did not stop it: for the log."""
         return {
-            "bad_records": len(self._damaged),
+            "damaged_activities": len(self._damaged),
             "worker_restarts": self._samples.restarts,
         }
 
@@ -356,10 +357,11 @@ def _with_enough_views(config: ConfigDict, activities: Sequence[Activity]) -> li
         for activity in activities
     ]
     if max(counts) < data.num_views:
-        chosen = f" with target view {data.target_view}" if data.target_view else ""
+        chosen = data.target_view or data.source_views
+        permitted = " that config.data.target_view and source_views permit" if chosen else ""
         raise InputError(
             f"config.data.num_views={data.num_views} but activities of protocol {data.protocol} "
-            f"have at most {max(counts)} training views{chosen}; set "
+            f"have at most {max(counts)} training views{permitted}; set "
             f"config.data.num_views={max(counts)}"
         )
     return [a for a, count in zip(activities, counts, strict=True) if count >= data.num_views]

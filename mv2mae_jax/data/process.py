@@ -23,8 +23,9 @@ SHARED_MEMORY = "mv"  # begins the names of the shared memory of all workers
 def tune_process() -> None:
     """Makes reading and cropping fast in this process.
 
-    Records are large and short-lived: glibc would return their memory to the system and fetch it
-    again for each. Crops are small: OpenCV's own threads would only contend with ours.
+    Whole views, which testing reads, are large and short-lived: glibc would return their memory to
+    the system and fetch it again for each. Crops are small: OpenCV's own threads would only contend
+    with ours.
     """
     cv2.setNumThreads(0)
     if platform.libc_ver()[0] == "glibc":

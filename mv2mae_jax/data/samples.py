@@ -106,10 +106,11 @@ def finetuning_sample(
     activity, view = video
     rng = np.random.default_rng((seed, number))
     times = sampling.random_clip(rng, activity.views[view], data.num_frames, data.stride)
+    augmentations = [_draw_augmentation(data, rng) for _ in range(data.repeats)]
     decoded = decode(records, activity, view, times)
     clips = _empty_clips(data, data.repeats)
-    for out in clips:
-        augmented(decoded, _draw_augmentation(data, rng), out)
+    for out, draw in zip(clips, augmentations, strict=True):
+        augmented(decoded, draw, out)
     return {
         "clips": clips,
         "label": np.full(data.repeats, activity.label, np.int32),

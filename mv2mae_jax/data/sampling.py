@@ -50,8 +50,8 @@ def choose_views(
       rng: draws them.
       views: of the activity.
       num_views: a target and its sources.
-      target: the view that is always the target; empty: drawn.
-      sources: the views that sources are drawn from; empty: all others.
+      target: the view that comes first in every sample; empty: drawn.
+      sources: the views that all others are drawn from; empty: any.
     """
     usable = usable_views(views, target, sources)
     drawn = [str(view) for view in rng.permutation(sorted(views)) if view in usable]
@@ -63,7 +63,7 @@ def usable_views(
 ) -> set[str]:
     """The views that a sample of an activity can have; none if it lacks the target.
 
-    Args as of `choose_views`; there are no sources without a target.
+    Args as of `choose_views`.
     """
     if target and target not in views:
         return set()

@@ -108,7 +108,7 @@ def load_encoder(
 
     Args:
       path: a work directory; a folder that `mv2mae_jax.convert export` wrote, or Hugging Face's; a
-        `.pth`, `.pt`, `.bin` or `.safetensors` file.
+        file of weights (`interop/files.py: READERS`).
       num_frames: of the clips it will be given; None: as in training, as far as `path` says so,
         otherwise 16, as of all released weights.
       image_size: their height and width; None: as in training, otherwise 224.

@@ -85,7 +85,7 @@ class Predictor:
         """
         self._config = config
         self._num_classes = num_classes
-        self._views = clips, crops
+        self._clips_and_crops = clips, crops
         self._bad_records = bad_records
         self._videos = splits.split_videos(config, config.data.evaluate_on)
         self._mesh = local_mesh()
@@ -115,7 +115,7 @@ class Predictor:
           DamagedRecord: a video cannot be read.
         """
         process, processes = jax.process_index(), jax.process_count()
-        split, (clips, crops) = self._config.data.evaluate_on, self._views
+        split, (clips, crops) = self._config.data.evaluate_on, self._clips_and_crops
         parameters = jax.device_put(parameters, NamedSharding(self._mesh, PartitionSpec()))
         # Video number n is number n // processes of the share of process n % processes.
         share = np.zeros((math.ceil(len(self._videos) / processes), self._num_classes), np.float32)

@@ -31,14 +31,14 @@ def probe_predictions(
 ) -> dict[str, Int[np.ndarray, " W"]]:
     """What three classifiers that are fitted to the training videos say about others.
 
-    `ridge` on all tokens side by side, `logistic` regression on their mean and standard deviation,
-    and `knn`, nearest neighbours by their mean.
+    `tokens`, a ridge classifier on all of them side by side (the token probe); `logistic`
+    regression on their mean and standard deviation; `knn`, nearest neighbours by their mean.
     """
     tokens, labels = train.tokens, train.labels
     flat, pooled = ([f(x) for x in (tokens, test)] for f in (_side_by_side, _mean_and_std))
     means = [x[:, : x.shape[1] // 2] for x in pooled]
     return {
-        "ridge": ridge_predictions(flat[0], labels, flat[1]),
+        "tokens": ridge_predictions(flat[0], labels, flat[1]),
         "logistic": logistic_predictions(pooled[0], labels, pooled[1]),
         "knn": neighbour_predictions(means[0], labels, means[1]),
     }

@@ -191,7 +191,7 @@ class Format(NamedTuple):
       computes_positions: its classes compute positions themselves, flattened ones.
       square_tubelets: its classes know no others.
       has_statistics: it says what pixels are normalised by; else that is ImageNet's.
-      holds: the parts that it has a place for.
+      holds: the parts that it has a place for; what holds all of them `convert import` reads too.
     """
 
     write: Callable[[Export, Path], None]
@@ -295,7 +295,7 @@ def _architecture(exported: Export) -> str:
 
 
 def _image_processor(config: ConfigDict) -> dict[str, Any]:
-    """What `preprocessor_config.json` says: short side, centre crop, ImageNet-normalised."""
+    """What `preprocessor_config.json` says: short side, centre crop, mean and deviation."""
     size = config.data.image_size
     return {
         "image_processor_type": "VideoMAEImageProcessor",

@@ -8,7 +8,7 @@ cross-view decoder, the config of the run and the names of the classes.
 import argparse
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,6 @@ from mv2mae_jax.errors import InputError, is_name
 from mv2mae_jax.interop.names import Tensors
 from mv2mae_jax.storage import to_local_path
 
-TORCH_FILES = (".pth", ".pt", ".bin")
 WEIGHTS_FILE = "model.safetensors"
 CHECKPOINT_FILE = "checkpoint.pth"  # of an export to MCG-NJU's programs
 FOLDER_FILES = (WEIGHTS_FILE, "pytorch_model.bin", CHECKPOINT_FILE)
@@ -69,7 +68,7 @@ class Stored(NamedTuple):
 
 
 def read_stored(path: epath.PathLike) -> Stored:
-    """Reads a `.pth`, `.pt`, `.bin` or `.safetensors` file, or a folder with one.
+    """Reads a file of weights, whose suffix is in `READERS`, or a folder with one.
 
     Nothing but plain weights is ever unpickled. PyTorch is imported for its own files only.
 
@@ -80,8 +79,9 @@ def read_stored(path: epath.PathLike) -> Stored:
     path = to_local_path(path, "it has no checkpoints, and weights in files are to be downloaded")
     try:
         file = _weights_file(path)
-        require("torch" if file.suffix in TORCH_FILES else "safetensors", file)
-        tensors, said = _read_torch(file) if file.suffix in TORCH_FILES else _read_safetensors(file)
+        package, read = READERS[file.suffix]
+        require(package, file)
+        tensors, said = read(file)
         if (path / CROSS_VIEW_FILE).exists():
             tensors |= _read_safetensors(path / CROSS_VIEW_FILE)[0]
         options = path / OPTIONS_FILE
@@ -113,10 +113,10 @@ def _weights_file(path: Path) -> Path:
                 f"{', '.join(FOLDER_FILES[:-1])} or {FOLDER_FILES[-1]}, as a folder of weights"
             )
         return files[0]
-    if path.suffix not in (*TORCH_FILES, ".safetensors"):
+    if path.suffix not in READERS:
         raise InputError(
-            f"{path} is none of {', '.join(TORCH_FILES)}, .safetensors, a folder of Hugging "
-            "Face's, or a work directory"
+            f"{path} is none of {', '.join(READERS)}, a folder of Hugging Face's, or a work "
+            "directory"
         )
     return path
 
@@ -175,6 +175,15 @@ def _read_safetensors(file: Path) -> tuple[Tensors, str | None]:
         value = np.frombuffer(tensor["data"], dtype).reshape(tensor["shape"])
         tensors[name] = value.astype(np.float32) if tensor["dtype"] in FLOATS else value
     return tensors, said
+
+
+# By the suffix of a file of weights: the package that reads it, and how.
+READERS: Mapping[str, tuple[str, Callable[[Path], tuple[Tensors, str | None]]]] = {
+    ".pth": ("torch", _read_torch),
+    ".pt": ("torch", _read_torch),
+    ".bin": ("torch", _read_torch),
+    ".safetensors": ("safetensors", _read_safetensors),
+}
 
 
 def _origin(text: Any, where: Path) -> Origin:

@@ -65,7 +65,7 @@ class VideoDataset(Dataset[LabelledClip]):
         return len(self.videos)
 
     def __getitem__(self, number: int) -> LabelledClip:
-        """Video `number` as float32 `pixel_values` [T C H W], ImageNet-normalised, and `labels`.
+        """Video `number` as float32 `pixel_values` [T C H W], normalised, and `labels`.
 
         Raises:
           InputError: the records cannot be read; or they were read before a DataLoader forked this

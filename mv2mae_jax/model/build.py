@@ -42,12 +42,12 @@ def encoder(config: ConfigDict, rngs: nnx.Rngs) -> Encoder:
 
 
 def clip_patches(config: ConfigDict, clips: UInt8[Array, "B T H W C"]) -> Float[Array, "B N P"]:
-    """Bytes to all of a clip's tubelets, ImageNet-normalised."""
+    """Bytes to all of a clip's tubelets, normalised."""
     return patches(config, normalized(config, clips))
 
 
 def normalized(config: ConfigDict, clips: UInt8[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
-    """Bytes to ImageNet-normalised pixels."""
+    """Bytes to pixels normalised by `data.mean` and `data.std` (by default ImageNet's)."""
     return normalize_pixels(clips, config.data.mean, config.data.std)
 
 

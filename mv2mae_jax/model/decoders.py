@@ -20,6 +20,7 @@ class SelfViewDecoder(nnx.Module):
     """Reconstructs a view from its own visible tokens (Table 13)."""
 
     def __init__(self, variant: Variant, pixels: int, *, remat: bool = False, rngs: nnx.Rngs):
+        """Args: as of `Encoder`."""
         width, heads = variant.decoder_width, variant.decoder_heads
         self.remat = remat
         self.inline = False
@@ -75,6 +76,7 @@ class CrossViewDecoder(nnx.Module):
     """Reconstructs a target view with the help of the source views' visible tokens (Table 14)."""
 
     def __init__(self, variant: Variant, pixels: int, *, remat: bool = False, rngs: nnx.Rngs):
+        """Args: as of `Encoder`."""
         width, heads = variant.decoder_width, variant.decoder_heads
         self.remat = remat
         self.inline = False

@@ -81,7 +81,7 @@ class Encoder(nnx.Module):
         """Encodes the tubelets `patches`, which stand at the token indices `places`.
 
         Args:
-          patches: ImageNet-normalised pixels of the visible tubelets only.
+          patches: normalised pixels of the visible tubelets only.
           places: their token indices; None: all tokens, in order.
           keys: one a clip, for drop path in training.
         """

@@ -29,7 +29,8 @@ def tubes(grid: Grid) -> Int[np.ndarray, "U T"]:
 
 
 # By their name in `config.masking.kind`: the tokens of each unit that is hidden or shown as a
-# whole. All units of a mask have as many, so that shapes do not depend on which are drawn.
+# whole, for any grid. All units of a mask have as many, so that shapes do not depend on which are
+# drawn.
 MASKS: Mapping[str, Callable[[Grid], Int[np.ndarray, "U K"]]] = {
     "random": single_tokens,
     "tube": tubes,

@@ -76,7 +76,7 @@ class MV2MAE(nnx.Module):
         """Reconstructs the masked tubelets of every view.
 
         Args:
-          patches: all tubelets of V synchronised views, ImageNet-normalised.
+          patches: all tubelets of V synchronised views, normalised.
           mask: indices [B V visible] and [B V masked].
         """
         batch, views, _, _ = patches.shape
@@ -110,7 +110,7 @@ class MV2MAE(nnx.Module):
         """Predicts a whole view, of which nothing is visible, from the views beside it.
 
         Args:
-          sources: all tubelets of S synchronised views, ImageNet-normalised.
+          sources: all tubelets of S synchronised views, normalised.
           mask: of the sources, indices [B S visible] and [B S masked].
 
         Returns:

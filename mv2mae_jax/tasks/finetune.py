@@ -64,8 +64,8 @@ def finetune(config: ConfigDict, workdir: epath.PathLike) -> None:
             mesh=mesh,
             data=fingerprint(config.data.data_dir, config.data.dataset),
             initial=initial,
-            probe=scheduled_validation(config, len(classes)),
-            probe_every=max(1, round(config.finetune.validate_every_epochs * steps_per_epoch)),
+            measure=scheduled_validation(config, len(classes)),
+            measure_every=max(1, round(config.finetune.validate_every_epochs * steps_per_epoch)),
             trainable=partial(trainable_parameters, last_blocks=config.finetune.trainable_blocks),
         )
         evaluate(config, path)

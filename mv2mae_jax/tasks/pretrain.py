@@ -45,8 +45,8 @@ def pretrain(config: ConfigDict, workdir: epath.PathLike) -> None:
             mesh=mesh,
             data=fingerprint(config.data.data_dir, config.data.dataset),
             initial=initial,
-            probe=scheduled_probe(config, mesh),
-            probe_every=max(1, round(config.probe.every_epochs * steps_per_epoch)),
+            measure=scheduled_probe(config, mesh),
+            measure_every=max(1, round(config.probe.every_epochs * steps_per_epoch)),
             pictures=scheduled_pictures(config, mesh),
             pictures_every=max(1, round(config.pictures_every_epochs * steps_per_epoch)),
         )

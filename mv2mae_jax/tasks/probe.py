@@ -85,7 +85,6 @@ def probe(config: ConfigDict, workdir: epath.PathLike) -> None:
     }
     for when, number in (("before", 2), ("after", 3)):
         found = probe_predictions(TokenFeatures(train[number], labels), test[number])
-        predictions[f"tokens_{when}"] = found.pop("ridge")
         predictions |= {f"{name}_{when}": value for name, value in found.items()}
     results = {
         "dataset": config.data.dataset,

@@ -45,8 +45,8 @@ def train(
     data: str = "",
     initial: Parameters | None = None,
     trainable: Callable[[Parameters], Parameters] = dict,
-    probe: Callable[[Parameters], dict[str, float]] | None = None,
-    probe_every: int = 1,
+    measure: Callable[[Parameters], dict[str, float]] | None = None,
+    measure_every: int = 1,
     pictures: Callable[[Parameters], dict[str, bytes]] | None = None,
     pictures_every: int = 1,
 ) -> Parameters:
@@ -64,8 +64,8 @@ def train(
       data: fingerprint of the data set.
       initial: parameters that replace the random ones of the same names, when training starts.
       trainable: picks the parameters that train; the others keep their values.
-      probe: measures parameters; its numbers are logged with those of the step.
-      probe_every: steps between two probes; the last step has one too.
+      measure: probes or validates parameters; its numbers are logged with those of the step.
+      measure_every: steps between two of these; the last step has one too.
       pictures: draws parameters, image files by name, for TensorBoard.
       pictures_every: steps between two of them; the last step has some too.
 
@@ -157,7 +157,7 @@ def train(
                 stopping = stop.received()
                 is_last = step == total_steps
                 saves = stopping or is_last or step % config.checkpoint_every == 0
-                due = probe if is_last or step % probe_every == 0 else None
+                due = measure if is_last or step % measure_every == 0 else None
                 draw = pictures if is_last or step % pictures_every == 0 else None
                 reports = due or draw or is_last or step % config.log_every == 0
                 if saves or reports:

@@ -1,7 +1,7 @@
 """A module as a pure function of its parameters, which are a dict of arrays by name.
 
-Names are the path in the module (`encoder.blocks.0.attention.query.kernel`); rules on learning
-rate, decay and sharding, checkpoints and conversions all speak of them.
+Names are the path in the module (`encoder.blocks.0.attention.query.kernel`); layer-wise rates,
+checkpoints and conversions all speak of them.
 """
 
 from collections.abc import Callable, Hashable

@@ -64,7 +64,7 @@ ROWS = (
         Panel("cross-view, source", "cross_view_source"),
     ),
     (
-        Panel("probe: ridge, all tokens", "probe_ridge", kind="probe", share=True),
+        Panel("token probe", "probe_tokens", kind="probe", share=True),
         Panel("probe: logistic, mean and deviation", "probe_logistic", kind="probe", share=True),
         Panel("probe: nearest neighbours, mean", "probe_knn", kind="probe", share=True),
     ),

@@ -16,7 +16,7 @@ from mv2mae_jax.model import build
 from mv2mae_jax.model.grid import Grid
 from mv2mae_jax.model.masking import Mask
 from mv2mae_jax.model.mv2mae import MV2MAE, Reconstruction, merge_views
-from mv2mae_jax.objective import gather_tokens, patchify, unpatchify
+from mv2mae_jax.objective import gather_tokens, patch_statistics, patchify, unpatchify
 from mv2mae_jax.training.parameters import Definition, Parameters
 from mv2mae_jax.training.step import sample_keys
 from mv2mae_jax.visualize.pretrained import pretraining_definition
@@ -67,7 +67,7 @@ def reconstruct(
     visible, masked = merge_views(mask.visible), merge_views(mask.masked)
     hidden = gather_tokens(pixels, masked)
     if statistics == "truth":
-        mean, std = own_statistics(hidden)
+        mean, std = patch_statistics(hidden)
     else:
         mean, std = surrounding_statistics(gather_tokens(pixels, visible), visible, masked, grid)
 
@@ -106,12 +106,12 @@ def reconstruct_unseen(
     pixels = _unit_patches(config, clips)
     of_views = pixels.reshape(batch, views, *pixels.shape[1:])
     if statistics == "truth":
-        mean, std = own_statistics(of_views[:, 0])
+        mean, std = patch_statistics(of_views[:, 0])
     else:
         sources = gather_tokens(merge_views(of_views[:, 1:]), merge_views(mask.visible[:, 1:]))
         mean, std = (
             rearrange(x, "(b s) k 1 c -> b (s k) 1 c", b=batch).mean(axis=1, keepdims=True)
-            for x in own_statistics(sources)
+            for x in patch_statistics(sources)
         )
     masked = _put(pixels, merge_views(mask.masked), HIDDEN)
     grey = _clips(config, masked, (batch, views))
@@ -145,18 +145,10 @@ def surrounding_statistics(
     offsets = places[masked][:, :, None] - places[visible][:, None]
     weights = jnp.sum(offsets**2, axis=-1) ** -2.0
     weights /= weights.sum(axis=-1, keepdims=True)
-    mean, std = (x[:, :, 0] for x in own_statistics(visible_pixels))
+    mean, std = (x[:, :, 0] for x in patch_statistics(visible_pixels))
     mean = jnp.einsum("bmk,bkc->bmc", weights, mean)
     std = jnp.einsum("bmk,bkc->bmc", weights, std)
     return mean[:, :, None], std[:, :, None]
-
-
-def own_statistics(
-    pixels: Float[Array, "B M P"],
-) -> tuple[Float[Array, "B M 1 C"], Float[Array, "B M 1 C"]]:
-    """Mean and (unbiased) deviation of each tubelet's channels, as targets are normalised by."""
-    channels = rearrange(pixels, "b m (p c) -> b m p c", c=3)
-    return channels.mean(axis=2, keepdims=True), channels.std(axis=2, ddof=1, keepdims=True)
 
 
 @partial(jax.jit, static_argnums=0)  # kept by the definition: compiled once, however often called

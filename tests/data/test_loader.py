@@ -380,6 +380,7 @@ def test_class_names(config):
     ("field", "value", "message"),
     [
         ("data.num_views", 4, r"num_views=4 but .* at most 3 training views; set .*num_views=3"),
+        ("data.source_views", ("1",), r"at most 1 training views that config.data.target_view and"),
         ("data.target_view", "9", r"target_view or source_views: 9 is no training view"),
         ("batch_size", 40, r"^config\.batch_size=40 but .* only 13 training samples"),
         ("data.protocol", "xset", r"no protocol 'xset'"),
@@ -404,3 +405,11 @@ def test_chosen_views_may_be_numbers_as_on_the_command_line(config):
     (batch,) = take(loader.pretraining_batches(config), 1)
     views = {tuple(shown(clip)[1] for clip in sample) for sample in batch["clips"]}
     assert views == {("2", "3")}
+
+
+def test_without_a_target_all_views_are_drawn_from_those_named(config):
+    config.data.source_views = ("1", "3")
+    batches = take(loader.pretraining_batches(config), 4)
+    samples = (sample for batch in batches for sample in batch["clips"])
+    views = {tuple(shown(clip)[1] for clip in sample) for sample in samples}
+    assert views == {("1", "3"), ("3", "1")}

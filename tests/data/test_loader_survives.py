@@ -199,7 +199,7 @@ def test_damaged_activities_are_replaced_and_all_else_stays(config, damaged_dir,
     config.data.bad_records = 2
     with make(config) as batches:
         replaced = list(islice(batches, 12))
-        assert batches.counts()["bad_records"] == 2
+        assert batches.counts()["damaged_activities"] == 2
     for position in DAMAGED:
         assert caplog.text.count(f"activity a{position:02} is left out, it cannot be read: ") == 1
     stand_ins = set()
@@ -249,7 +249,7 @@ def test_replacing_does_not_depend_on_workers(config, damaged_dir):
     config.data.workers = 2
     with loader.pretraining_batches(config) as batches:
         assert_same(list(islice(batches, 6)), expected)
-        assert batches.counts() == {"bad_records": 2, "worker_restarts": 0}
+        assert batches.counts() == {"damaged_activities": 2, "worker_restarts": 0}
 
 
 @pytest.mark.parametrize(("allowed", "workers", "named"), [(0, 0, 1), (0, 1, 1), (1, 0, 2)])
@@ -384,4 +384,4 @@ def test_a_run_with_killed_workers_sigterm_to_all_and_a_damaged_record(mannequin
         {line["step"]: line["loss"] for line in metrics(workdir)} for workdir in (disturbed, calm)
     ]
     assert losses[0] == losses[1] and len(losses[1]) == 12 * 6
-    assert metrics(calm)[-1]["bad_records"] == 1
+    assert metrics(calm)[-1]["damaged_activities"] == 1

@@ -176,6 +176,24 @@ def test_subjects_that_train_are_those_published(ntu, protocol, trains, subjects
     assert testing == {str(n) for n in range(1, subjects + 1)} - training
 
 
+@pytest.mark.parametrize(
+    ("dataset", "protocol", "field", "number"),
+    [
+        ("ntu", "ntu60_xsub", "subjects", 40),
+        ("ntu", "ntu120_xsub", "subjects", 106),
+        ("ntu", "ntu120_xset", "setups", 32),
+        ("etri", "xsub", "subjects", 100),
+        ("nucla", "xsub", "subjects", 10),
+        ("pku_mmd2", "xsub", "subjects", 13),
+    ],
+)
+def test_everyone_is_trained_on_or_tested_and_none_is_both(dataset, protocol, field, number):
+    published = PUBLISHED[dataset][protocol]
+    train, test = (getattr(part, field) for part in (published.train, published.test))
+    assert train | test == {str(n) for n in range(1, number + 1)}
+    assert not train & test
+
+
 def test_setups_of_xset_are_even_and_odd(ntu):
     assert {int(a.setup) % 2 for a in split_activities(ntu, "ntu120_xset", "train")} == {0}
     assert {int(a.setup) % 2 for a in split_activities(ntu, "ntu120_xset", "test")} == {1}

@@ -113,6 +113,7 @@ def test_a_fixed_target_comes_first_and_sources_are_the_chosen_ones():
         ("", (), ["123", "12", "13", "23"]),
         ("2", (), ["123", "12", "", "23"]),
         ("2", ("3",), ["23", "2", "", "23"]),
+        ("", ("1", "3"), ["13", "1", "13", "3"]),
     ],
 )
 def test_views_that_a_sample_can_have(target, sources, usable):

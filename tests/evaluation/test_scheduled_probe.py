@@ -28,7 +28,7 @@ from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.parameters import split
 from mv2mae_jax.training.sharding import make_mesh
 
-PROBES = ("probe_ridge", "probe_logistic", "probe_knn", "probe_chance", "probe_seconds")
+PROBES = ("probe_tokens", "probe_logistic", "probe_knn", "probe_chance", "probe_seconds")
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_run_has_probes_and_the_last_is_of_the_trained_encoder(config, tmp_pat
     pretrain(config, tmp_path)
     assert list(lines(tmp_path)) == [2, 3]  # every 2 steps and the last; nothing else is logged
     assert all(set(PROBES) <= set(line) for line in lines(tmp_path).values())
-    assert capfd.readouterr().out.count("probe of 12 videos · ridge ") == 2
+    assert capfd.readouterr().out.count("probe of 12 videos · tokens ") == 2
     parameters, _ = load_parameters(tmp_path)
     encoder = FrozenEncoder(config, parameters)
     videos = training_videos(config)
@@ -79,7 +79,7 @@ def test_a_damaged_activity_that_may_be_is_left_out(config, mannequin_dir, tmp_p
     assert list(lines(tmp_path / "run")) == [2, 3]
     left = sum(video.activity.id != activity for video in training_videos(config).test)
     assert 0 < left < 12
-    assert capfd.readouterr().out.count(f"probe of {left} videos · ridge ") == 2
+    assert capfd.readouterr().out.count(f"probe of {left} videos · tokens ") == 2
     load_parameters(tmp_path / "run")
 
 
@@ -94,7 +94,7 @@ def test_a_probe_that_damage_leaves_nothing_to_is_none(
     config.data.data_dir = damaged_mannequin(mannequin_dir, tmp_path / "data", activity)
     pretrain(config, tmp_path / "run")
     assert caplog.text.count("no probe: too many of its videos are damaged") == 2
-    assert all("probe_ridge" not in line for line in lines(tmp_path / "run").values())
+    assert all("probe_tokens" not in line for line in lines(tmp_path / "run").values())
     load_parameters(tmp_path / "run")
 
 
@@ -139,4 +139,4 @@ def test_split_parameters_give_the_same_probe(config, tmp_path):
     np.testing.assert_allclose(*features, atol=1e-4)
     assert np.ptp(features[0]) > 1
     assert split_over_4 == whole
-    assert whole.keys() == {"probe_ridge", "probe_logistic", "probe_knn", "probe_chance"}
+    assert whole.keys() == {"probe_tokens", "probe_logistic", "probe_knn", "probe_chance"}

@@ -307,7 +307,7 @@ def test_damaged_files(tmp_path, content, suffix):
         ("image.pth", {}, "no VideoMAE encoder"),
         ("partial.pth", {}, "another encoder .* encoder.blocks.1.norm1.bias is not there"),
         ("wide.pth", {}, r"mlp.up.kernel is of shape \(128, 256\), here \(128, 512\)"),
-        ("weights.npz", {}, "none of .pth, .pt, .bin, .safetensors, a folder"),
+        ("weights.unknown", {}, "none of .pth, .pt, .bin, .safetensors, a folder"),
     ],
 )
 def test_what_does_not_fit_is_one_line(files, pretrained, tmp_path, name, change, message):

@@ -90,14 +90,14 @@ def run(
     workdir: Path, probe: Probe | None, config: ConfigDict | None = None, **options: Any
 ) -> Parameters:
     workdir.mkdir(exist_ok=True)
-    usual = {"batches": endless, "loss": loss, "steps_per_epoch": 1, "probe_every": 3}
+    usual = {"batches": endless, "loss": loss, "steps_per_epoch": 1, "measure_every": 3}
     return train(
         config or configured(),
         workdir,
         make_model=Model,
         unit="samples",
         mesh=make_mesh(1),
-        probe=probe,
+        measure=probe,
         **(usual | options),
     )
 

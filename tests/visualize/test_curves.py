@@ -74,12 +74,12 @@ def test_what_is_drawn_is_what_was_logged():
 @pytest.mark.parametrize("names", [("probed", "other"), ("other", "probed")])
 def test_a_panel_says_what_is_dotted_where_a_run_has_it(names: tuple[str, str]):
     runs = {
-        "probed": lines(3, self_view=1.0, probe_ridge=0.5, probe_chance=0.1),
-        "other": lines(3, self_view=1.0, probe_ridge=0.4),
+        "probed": lines(3, self_view=1.0, probe_tokens=0.5, probe_chance=0.1),
+        "other": lines(3, self_view=1.0, probe_tokens=0.4),
     }
     figure = curves_figure({name: runs[name] for name in names}, {})
     titles = [axis.get_title() for axis in figure.axes]
-    assert "probe: ridge, all tokens; dotted: chance" in titles
+    assert "token probe; dotted: chance" in titles
     (other,) = curves_figure({"other": runs["other"]}, {}).axes[-1:]
     assert "dotted" not in other.get_title()
 

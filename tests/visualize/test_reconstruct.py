@@ -14,11 +14,10 @@ from configs.mannequin import get_config
 from mv2mae_jax.data.samples import PretrainingDraw
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.model import build
-from mv2mae_jax.objective import normalize_patches
+from mv2mae_jax.objective import normalize_patches, patch_statistics
 from mv2mae_jax.training.parameters import split
 from mv2mae_jax.visualize.reconstruct import (
     HIDDEN,
-    own_statistics,
     reconstruct,
     reconstruct_unseen,
     surrounding_statistics,
@@ -93,9 +92,9 @@ def test_a_single_view_is_reconstructed_from_itself(config, parameters):
         reconstruction_sections(config, own, named(clips[:, :1]), [1.0])
 
 
-def test_own_statistics_undo_the_normalisation():
+def test_statistics_undo_the_normalisation():
     pixels = jnp.asarray(np.random.default_rng(0).random((1, 2, 24)), jnp.float32)
-    mean, std = own_statistics(pixels)
+    mean, std = patch_statistics(pixels)
     normalized = normalize_patches(pixels).reshape(1, 2, 8, 3)
     np.testing.assert_allclose((normalized * std + mean).reshape(1, 2, 24), pixels, atol=1e-5)
 

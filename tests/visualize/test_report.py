@@ -94,7 +94,7 @@ def workdir(
         patch.setitem(VARIANTS, "mini", SMALL)
         save(folder, config, build.pretraining_model(config, nnx.Rngs(1)))
         lines = [{"step": s, "loss": 4.0 / s, "self_view": 1.0 / s} for s in (1, 2, 4)]
-        lines[1] |= {"probe_ridge": 0.25}
+        lines[1] |= {"probe_tokens": 0.25}
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (folder / "metrics.jsonl").write_text(text + '{"step": 5, "lo')  # killed while writing
         out = folder.parent / "pages" / "report.html"
@@ -625,7 +625,7 @@ def test_a_run_that_has_no_findings_yet(config, tmp_path, metrics) -> None:
 
 def test_what_one_looks_at_first(config, tmp_path) -> None:
     """The last of each number that is logged, of the probe and of the test."""
-    lines = [{"step": 2, "loss": 3.0, "probe_ridge": 0.25}, {"step": 4, "loss": 2.0}]
+    lines = [{"step": 2, "loss": 3.0, "probe_tokens": 0.25}, {"step": 4, "loss": 2.0}]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
     probed = {"split": "validation", "num_videos": 8, "chance": 0.5}
     probed |= {"tokens_before": 0.625, "tokens_after": 0.875}

@@ -41,7 +41,7 @@ PANELS = (
         "Probes of the frozen encoder",
         "percent",
         False,
-        ("probe_ridge", "probe_logistic", "probe_knn", "probe_chance"),
+        ("probe_tokens", "probe_logistic", "probe_knn", "probe_chance"),
     ),
     ("Accuracy", "percent", False, ("accuracy", "validation_accuracy")),
     ("Learning rate", "number", False, ("learning_rate",)),
@@ -60,7 +60,7 @@ LABELS = {
     "self_view_source": "self-view, source",
     "cross_view_target": "cross-view, target",
     "cross_view_source": "cross-view, source",
-    "probe_ridge": "ridge on all tokens",
+    "probe_tokens": "token probe",
     "probe_logistic": "logistic regression",
     "probe_knn": "nearest neighbours",
     "probe_chance": "chance",
@@ -146,11 +146,12 @@ def facts(
     steps = f"{metrics[-1]['step']:,.0f} steps" if metrics else "no step logged, batches"
     rows["Training"] = f"{steps} of {config.batch_size:,}, {config.epochs:g} epochs"
     if pretrained:
-        weight = f"; weight of the cross-view term {config.objective.cross_view:g}"
+        objective = config.objective
+        weight = f"; weight of the cross-view term {objective.cross_view:g}"
         rows |= {
             "Mask": f"{config.masking.kind}, {config.masking.ratio:.0%} of the tubelets",
-            "Objective": f"targets: {config.objective.targets}; motion temperature "
-            f"{config.objective.temperature:g}{weight * has(parameters, 'cross-view decoder')}",
+            "Objective": f"targets: {objective.targets}; motion: {objective.motion}, temperature "
+            f"{objective.temperature:g}{weight * has(parameters, 'cross-view decoder')}",
         }
     else:
         rows["Started from"] = config.finetune.init_from or "random values"
@@ -166,7 +167,7 @@ def headlines(
         last |= line  # a probe is not in every line
     logged = [("steps", "step", "number"), ("loss, last logged", "loss", "number")]
     # Of fewer videos than the probe of a finished run, and none of the test split.
-    logged += [("token probe while training, no test videos", "probe_ridge", "percent")]
+    logged += [("token probe while training, no test videos", "probe_tokens", "percent")]
     found = [(name, last[key], unit) for name, key, unit in logged if key in last]
     if probed:
         shown = ("tokens_after", "chance")
