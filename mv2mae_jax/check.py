@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.base import FROM_CORES, PLANS, PRETRAINING, TASKS, get_config
-from mv2mae_jax.errors import InputError, did_you_mean
+from mv2mae_jax.errors import InputError, did_you_mean, is_name
 from mv2mae_jax.model.grid import MASKS, num_masked, tubelet_grid
 from mv2mae_jax.model.positions import POSITIONS
 from mv2mae_jax.model.variants import VARIANTS
@@ -225,7 +225,7 @@ def _check_value(field: str, value: Any) -> None:
     for x in (value,) if kinds is None or value is None else value:
         if x is None or (kinds and type(x) not in kinds):
             raise InputError(f"config.{field}={value}; {x!r} is no value for it")
-        if isinstance(x, str) and not x.isprintable():
+        if isinstance(x, str) and not is_name(x):
             raise InputError(f"config.{field}={value!r}; it has a character that is not printable")
         unweighted = field == "objective.temperature" and x == math.inf
         if isinstance(x, float) and not math.isfinite(x) and not unweighted:

@@ -1,8 +1,11 @@
 """The one exception that stands for a mistake of the user's, not of the program's."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 from typing import TypeGuard
+
+JOINERS = "\u200c\u200d"  # as Persian and emoji have them
 
 FAILED, WRONG_USAGE = 1, 2  # exit codes
 LOST = 75  # another process; started again, the same command continues (EX_TEMPFAIL of sysexits.h)
@@ -20,8 +23,14 @@ class InputError(ValueError):
 
 
 def is_name(value: object) -> TypeGuard[str]:
-    """Whether something that was read can stand in tables, pictures and messages."""
-    return isinstance(value, str) and value.isprintable()
+    """Whether something that was read can stand in tables and pictures.
+
+    Nothing in it breaks a line or steers a terminal; spaces of all scripts and the joiners of
+    letters may be there.
+    """
+    return isinstance(value, str) and all(
+        c.isprintable() or c in JOINERS or unicodedata.category(c) == "Zs" for c in value
+    )
 
 
 def one_line(message: object) -> str:

@@ -1,6 +1,8 @@
 """Figures into files: PNG, PDF or SVG by the suffix, on this machine or on object storage."""
 
 import io
+import logging
+import warnings
 from collections.abc import Sequence
 
 import matplotlib
@@ -10,9 +12,18 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from etils import epath
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.storage import out_path, write_out
+
+log = logging.getLogger(__name__)
+
+# Names of classes and views may be in letters that Matplotlib's own font lacks.
+plt.rcParams["font.family"] = [
+    "DejaVu Sans",
+    *sorted({font.name for font in fontManager.ttflist if "CJK" in font.name}),
+]
 
 SUFFIXES = (".png", ".pdf", ".svg")
 DOTS_PER_INCH = 110
@@ -37,6 +48,17 @@ def save_figure(figure: Figure, path: epath.Path) -> None:
       InputError: it cannot be written.
     """
     picture = io.BytesIO()
-    figure.savefig(picture, format=path.suffix[1:], dpi=DOTS_PER_INCH, bbox_inches="tight")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        figure.savefig(picture, format=path.suffix[1:], dpi=DOTS_PER_INCH, bbox_inches="tight")
     plt.close(figure)
+    missing = [x for x in caught if "missing from font" in str(x.message)]
+    if missing:
+        log.warning(
+            "%s has boxes for %d letters that no font here has; install one, as Noto Sans CJK",
+            path,
+            len({str(x.message) for x in missing}),
+        )
+    for other in (x for x in caught if x not in missing):
+        warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
     write_out(path, picture.getvalue())

@@ -24,7 +24,7 @@ from tensorflow_datasets.core import writer
 from tensorflow_datasets.proto import tf_example_pb2
 from tqdm import tqdm
 
-from mv2mae_jax.errors import InputError, one_line
+from mv2mae_jax.errors import InputError
 from mv2mae_jax.processes import take_lock, usable_cores
 from tfds_builders import MAX_BROKEN, QUALITY, SHORT_SIDE, encoding, files
 from tfds_builders.manifest import Manifest, Row
@@ -327,12 +327,12 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
 
     def _write_report(self, manifest: Manifest, raw_dir: Path) -> None:
         assert self.report is not None
-        sizes = {item.path: _size(raw_dir / item.path) for item in self.report.broken}
+        sizes = {row.path: _size(raw_dir / row.path) for row in manifest.rows}
         content = {
             "settings": dataclasses.asdict(self.settings) | self.made_with,
             "manifest": self._digest(manifest),
-            "broken_bytes": sizes,
             **dataclasses.asdict(self.report),
+            "bytes": sizes,
         }
         text = json.dumps(content, indent=1) + "\n"  # ASCII: names of files may be anything
         (Path(self.data_path) / "report.json").write_text(text, encoding="utf-8")
@@ -350,7 +350,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
     def _check_complete(self) -> None:
         """Raises InputError unless the existing build is what this builder would make.
 
-        As far as names tell, and of broken videos their size: the others are not read again.
+        As far as the names and sizes of the videos tell: they are not read again.
         """
         path = Path(self.data_path) / "report.json"
         try:
@@ -367,16 +367,18 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
                 )
         if self.raw_dir is None or not files.has_files(self.raw_dir):
             return  # the videos need not be kept once they are records
-        if rows != self._digest(self.manifest(self.raw_dir)):
+        manifest = self.manifest(self.raw_dir)
+        if rows != self._digest(manifest):
             raise InputError(
                 f"{self.data_path} was built from other videos than are in {self.raw_dir} now; "
                 + remedy
             )
-        for video, size_ in built.get("broken_bytes", {}).items():
-            if size_ != _size(self.raw_dir / video):
+        sizes = built.get("bytes", {})
+        for video in dict.fromkeys(row.path for row in manifest.rows):
+            if sizes.get(video, size := _size(self.raw_dir / video)) != size:
                 raise InputError(
-                    f"{self.data_path} was built while {one_line(video)} was broken, which is "
-                    f"another file now; {remedy}"
+                    f"{self.data_path} was built when {self.raw_dir / video} was another file, of "
+                    f"{sizes[video]:,} bytes, not {size:,}; {remedy}"
                 )
 
     def _digest(self, manifest: Manifest) -> str:

@@ -104,6 +104,8 @@ def encode_activity(path: Path, raw_dir: Path, rows: Sequence[Row], settings: Se
             continue
         views[row.view] = len(images)
         frames += images
+    if len({row.first for row in rows}) > 1:  # whoever cut them knows how much one began later
+        times = {view: [time - x[0] for time in x] for view, x in times.items()}
     seconds = time.monotonic() - start
     size = sum(map(len, frames))
     encoded = Encoded(path, views, size, seconds, tuple(broken), tuple(_apart(times)))
@@ -128,7 +130,7 @@ def _apart(times: Mapping[str, Sequence[float]]) -> Iterator[str]:
         first, reference = stamped[0]
         common = min(len(x), len(reference))
         delays = np.subtract(x[:common], reference[:common])
-        frame = reference[common - 1] / max(1, common - 1)
+        frame = (reference[common - 1] - reference[0]) / max(1, common - 1)
         far = np.flatnonzero(np.abs(delays) > APART * frame)
         if far.size:
             worst = max(delays[far], key=abs)

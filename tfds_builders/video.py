@@ -12,6 +12,7 @@ import av
 import numpy as np
 import simplejpeg
 from av.container import InputContainer
+from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -27,8 +28,8 @@ class Frames(NamedTuple):
 
     Attributes:
         images: JPEGs (RGB, all of one size).
-        times: Of each, seconds after the first, by the time stamps of the file; empty where it has
-            none or they do not increase.
+        times: Of each, seconds after the first frame of the file, by its time stamps; by the
+            rate that it declares where it has none or they do not increase; empty without either.
     """
 
     images: list[bytes]
@@ -83,69 +84,87 @@ def _encode(
     path: Path, first: int, last: int | None, short_side: int, quality: int, *, seek: bool
 ) -> Frames:
     images: list[bytes] = []
-    times: list[float | None] = []
+    stamps: list[float | None] = []
     size = None
     scaler = VideoReformatter()  # one for all frames: setting one up takes as long as scaling
     try:
-        for frame in _frames(path, first, last, seek=seek):
-            image = _shrink(frame, short_side, scaler)
-            size = size or image.shape
-            if image.shape != size:
-                raise VideoError(f"the frame size changes at frame {first + len(images)}")
-            images.append(simplejpeg.encode_jpeg(image, quality, "RGB", "420"))
-            times.append(frame.time)
+        with _open(path) as (container, stream):
+            for frame in _frames(path, container, stream, first, last, seek=seek):
+                image = _shrink(frame, float(stream.sample_aspect_ratio or 1), short_side, scaler)
+                size = size or image.shape
+                if image.shape != size:
+                    raise VideoError(f"the frame size changes at frame {first + len(images)}")
+                images.append(simplejpeg.encode_jpeg(image, quality, "RGB", "420"))
+                stamps.append(frame.time)
+            times = _times(path, stream, first, stamps)
     except av.FFmpegError as error:
         raise VideoError(f"broken after frame {first + len(images)}: {error.strerror}") from None
     if not images or (last is not None and len(images) <= last - first):
         wanted = "" if last is None else f" of {last - first + 1}"
         raise VideoError(f"{len(images)}{wanted} frames from frame {first} on can be decoded")
-    return Frames(images, _after_the_first(times))
+    return Frames(images, times)
 
 
-def _after_the_first(times: Sequence[float | None]) -> list[float]:
-    known = [time for time in times if time is not None]
-    if len(known) < len(times) or any(later <= time for time, later in pairwise(known)):
-        return []
-    return [time - known[0] for time in known]
+def _times(
+    path: Path, stream: VideoStream, first: int, stamps: Sequence[float | None]
+) -> list[float]:
+    """Seconds of frames from frame `first` on after the first of all; see `Frames`."""
+    known = [stamp for stamp in stamps if stamp is not None]
+    rate = float(stream.average_rate or 0)
+    if known and len(known) == len(stamps) and all(a < b for a, b in pairwise(known)):
+        begin = known[0]
+        if first and (all_stamps := _frame_times(path)):
+            begin = float(all_stamps[0] * (stream.time_base or 0))
+        elif first and rate:
+            begin -= first / rate
+        return [stamp - begin for stamp in known]
+    return [number / rate for number in range(first, first + len(stamps))] if rate else []
 
 
-def _frames(path: Path, first: int, last: int | None, *, seek: bool) -> Iterator[VideoFrame]:
+def _frames(
+    path: Path,
+    container: InputContainer,
+    stream: VideoStream,
+    first: int,
+    last: int | None,
+    *,
+    seek: bool,
+) -> Iterator[VideoFrame]:
     """The frames of a range, none of them damaged; without `last`, all that the file declares."""
     times = _frame_times(path) if first else ()
-    with _open(path) as (container, stream):
-        stream.codec_context.thread_count = 1  # there is a process per core already
-        if times and seek:
-            container.seek(times[min(first, len(times) - 1)], stream=stream)
-        # To the end of sound too: what is cut off ends before its duration in all streams.
-        heard = container.streams.audio if last is None else ()
-        index, hidden, end, wanted = -1, 0, 0.0, first
-        for packet in container.demux(stream, *heard):
-            if packet.stream.index != stream.index:
-                end = max(end, float((packet.pts or 0) * packet.time_base))
+    stream.codec_context.thread_count = 1  # there is a process per core already
+    if times and seek:
+        container.seek(times[min(first, len(times) - 1)], stream=stream)
+    # To the end of sound too: what is cut off ends before its duration in all streams.
+    heard = container.streams.audio if last is None else ()
+    index, hidden, end, wanted = -1, 0, 0.0, first
+    for packet in container.demux(stream, *heard):
+        if packet.stream.index != stream.index:
+            end = max(end, float((packet.pts or 0) * packet.time_base))
+            continue
+        hidden += packet.is_discard  # outside of the edit list: never to be shown
+        for frame in stream.decode(packet):
+            index = bisect.bisect_left(times, frame.pts or 0) if times else index + 1
+            if index < first:
                 continue
-            hidden += packet.is_discard  # outside of the edit list: never to be shown
-            for frame in stream.decode(packet):
-                index = bisect.bisect_left(times, frame.pts or 0) if times else index + 1
-                if index < first:
-                    continue
-                if index != wanted:
-                    raise _Missing(f"frame {wanted} cannot be decoded")
-                if frame.is_corrupt:
-                    raise VideoError(f"frame {index} is damaged")
-                yield frame
-                wanted += 1
-                end = max(end, frame.time or 0.0)
-                if index == last:
-                    return
-        if last is not None:
-            return
-        declared = len(times) or max(0, stream.frames - hidden)
-        if _lacks_some(declared, index + 1):
-            raise VideoError(f"{index + 1} of {declared} frames can be decoded")
-        if not stream.frames and container.duration and len(container.streams) == 1 + len(heard):
-            seconds = container.duration / av.time_base
-            if end + 2 / float(stream.guessed_rate or 25) < 0.98 * seconds:
-                raise VideoError(f"ends after {end:.1f} of {seconds:.1f} s")
+            if index != wanted:
+                raise _Missing(f"frame {wanted} cannot be decoded")
+            if frame.is_corrupt:
+                raise VideoError(f"frame {index} is damaged")
+            yield frame
+            wanted += 1
+            end = max(end, frame.time or 0.0)
+            if index == last:
+                return
+    if last is not None:
+        return
+    declared = len(times) or max(0, stream.frames - hidden)
+    if _lacks_some(declared, index + 1):
+        raise VideoError(f"{index + 1} of {declared} frames can be decoded")
+    if not stream.frames and container.duration and len(container.streams) == 1 + len(heard):
+        seconds = container.duration / av.time_base
+        if end + 2 / float(stream.guessed_rate or 25) < 0.98 * seconds:
+            raise VideoError(f"ends after {end:.1f} of {seconds:.1f} s")
 
 
 def _lacks_some(declared: int, found: int) -> bool:
@@ -194,17 +213,32 @@ def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def _shrink(
-    frame: VideoFrame, short_side: int, scaler: VideoReformatter
+    frame: VideoFrame, aspect: float, short_side: int, scaler: VideoReformatter
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """The frame upright, in RGB, as small as asked for; each pixel the mean of those it covers."""
-    scale = min(1.0, short_side / min(frame.width, frame.height))
+    """The frame as it is to be shown, in RGB, as small as asked for, of square pixels.
+
+    Each pixel is the mean of those that it covers, which are `aspect` times as wide as high.
+    """
+    width, height = aspect * frame.width, frame.height
+    scale = min(1.0, short_side / min(width, height))
     image = scaler.reformat(
         frame,
-        width=round(frame.width * scale),
-        height=round(frame.height * scale),
+        width=round(width * scale),
+        height=round(height * scale),
         format="rgb24",
         interpolation="AREA",
         threads=1,
     ).to_ndarray()
-    # Phones store upright video sideways and say so in the file; degrees, counterclockwise.
-    return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+    return np.ascontiguousarray(_turned(image, frame))
+
+
+def _turned(image: UInt8[np.ndarray, "h w 3"], frame: VideoFrame) -> UInt8[np.ndarray, "H W 3"]:
+    """Upright: phones store video sideways, or mirrored, and say so in the file."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if not isinstance(matrix, SideData):
+        return image
+    # A pixel at (x, y) is shown at (a x + c y, b x + d y), but for where that begins.
+    (a, b, _), (c, d, _), _ = np.frombuffer(bytes(matrix), np.int32).reshape(3, 3)
+    if abs(b) > abs(a):
+        image, a, d = image.transpose(1, 0, 2), c, b
+    return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

@@ -33,7 +33,7 @@ from mv2mae_jax.data.samples import (
     source_views,
     unless_damaged,
 )
-from mv2mae_jax.data.sampling import usable_views
+from mv2mae_jax.data.sampling import span, usable_views
 from mv2mae_jax.data.splits import split_of, split_videos, videos_of
 from mv2mae_jax.data.workers import Samples, samples_at_once
 from mv2mae_jax.errors import InputError
@@ -319,6 +319,7 @@ def _training_batches(
             f"config.data.bad_records={config.data.bad_records} but only {len(activities)} "
             "activities are for training; set it lower"
         )
+    _tell_what_is_short(config, items)
     share = _share(config.batch_size, process_count)
     make_sample = partial(
         replacing_damaged, make_sample, items, config.data.bad_records, config.seed
@@ -330,6 +331,24 @@ def _training_batches(
         parts = parts.batch(at_once, drop_remainder=True, batch_fn=_concatenate)
     made = Samples(config.data, parts, share // at_once)
     return Batches(made, partial(_batches_in_order, share // at_once), config.data.bad_records)
+
+
+def _tell_what_is_short(config: ConfigDict, items: Sequence[Item]) -> None:
+    """Logs how many have too few frames for a clip: still ends of clips teach no motion."""
+    needed = span(config.data.num_frames, config.data.stride)
+    lengths = [
+        item.activity.views[item.view] if isinstance(item, Video) else min(item.views.values())
+        for item in items
+    ]
+    if short := sum(length < needed for length in lengths):
+        log.warning(
+            "%d of %d training %s have fewer than the %d frames that a clip spans; their last "
+            "frame is repeated, unless config.data.stride is lower",
+            short,
+            len(items),
+            "videos" if isinstance(items[0], Video) else "activities",
+            needed,
+        )
 
 
 def _concatenate(samples: Sequence[Batch]) -> Batch:

@@ -10,9 +10,14 @@ import numpy as np
 from jaxtyping import Int
 
 
+def span(num_frames: int, stride: int) -> int:
+    """Frames from the first of a clip to its last, both included."""
+    return (num_frames - 1) * stride + 1
+
+
 def last_start(length: int, num_frames: int, stride: int) -> int:
     """Latest frame at which a clip can start and still end within `length` frames; at least 0."""
-    return max(0, length - 1 - (num_frames - 1) * stride)
+    return max(0, length - span(num_frames, stride))
 
 
 def clip_times(start: int, length: int, num_frames: int, stride: int) -> Int[np.ndarray, " T"]:

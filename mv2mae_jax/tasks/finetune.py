@@ -1,6 +1,7 @@
 """Fine-tuning: the encoder of a pre-training run (or a new one) learns to name actions."""
 
 import itertools
+import logging
 import math
 from functools import partial
 
@@ -13,6 +14,7 @@ from ml_collections import ConfigDict
 from mv2mae_jax.data import loader, splits
 from mv2mae_jax.data.records import fingerprint
 from mv2mae_jax.data.samples import unit
+from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.evaluation.scheduled_validation import scheduled_validation
 from mv2mae_jax.interop.initial import load_initial
@@ -26,6 +28,8 @@ from mv2mae_jax.training.optimizer import trainable_parameters
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.training.sharding import make_mesh, require_even_batches
 from mv2mae_jax.training.workdir import opened, write_classes
+
+log = logging.getLogger(__name__)
 
 STANDARDIZED_CLIPS = 256
 
@@ -41,7 +45,7 @@ def finetune(config: ConfigDict, workdir: epath.PathLike) -> None:
       SystemExit: as `train`.
     """
     require_even_batches(config, jax.device_count())
-    splits.split_videos(config, config.data.evaluate_on)  # nothing to test: said before training
+    _check_labels(config)
     steps_per_epoch = loader.steps_per_epoch(config)
     classes = splits.class_names(config)
     continues = has_checkpoint(workdir)
@@ -69,6 +73,29 @@ def finetune(config: ConfigDict, workdir: epath.PathLike) -> None:
             trainable=partial(trainable_parameters, last_blocks=config.finetune.trainable_blocks),
         )
         evaluate(config, path)
+
+
+def _check_labels(config: ConfigDict) -> None:
+    """Says before training that there is nothing to tell apart, or what the test will not get.
+
+    Raises:
+      InputError: training has one class only, or there is nothing to test.
+    """
+    trained, tested = (
+        {video.activity.label for video in splits.split_videos(config, split)}
+        for split in ("train", config.data.evaluate_on)
+    )
+    if len(trained) < 2:
+        raise InputError(
+            f"all training videos of protocol {config.data.protocol} are of one class; label them, "
+            "or set another config.data.protocol: fine-tuning learns to tell classes apart"
+        )
+    if unseen := sorted(tested - trained):
+        classes = splits.class_names(config)
+        log.warning(
+            "no training video is of these classes, which are tested: %s",
+            ", ".join(classes[label] for label in unseen),
+        )
 
 
 def initial_parameters(config: ConfigDict) -> Parameters:

@@ -367,6 +367,23 @@ def test_a_sample_is_its_draw_applied_to_its_frames(config):
                 assert np.array_equal(batch["clips"][3 * number + repeat, v], expected)
 
 
+def test_what_is_shorter_than_a_clip_is_reported(config, caplog):
+    activities = loader.pretraining_activities(config)
+    shortest = sorted(min(activity.views.values()) for activity in activities)
+    lengths = sorted(n for activity in activities for n in activity.views.values())
+    config.data.num_frames, config.data.stride = 2, shortest[0] - 1
+    loader.pretraining_batches(config).close()
+    assert "that a clip spans" not in caplog.text
+    config.data.stride = shortest[0]
+    loader.pretraining_batches(config).close()
+    says = f"have fewer than the {shortest[0] + 1} frames that a clip spans"
+    count = shortest.count(shortest[0])
+    assert f"{count} of {len(shortest)} training activities {says}" in caplog.text
+    loader.finetuning_batches(config).close()
+    count = lengths.count(shortest[0])
+    assert f"{count} of {len(splits.split_videos(config, 'train'))} training videos" in caplog.text
+
+
 def test_activities_without_enough_views_are_reported(config, caplog):
     loader.pretraining_batches(config).close()
     assert "1 of 14 training activities have fewer than 2 views" in caplog.text

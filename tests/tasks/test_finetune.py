@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,6 +134,43 @@ def test_a_run_that_could_not_be_tested_is_not_begun(mannequin_dir: Path, tmp_pa
     with pytest.raises(InputError, match=r"the test split of protocol all of .* is empty"):
         finetune(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def relabelled(mannequin_dir: Path, data: Path, change: Callable[[dict[str, Any]], int]) -> str:
+    """The data set with other labels, by what stands of each activity in the index."""
+    shutil.copytree(mannequin_dir, data)
+    (index,) = data.glob("mannequin/*/index.json")
+    stored = json.loads(index.read_text())
+    for activity in stored["activities"]:
+        activity["label"] = change(activity)
+    index.write_text(json.dumps(stored))
+    return str(data)
+
+
+def test_one_class_is_nothing_to_tell_apart(mannequin_dir: Path, tmp_path: Path) -> None:
+    config = short(mannequin_dir)
+    config.data.data_dir = relabelled(mannequin_dir, tmp_path / "data", lambda _: 3)
+    with pytest.raises(InputError, match="all training videos of protocol xview are of one class"):
+        finetune(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_classes_that_are_tested_and_not_trained_are_named(
+    mannequin_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = short(mannequin_dir)
+    config.data.protocol = "xsub"
+
+    def kept_from_training(activity: dict[str, Any]) -> int:  # which is of the odd subjects
+        trains = int(activity["subject"]) % 2
+        return min(activity["label"], 10) if trains else activity["label"]
+
+    config.data.data_dir = relabelled(mannequin_dir, tmp_path / "data", kept_from_training)
+    with pytest.raises(InputError, match="its label is 11"):  # the records are not fooled
+        finetune(config, tmp_path / "run")
+    (line,) = (x.message for x in caplog.records if "classes" in x.message)
+    name = splits.class_names(config)[11]
+    assert line == f"no training video is of these classes, which are tested: {name}"
 
 
 def test_the_validation_split_is_tested_meanwhile(mannequin_dir: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -219,10 +220,14 @@ def test_views_that_are_out_of_step_are_named(tmp_path: Path) -> None:
             container.mux(stream.encode())
     rows = [("pour", view, view, "pour", "Ann", "kitchen", "", "") for view in shown]
     rows += [("before", view, view, "pour", "Ann", "kitchen", 0, 9) for view in ("even", "gap")]
+    rows += [("after", view, view, "pour", "Ann", "kitchen", 20, 35) for view in ("even", "gap")]
+    rows += [("mended", "even", "even", "pour", "Ann", "kitchen", 24, 35)]  # as its maker knows
+    rows += [("mended", "gap", "gap", "pour", "Ann", "kitchen", 20, 31)]
     report = builder(tmp_path, tmp_path / "data", rows).build()
     assert report is not None and report.apart == (
         "pour: from frame 10 on gap is up to 0.13 s later than even",
         "pour: from frame 14 on slow is up to 0.14 s later than even",
+        "after: from frame 0 on gap is up to 0.13 s later than even",
     )
     assert "views out of step by their time stamps: pour: from frame 10 on gap" in str(report)
 
@@ -392,13 +397,18 @@ def test_ntu_becomes_records_with_its_own_labels(tmp_path: Path) -> None:
     assert simplejpeg.decode_jpeg(last["frames"][0]).shape == (54, 96, 3)
 
 
-def test_a_video_that_was_mended_since_is_not_passed_over(raw_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["broken.mp4", "2.mp4"])
+def test_a_video_that_was_replaced_since_is_not_passed_over(
+    raw_dir: Path, tmp_path: Path, name: str
+) -> None:
     raw = shutil.copytree(raw_dir, tmp_path / "raw")
     rows = [*ROWS, ("half", "right", "broken", "pour", "Ann", "kitchen", "", "")]
     assert builder(raw, tmp_path / "data", rows, max_broken=0.5).build() is not None
     assert builder(raw, tmp_path / "data", rows, max_broken=0.5).build() is None
-    shutil.copy(raw / "1.mp4", raw / "broken.mp4")
-    with pytest.raises(InputError, match=r"while broken\.mp4 was broken, which is another"):
+    before, size = ((raw / file).stat().st_size for file in (name, "1.mp4"))
+    shutil.copy(raw / "1.mp4", raw / name)
+    says = f"when {raw / name} was another file, of {before:,} bytes, not {size:,}; delete it"
+    with pytest.raises(InputError, match=re.escape(says)):
         builder(raw, tmp_path / "data", rows, max_broken=0.5).build()
 
 

@@ -1,5 +1,6 @@
 """A CSV is read as it is meant, or refused with its line."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,12 @@ HEADER = "activity,view,path,label,subject,first,last"
         (HEADER, ["x,1,a.mp4,l,s,,", "x,2,b.mp4,k,s,,"], ":3: .*label 'k' here and 'l' in line 2"),
         (HEADER, ["x,1,a.mp4,l,s,,", "x,2,b.mp4,l,t,,"], ":3: .*subject 't' here"),
         (HEADER, ["x,1,a.mp4,l"], ":2: 4 fields where the header has 7"),
-        (HEADER, ['x,1,a.mp4,"l\nm",s,,'], ":3: label .* control character"),
+        (HEADER, ['x,1,a.mp4,"l\nm",s,,'], ":3: label .* not shown; remove it"),
+        (HEADER, ["x,1,a.mp4,l\u202e,s,,"], ":2: label .* not shown"),  # turns the rest around
+        (HEADER, ["x,1,a.mp4,l,s,0,3", "x,2,./a.mp4,l,s,0,"], ":3: .* same video as line 2"),
+        ("activity;view;path;label", ["x;1;a.mp4;l"], ":1: .* divided by ';'; save it as a CSV"),
+        ("activity\tview\tpath\tlabel", ["x\t1\ta.mp4\tl"], r":1: .* divided by '\\t'; save it"),
+        ("activity,view,path,label,,", ["x,1,a.mp4,l,,"], ":1: column 5 has no name; remove it"),
         (HEADER, ['x,1,a.mp4,"l,s,,'], "not a CSV"),
     ],
 )
@@ -101,11 +107,20 @@ def test_a_file_that_is_no_csv_is_refused(raw_dir: Path, tmp_path: Path) -> None
     with pytest.raises(InputError, match="no manifest"):
         read_csv(tmp_path / "none.csv", raw_dir)
     (tmp_path / "latin.csv").write_bytes("activity,view,path,label\nx,1,a.mp4,é".encode("latin-1"))
-    with pytest.raises(InputError, match="cannot be read as UTF-8"):
+    with pytest.raises(InputError, match=r"is not UTF-8 .*; save it as a CSV in UTF-8"):
         read_csv(tmp_path / "latin.csv", raw_dir)
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(InputError, match="lacks activity, view, path, label"):
         read_csv(tmp_path / "empty.csv", raw_dir)
+
+
+def test_names_are_of_any_script(raw_dir: Path, tmp_path: Path) -> None:
+    names = ("راه\u200cرفتن", "会議\u3000室", "👩\u200d🍳", "9.00.00\u202fAM")
+    shutil.copy(raw_dir / "a.mp4", tmp_path / f"{names[3]}.mp4")
+    rows = [(name, name, f"{names[3]}.mp4", name) for name in names]
+    manifest = read_csv(write_csv(tmp_path / "m.csv", rows), tmp_path)
+    assert [row.label for row in manifest.rows] == list(names)
+    assert set(manifest.classes) == set(names)
 
 
 def test_a_range_of_a_broken_video_is_left_to_the_build(raw_dir: Path, tmp_path: Path) -> None:

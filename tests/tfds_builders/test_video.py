@@ -134,19 +134,40 @@ def test_the_short_side_shrinks_and_never_grows(
     assert simplejpeg.decode_jpeg(first).shape == (*expected, 3)
 
 
-@pytest.mark.parametrize("matrix", [(0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)])
-def test_video_that_is_stored_sideways_is_turned_upright(
-    tmp_path: Path, matrix: tuple[int, int, int, int]
-) -> None:
-    path = write_video(tmp_path / "a.mp4", moving_pattern(3))
+def with_matrix(path: Path, matrix: tuple[int, int, int, int]) -> Path:
+    """The MP4 with another display matrix."""
     data = path.read_bytes()
     a, b, c, d = (int(value * 65536).to_bytes(4, "big", signed=True) for value in matrix)
     rotated = b"".join([a, b, bytes(4), c, d, bytes(12), (1 << 30).to_bytes(4, "big")])
     start = data.index(b"tkhd") + 4 + 40  # the matrix of the track header
     path.write_bytes(data[:start] + rotated + data[start + 36 :])
+    return path
+
+
+@pytest.mark.parametrize("matrix", [(0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)])
+def test_video_that_is_stored_sideways_is_turned_upright(
+    tmp_path: Path, matrix: tuple[int, int, int, int]
+) -> None:
+    path = with_matrix(write_video(tmp_path / "a.mp4", moving_pattern(3)), matrix)
     expected = by_opencv(path)
     for image, frame in zip(encode(path, short_side=200), expected, strict=True):
         assert psnr(simplejpeg.decode_jpeg(image), frame) > 30
+
+
+@pytest.mark.parametrize(
+    ("matrix", "shown"),
+    [
+        ((-1, 0, 0, 1), lambda frame: frame[:, ::-1]),
+        ((1, 0, 0, -1), lambda frame: frame[::-1]),
+        ((0, 1, 1, 0), lambda frame: frame.transpose(1, 0, 2)),
+        ((0, -1, -1, 0), lambda frame: frame[::-1, ::-1].transpose(1, 0, 2)),
+    ],
+)
+def test_video_that_is_stored_mirrored_is_mirrored_back(tmp_path: Path, matrix, shown) -> None:
+    path = write_video(tmp_path / "a.mp4", moving_pattern(3))
+    plain = by_opencv(path)
+    for image, frame in zip(encode(with_matrix(path, matrix), short_side=200), plain, strict=True):
+        assert psnr(simplejpeg.decode_jpeg(image), shown(frame)) > 30
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "end cut off", "middle cut out"])
@@ -255,9 +276,24 @@ def test_a_file_that_may_not_be_read_is_named() -> None:
 
 def test_times_are_those_of_the_stamps(video: Path, tmp_path: Path) -> None:
     times = encode_frames(video, 3, 20, short_side=60, quality=90).times
-    np.testing.assert_allclose(times, np.arange(18) / 30, atol=1e-3)
-    path = write_video(tmp_path / "b.avi", moving_pattern(9), "libx264", bf="2")
-    assert encode_frames(path, 0, None, short_side=60, quality=90).times == []  # out of order
+    np.testing.assert_allclose(times, np.arange(3, 21) / 30, atol=2e-3)
+    path = write_video(tmp_path / "b.avi", moving_pattern(9), "libx264", bf="2")  # out of order
+    times = encode_frames(path, 2, None, short_side=60, quality=90).times
+    np.testing.assert_allclose(times, np.arange(2, 9) / 30)
+
+
+def test_pixels_that_are_not_square_are_made_so(tmp_path: Path) -> None:
+    frames = moving_pattern(2, 120, 80)
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.height, stream.width, stream.pix_fmt = 120, 80, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(3, 1)
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    for image, frame in zip(encode(tmp_path / "a.mp4"), frames, strict=True):
+        wide = cv2.resize(cv2.resize(frame, (240, 120)), (120, 60), interpolation=cv2.INTER_AREA)
+        assert psnr(simplejpeg.decode_jpeg(image), wide) > 30
 
 
 def test_same_frames_whatever_the_name(video: Path, tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 import csv
 import io
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.errors import InputError, is_name
 from tfds_builders import video
 from tfds_builders.files import exists
 from tfds_builders.manifest import Manifest, Row, natural
@@ -31,6 +32,7 @@ def read_csv(path: Path, raw_dir: Path) -> Manifest:
     """
     rows: dict[tuple[str, str], tuple[int, Row]] = {}
     leaders: dict[str, tuple[int, Row]] = {}
+    sources: dict[tuple[str, str, int], int] = {}
     for number, fields in _read_lines(path):
         row = _parse(fields, f"{path}:{number}")
         _check_file(raw_dir / row.path, f"{path}:{number}")
@@ -39,6 +41,12 @@ def read_csv(path: Path, raw_dir: Path) -> Manifest:
             raise InputError(
                 f"{path}:{number}: view {row.view!r} of activity {row.activity!r} is already in "
                 f"line {earlier}; an activity has one row per view"
+            )
+        shown = (row.activity, os.path.normpath(raw_dir / row.path), row.first)
+        if (earlier := sources.setdefault(shown, number)) != number:
+            raise InputError(
+                f"{path}:{number}: view {row.view!r} of activity {row.activity!r} is the same "
+                f"video as line {earlier}"
             )
         line, leader = leaders.setdefault(row.activity, (number, row))
         for column in ("label", "subject", "setup"):
@@ -59,8 +67,10 @@ def _read_lines(path: Path) -> list[tuple[int, dict[str, str]]]:
         text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a byte-order mark in front
     except FileNotFoundError:
         raise InputError(f"no manifest {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as UTF-8 text: {error}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 ({error}); save it as a CSV in UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         lines = [(reader.line_num, values) for values in reader]
@@ -69,6 +79,12 @@ def _read_lines(path: Path) -> list[tuple[int, dict[str, str]]]:
     header = [column.strip() for column in lines[0][1]] if lines else []
     missing = [column for column in REQUIRED if column not in header]
     unknown = [column for column in header if column not in REQUIRED + OPTIONAL]
+    if len(header) == 1 and (other := re.search("[;\t|]", header[0])):
+        raise InputError(
+            f"{path}:1: its columns are divided by {other[0]!r}; save it as a CSV with commas"
+        )
+    if "" in header:
+        raise InputError(f"{path}:1: column {header.index('') + 1} has no name; remove it")
     if missing:
         raise InputError(f"{path}:1: the header lacks {_list(missing)}; it has {_list(header)}")
     if unknown:
@@ -97,8 +113,10 @@ def _parse(fields: dict[str, str], where: str) -> Row:
         if not fields[column]:
             raise InputError(f"{where}: empty {column}")
     for column, value in fields.items():
-        if not value.isprintable():
-            raise InputError(f"{where}: {column} {value!r} holds a control character")
+        if not is_name(value):
+            raise InputError(
+                f"{where}: {column} {value!r} holds a character that is not shown; remove it"
+            )
         if column != "path" and len(value) > LONGEST:
             raise InputError(
                 f"{where}: {column} {value[:20]!r}... has {len(value)} characters of {LONGEST}"
