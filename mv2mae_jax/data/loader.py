@@ -112,8 +112,8 @@ def pretraining_batches(
       process_count: how many processes share a batch.
 
     Returns:
-      Batches {"clips": uint8 [B*R V T H W 3], "index": int32 [B*R]}. View 0 is the target. `index`
-      numbers the samples from the start of training; the R repeats of an activity are adjacent.
+      Batches {"clips": uint8 [B*R V T H W 3], "index": int32 [B*R]}. View 0 is the target. The R
+      repeats of a sample are adjacent, and `index` numbers all repeats from the start of training.
 
     Raises:
       InputError: the data cannot give such batches.

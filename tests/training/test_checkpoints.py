@@ -92,6 +92,7 @@ def test_what_was_still_being_read_says_nothing_and_all_else_does(
     for _ in range(2):
         with Checkpoints(workdir) as checkpoints:
             checkpoints.restore_config()
+    assert sys.unraisablehook.args == (seen.append,)  # once, however often
 
     def said(error: Exception, where: object = None) -> bool:
         told = SimpleNamespace(exc_value=error, object=where)
@@ -125,19 +126,21 @@ def test_whether_there_is_one(workdir: Path, tmp_path: Path):
 def test_what_to_do_about_a_damaged_checkpoint(workdir: Path, tmp_path: Path):
     """By the real command, which says one line, and then does what the line says."""
     with Checkpoints(workdir) as checkpoints:
-        checkpoints.save(3, state_of(3), get_config())
-    (workdir / "checkpoints/3/state/manifest.ocdbt").unlink()
+        for step in (3, 4):
+            checkpoints.save(step, state_of(step), get_config())
+    (workdir / "checkpoints/4/state/manifest.ocdbt").unlink()
     words = [sys.executable, "-m", "mv2mae_jax.convert", "export", f"--checkpoint={workdir}"]
     words += ["--format=pytorch", f"--out={tmp_path / 'out'}"]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: checkpoint {workdir}/checkpoints/3 is damaged (ValueError: NOT")
-    assert line.endswith("; delete this folder to go back to step 2 (there are [1, 2])")
+    assert line.startswith(f"error: checkpoint {workdir}/checkpoints/4 is damaged (ValueError: NOT")
+    assert line.endswith("; delete this folder to go back to step 3 (there are [1, 2, 3])")
     assert not (tmp_path / "out").exists()
-    shutil.rmtree(workdir / "checkpoints/3")
-    assert load_parameters(workdir)[0]["slope"][0, 0] == 2
-    shutil.rmtree(workdir / "checkpoints/2")
+    shutil.rmtree(workdir / "checkpoints/4")
+    assert load_parameters(workdir)[0]["slope"][0, 0] == 3
+    for step in (2, 3):
+        shutil.rmtree(workdir / f"checkpoints/{step}")
     shutil.rmtree(workdir / "checkpoints/1/state")
     with pytest.raises(InputError, match="no other is beside it"):
         load_parameters(workdir)
@@ -181,6 +184,10 @@ def test_a_disk_without_room_is_said_before_anything_is_written(
         free(4_000_000)
         with pytest.raises(InputError, match=r"\(a state takes 8\.0 MB, 4\.0 are free\)"):
             checkpoints.save(4, state_of(0, size=50_000), get_config())
+        free(9 * 10**11)
+        huge = {"parameters": {"slope": np.broadcast_to(np.int8(0), (10**12,))}}
+        with pytest.raises(InputError, match=r"takes 1000000\.0 MB, 900000\.0 are free"):
+            checkpoints.save(4, huge, get_config())
 
 
 def test_a_torn_checkpoint_is_as_none(tmp_path: Path):

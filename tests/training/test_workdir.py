@@ -171,6 +171,7 @@ def test_of_several_processes_the_first_writes(tmp_path: Path, monkeypatch: pyte
         write_classes(tmp_path, ("walk", "sit"))
         write_parameter_overview(tmp_path, {"head.bias": np.zeros(2, np.float32)})
     assert {x.name for x in tmp_path.iterdir()} == {"classes.json", "parameters.txt"}
+    assert (tmp_path / "classes.json").read_text() == '[\n  "walk",\n  "sit"\n]\n'
 
 
 def test_a_file_system_without_locks_is_said(
@@ -185,14 +186,22 @@ def test_a_file_system_without_locks_is_said(
     assert (tmp_path / "config.json").exists()
 
 
-def test_sizes_of_modules_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    shapes = {"encoder.embed.kernel": (1000, 1000), "encoder.norm.scale": (500_000,)}
-    parameters = {
-        k: np.zeros(v, np.float32) for k, v in (shapes | {"head.bias": (20_000,)}).items()
+@pytest.mark.parametrize(
+    ("kernel", "norm", "head", "said"),  # halves are rounded to even digits: one more or less shows
+    [
+        (400_000, 100_000, 125_000, "0.62 M parameters (encoder 0.50, head 0.12)"),
+        (400_000, 100_000, 375_000, "0.88 M parameters (encoder 0.50, head 0.38)"),
+    ],
+)
+def test_sizes_of_modules_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kernel: int, norm: int, head: int, said: str
+):
+    shapes = {
+        "encoder.embed.kernel": (kernel // 100, 100),
+        "encoder.norm.scale": (norm,),
+        "head.bias": (head,),
     }
-    write_parameter_overview(tmp_path, parameters)
+    write_parameter_overview(tmp_path, {k: np.zeros(v, np.float32) for k, v in shapes.items()})
     file = tmp_path / "parameters.txt"
-    assert capsys.readouterr().out == (
-        f"1.52 M parameters (encoder 1.50, head 0.02); all of them in {file}\n"
-    )
+    assert capsys.readouterr().out == f"{said}; all of them in {file}\n"
     assert "encoder.embed.kernel" in file.read_text() and "Std" not in file.read_text()
