@@ -332,7 +332,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
             "settings": dataclasses.asdict(self.settings) | self.made_with,
             "manifest": self._digest(manifest),
             **dataclasses.asdict(self.report),
-            "bytes": sizes,
+            "video_bytes": sizes,
         }
         text = json.dumps(content, indent=1) + "\n"  # ASCII: names of files may be anything
         (Path(self.data_path) / "report.json").write_text(text, encoding="utf-8")
@@ -373,7 +373,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
                 f"{self.data_path} was built from other videos than are in {self.raw_dir} now; "
                 + remedy
             )
-        sizes = built.get("bytes", {})
+        sizes = built.get("video_bytes", {})
         for video in dict.fromkeys(row.path for row in manifest.rows):
             if sizes.get(video, size := _size(self.raw_dir / video)) != size:
                 raise InputError(
