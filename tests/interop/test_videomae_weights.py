@@ -328,7 +328,7 @@ def test_what_does_not_fit_is_one_line(files, pretrained, tmp_path, name, change
         "scalar": state | {"encoder.norm.weight": torch.tensor(1.0)},
     }.items():
         torch.save(tensors, tmp_path / f"{file}.pth")
-    (tmp_path / "weights.npz").touch()
+    (tmp_path / "weights.unknown").touch()
     stored = json.loads((files["huggingface"] / "config.json").read_text())
     for folder, text in {
         "heads": json.dumps(stored | {"num_attention_heads": 8}),
