@@ -86,7 +86,6 @@ HEADER = "activity,view,path,label,subject,first,last"
         (HEADER, ["x,1,a.mp4,l"], ":2: 4 fields where the header has 7"),
         (HEADER, ['x,1,a.mp4,"l\nm",s,,'], ":3: label .* not shown; remove it"),
         (HEADER, ["x,1,a.mp4,l\u202e,s,,"], ":2: label .* not shown"),  # turns the rest around
-        (HEADER, ["x,1,a.mp4,l,s,0,3", "x,2,./a.mp4,l,s,0,"], ":3: .* same video as line 2"),
         ("activity;view;path;label", ["x;1;a.mp4;l"], ":1: .* divided by ';'; save it as a CSV"),
         ("activity\tview\tpath\tlabel", ["x\t1\ta.mp4\tl"], r":1: .* divided by '\\t'; save it"),
         ("activity,view,path,label,,", ["x,1,a.mp4,l,,"], ":1: column 5 has no name; remove it"),
@@ -112,6 +111,16 @@ def test_a_file_that_is_no_csv_is_refused(raw_dir: Path, tmp_path: Path) -> None
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(InputError, match="lacks activity, view, path, label"):
         read_csv(tmp_path / "empty.csv", raw_dir)
+
+
+def test_the_same_video_for_two_views_is_said(
+    raw_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = ["x,1,a.mp4,l,s,0,3", "x,2,./a.mp4,l,s,0,", "y,1,a.mp4,l,s,0,3", "y,2,a.mp4,l,s,4,9"]
+    path = write_csv(tmp_path / "m.csv", [(row,) for row in rows], HEADER)
+    assert len(read_csv(path, raw_dir).rows) == 4
+    says = f"{path}: 1 views are the same video as another view of their activity; lines 2 and 3"
+    assert [record.message for record in caplog.records] == [says]
 
 
 def test_names_are_of_any_script(raw_dir: Path, tmp_path: Path) -> None:

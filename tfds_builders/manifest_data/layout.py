@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from mv2mae_jax.errors import InputError, is_name
 from tfds_builders import video
 from tfds_builders.files import exists
 from tfds_builders.manifest import Manifest, Row, natural
+
+log = logging.getLogger(__name__)
 
 REQUIRED = ("activity", "view", "path", "label")
 OPTIONAL = ("subject", "setup", "first", "last")
@@ -33,6 +36,7 @@ def read_csv(path: Path, raw_dir: Path) -> Manifest:
     rows: dict[tuple[str, str], tuple[int, Row]] = {}
     leaders: dict[str, tuple[int, Row]] = {}
     sources: dict[tuple[str, str, int], int] = {}
+    twins: list[str] = []
     for number, fields in _read_lines(path):
         row = _parse(fields, f"{path}:{number}")
         _check_file(raw_dir / row.path, f"{path}:{number}")
@@ -44,10 +48,7 @@ def read_csv(path: Path, raw_dir: Path) -> Manifest:
             )
         shown = (row.activity, os.path.normpath(raw_dir / row.path), row.first)
         if (earlier := sources.setdefault(shown, number)) != number:
-            raise InputError(
-                f"{path}:{number}: view {row.view!r} of activity {row.activity!r} is the same "
-                f"video as line {earlier}"
-            )
+            twins.append(f"{earlier} and {number}")
         line, leader = leaders.setdefault(row.activity, (number, row))
         for column in ("label", "subject", "setup"):
             if getattr(row, column) != getattr(leader, column):
@@ -56,6 +57,13 @@ def read_csv(path: Path, raw_dir: Path) -> Manifest:
                     f"{getattr(row, column)!r} here and {getattr(leader, column)!r} in line {line}"
                 )
         rows[row.activity, row.view] = number, row
+    if twins:
+        log.warning(
+            "%s: %d views are the same video as another view of their activity; lines %s",
+            path,
+            len(twins),
+            ", ".join(twins[:5]) + " ..." * (len(twins) > 5),
+        )
     _check_ranges(path, raw_dir, list(rows.values()))
     classes = sorted({row.label for _, row in rows.values()}, key=natural)
     return Manifest(tuple(row for _, row in rows.values()), tuple(classes))
