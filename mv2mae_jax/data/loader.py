@@ -343,7 +343,7 @@ def _tell_what_is_short(config: ConfigDict, items: Sequence[Item]) -> None:
     if short := sum(length < needed for length in lengths):
         log.warning(
             "%d of %d training %s have fewer than the %d frames that a clip spans; their last "
-            "frame is repeated, unless config.data.stride is lower",
+            "frame is repeated (with a lower config.data.stride a clip spans fewer)",
             short,
             len(items),
             "videos" if isinstance(items[0], Video) else "activities",
