@@ -18,7 +18,8 @@ from pathlib import Path
 from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import WorkerOutcome, WorkResult
 
-from tfds_builders import DOWNLOADED
+ROOT = Path(__file__).parent.parent
+LAYOUTS = sorted(path.parent.name for path in ROOT.glob("tfds_builders/*/layout.py"))
 
 # What the method and a resumed run stand on, each with the tests that are to notice.
 TESTS = {
@@ -30,7 +31,7 @@ TESTS = {
     "training/optimizer.py": ("training/test_optimizer.py",),
     "data/protocols.py": (
         "data/test_protocols.py",
-        *(f"tfds_builders/test_{name}.py" for name in DOWNLOADED),
+        *(f"tfds_builders/test_{name}.py" for name in LAYOUTS if name != "manifest_data"),
     ),
     "evaluation/fusion.py": ("evaluation/test_fusion.py",),
     "training/workdir.py": ("training/test_workdir.py",),
@@ -61,14 +62,14 @@ def main(modules: list[str]) -> None:
     """Prints, module by module, what was not noticed, and how much was."""
     if unknown := sorted(set(modules) - TESTS.keys()):
         sys.exit(f"error: no tests are named for {', '.join(unknown)}; it is {', '.join(TESTS)}")
-    root, tools = Path(__file__).parent.parent, Path(sys.executable).parent
+    tools = Path(sys.executable).parent
     results: list[WorkResult] = []
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
-        files = subprocess.check_output(["git", "ls-files"], cwd=root, text=True).splitlines()
+        files = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines()
         for file in files:
             (copy / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(root / file, copy / file)
+            shutil.copy(ROOT / file, copy / file)
         for module in modules or TESTS:
             tests = " ".join(f"tests/{test}" for test in TESTS[module])
             config = CONFIG.format(module=module, tests=tests, python=sys.executable)
