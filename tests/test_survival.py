@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -44,9 +43,11 @@ def start(
     data_dir: Path, workdir: Path, *overrides: str, file_size: int = resource.RLIM_INFINITY
 ) -> subprocess.Popen:
     """A run; its files have at most so many bytes."""
-    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (file_size, resource.RLIM_INFINITY))
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command(data_dir, workdir, *overrides), preexec_fn=limit, **pipes)
+    run = subprocess.Popen(command(data_dir, workdir, *overrides), **pipes)
+    limits = (file_size, resource.RLIM_INFINITY)
+    resource.prlimit(run.pid, resource.RLIMIT_FSIZE, limits)  # long before it writes
+    return run
 
 
 @pytest.mark.slow

@@ -212,7 +212,10 @@ def test_validation_of_which_all_is_damaged_is_none(
     views = splits.split_videos(config, "validation")[:2]
     activity = {video.activity.id for video in views}.pop()
     config.data.data_dir = damaged_mannequin(mannequin_dir, tmp_path / "data", activity)
-    monkeypatch.setattr(splits, "split_videos", lambda *_: views)
+    whole = splits.split_videos
+    monkeypatch.setattr(
+        splits, "split_videos", lambda of, split: whole(of, split) if split == "train" else views
+    )
     with pytest.raises(DamagedRecord):  # the test
         finetune(config, tmp_path / "run")
     assert "no validation: all of its videos are damaged" in caplog.text
