@@ -166,9 +166,11 @@ class GrowingFiles:
 
     def close(self) -> None:
         """Publishes for the last time."""
-        self.publish()
-        if self._copied:
-            self._copied.cleanup()
+        try:
+            self.publish()
+        finally:
+            if self._copied:
+                self._copied.cleanup()
 
 
 @functools.cache

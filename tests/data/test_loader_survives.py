@@ -145,7 +145,8 @@ def test_signals_to_all_do_not_reach_workers_at_any_moment(config, tmp_path):
             assert sorted(batch["workers"]) == sorted(first["workers"])
             assert batch["worker_restarts"] == 0
         stdout, stderr = running.communicate(timeout=60)  # its input ends
-        assert (running.returncode, stdout, stderr.count("\n")) == (0, "", 1)  # a warning
+        assert (running.returncode, stdout, stderr.count("\n")) == (0, "", 2)
+        assert "have fewer than 2 views" in stderr and "that a clip spans" in stderr
         assert all(gone(worker) for worker in first["workers"])
         assert not list(SHARED_MEMORY.glob(f"{first['memory']}*"))
 
@@ -159,6 +160,28 @@ def test_workers_and_their_memory_end_with_a_killed_parent(config, tmp_path):
         running.kill()
         until(lambda: all(gone(worker) for worker in batch["workers"]), [], timeout=10)
         until(lambda: not list(SHARED_MEMORY.glob(f"{batch['memory']}*")), [], timeout=10)
+
+
+DIES_AS_IT_MAKES_MEMORY = """
+import os, signal, sys
+from multiprocessing import shared_memory
+from types import SimpleNamespace
+from mv2mae_jax.data.process import start_worker
+start_worker(sys.argv[1])
+made = shared_memory._posixshmem.shm_open
+def dying(*args, **options):
+    made(*args, **options)
+    os.kill(os.getpid(), signal.SIGKILL)
+shared_memory._posixshmem = SimpleNamespace(shm_open=dying)
+shared_memory.SharedMemory(create=True, size=10)
+"""
+
+
+def test_memory_of_a_worker_that_is_killed_as_it_makes_it_is_freed():
+    name = process.new_shared_memory_name()
+    done = subprocess.run([sys.executable, "-c", DIES_AS_IT_MAKES_MEMORY, name])
+    assert done.returncode == -signal.SIGKILL
+    until(lambda: not list(SHARED_MEMORY.glob(f"{name}*")), [], timeout=10)
 
 
 # --- Records ----------------------------------------------------------------------------------
