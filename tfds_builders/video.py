@@ -23,6 +23,9 @@ from tfds_builders.files import open_file
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 
 
+Matrix = tuple[int, int, int, int]  # a, b, c, d
+
+
 class Frames(NamedTuple):
     """Frames of a video, one after the other.
 
@@ -85,12 +88,14 @@ def _encode(
 ) -> Frames:
     images: list[bytes] = []
     stamps: list[float | None] = []
-    size = None
+    size = matrix = None
     scaler = VideoReformatter()  # one for all frames: setting one up takes as long as scaling
     try:
         with _open(path) as (container, stream):
             for frame in _frames(path, container, stream, first, last, seek=seek):
+                matrix = matrix or _display_matrix(frame)
                 image = _shrink(frame, float(stream.sample_aspect_ratio or 1), short_side, scaler)
+                image = np.ascontiguousarray(_turned(image, matrix))
                 size = size or image.shape
                 if image.shape != size:
                     raise VideoError(f"the frame size changes at frame {first + len(images)}")
@@ -215,13 +220,13 @@ def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 def _shrink(
     frame: VideoFrame, aspect: float, short_side: int, scaler: VideoReformatter
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """The frame as it is to be shown, in RGB, as small as asked for, of square pixels.
+    """The frame in RGB, as small as asked for, of square pixels.
 
     Each pixel is the mean of those that it covers, which are `aspect` times as wide as high.
     """
     width, height = aspect * frame.width, frame.height
     scale = min(1.0, short_side / min(width, height))
-    image = scaler.reformat(
+    return scaler.reformat(
         frame,
         width=round(width * scale),
         height=round(height * scale),
@@ -229,16 +234,23 @@ def _shrink(
         interpolation="AREA",
         threads=1,
     ).to_ndarray()
-    return np.ascontiguousarray(_turned(image, frame))
 
 
-def _turned(image: UInt8[np.ndarray, "h w 3"], frame: VideoFrame) -> UInt8[np.ndarray, "H W 3"]:
-    """Upright: phones store video sideways, or mirrored, and say so in the file."""
+def _display_matrix(frame: VideoFrame) -> Matrix:
+    """Of the video, by its first frame: what is asked for this is freed late, being a cycle.
+
+    Phones store upright video sideways, or mirrored, and say so in the file.
+    """
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if not isinstance(matrix, SideData):
-        return image
-    # A pixel at (x, y) is shown at (a x + c y, b x + d y), but for where that begins.
-    (a, b, _), (c, d, _), _ = np.frombuffer(bytes(matrix), np.int32).reshape(3, 3)
+        return 1, 0, 0, 1
+    (a, b, _), (c, d, _), _ = np.frombuffer(bytes(matrix), np.int32).reshape(3, 3).tolist()
+    return a, b, c, d
+
+
+def _turned(image: UInt8[np.ndarray, "h w 3"], matrix: Matrix) -> UInt8[np.ndarray, "H W 3"]:
+    """As it is to be shown: (x, y) at (a x + c y, b x + d y), but for where that begins."""
+    a, b, c, d = matrix
     if abs(b) > abs(a):
         image, a, d = image.transpose(1, 0, 2), c, b
     return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
