@@ -1,5 +1,6 @@
 """Frames of real videos: the right ones, of the right size, and none from a damaged file."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -300,3 +301,15 @@ def test_same_frames_whatever_the_name(video: Path, tmp_path: Path) -> None:
     copy = tmp_path / f"name with spaces, and é{video.suffix}"
     shutil.copy(video, copy)
     assert encode(copy) == encode(video)
+
+
+def test_frames_are_freed_as_they_are_used(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", moving_pattern(30))
+    gc.collect()
+    gc.disable()  # which would find what lies in cycles, some frames late
+    try:
+        encode(path)
+        alive = [x for x in gc.get_objects() if isinstance(x, av.VideoFrame)]
+    finally:
+        gc.enable()
+    assert len(alive) <= 1
