@@ -199,6 +199,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         raw_dir = self.raw_dir or Path(dl_manager.manual_dir)
         self.make_videos(raw_dir)
         manifest = self.manifest(raw_dir)
+        sizes = _sizes(manifest, raw_dir)  # what is encoded, not what may be there at the end
         activities = manifest.activities()
         paths = self._paths(activities, raw_dir)
         encoded = _load_encoded(paths)
@@ -215,7 +216,7 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         seconds = self._effort.seconds + time.monotonic() - start
         self.report = dataclasses.replace(self.report, seconds=round(seconds, 1))
         self._write_index()
-        self._write_report(manifest, raw_dir)
+        self._write_report(manifest, sizes)
 
     @property
     def _cache(self) -> Path:
@@ -325,9 +326,8 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         text += ",\n".join(lines) + "\n]}\n"
         (Path(self.data_path) / "index.json").write_text(text, encoding="utf-8")
 
-    def _write_report(self, manifest: Manifest, raw_dir: Path) -> None:
+    def _write_report(self, manifest: Manifest, sizes: dict[str, int]) -> None:
         assert self.report is not None
-        sizes = {row.path: _size(raw_dir / row.path) for row in manifest.rows}
         content = {
             "settings": dataclasses.asdict(self.settings) | self.made_with,
             "manifest": self._digest(manifest),
@@ -374,11 +374,11 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
                 + remedy
             )
         sizes = built.get("video_bytes", {})
-        for video in dict.fromkeys(row.path for row in manifest.rows):
-            if sizes.get(video, size := _size(self.raw_dir / video)) != size:
+        for video, now in _sizes(manifest, self.raw_dir).items():
+            if sizes.get(video, now) != now:
                 raise InputError(
                     f"{self.data_path} was built when {self.raw_dir / video} was another file, of "
-                    f"{sizes[video]:,} bytes, not {size:,}; {remedy}"
+                    f"{sizes[video]:,} bytes, not {now:,}; {remedy}"
                 )
 
     def _digest(self, manifest: Manifest) -> str:
@@ -438,8 +438,12 @@ def _in_order(example: bytes) -> bytes:
     return tf_example_pb2.Example.FromString(example).SerializeToString(deterministic=True)
 
 
-def _size(video: Path) -> int:
-    return files.fingerprint(video)[0] if files.exists(video) else 0
+def _sizes(manifest: Manifest, raw_dir: Path) -> dict[str, int]:
+    """Bytes of every video by its path; of one that is not there 0."""
+    videos = dict.fromkeys(row.path for row in manifest.rows)
+    return {
+        x: files.fingerprint(raw_dir / x)[0] if files.exists(raw_dir / x) else 0 for x in videos
+    }
 
 
 @contextlib.contextmanager

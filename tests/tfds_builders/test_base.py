@@ -412,6 +412,22 @@ def test_a_video_that_was_replaced_since_is_not_passed_over(
         builder(raw, tmp_path / "data", rows, max_broken=0.5).build()
 
 
+def test_a_video_that_is_replaced_while_others_are_encoded_is_not_passed_over(
+    raw_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = shutil.copytree(raw_dir, tmp_path / "raw")
+    write = Builder._write_index
+
+    def replaced_before_the_end(self: Builder) -> None:
+        shutil.copy(raw / "1.mp4", raw / "2.mp4")
+        write(self)
+
+    monkeypatch.setattr(Builder, "_write_index", replaced_before_the_end)
+    assert builder(raw, tmp_path / "data").build() is not None
+    with pytest.raises(InputError, match=r"when .*2\.mp4 was another file"):
+        builder(raw, tmp_path / "data").build()
+
+
 def test_names_of_files_may_be_in_any_encoding(tmp_path: Path) -> None:
     folder = tmp_path / "raw"
     folder.mkdir()
