@@ -52,13 +52,18 @@ def save_figure(figure: Figure, path: epath.Path) -> None:
         warnings.simplefilter("always")
         figure.savefig(picture, format=path.suffix[1:], dpi=DOTS_PER_INCH, bbox_inches="tight")
     plt.close(figure)
-    missing = [x for x in caught if "missing from font" in str(x.message)]
+    missing = set()
+    for warning in caught:
+        if "missing from font" in str(warning.message):
+            missing.add(str(warning.message))
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
     if missing:
         log.warning(
             "%s has boxes for %d letters that no font here has; install one, as Noto Sans CJK",
             path,
-            len({str(x.message) for x in missing}),
+            len(missing),
         )
-    for other in (x for x in caught if x not in missing):
-        warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
     write_out(path, picture.getvalue())

@@ -22,8 +22,7 @@ from tfds_builders.files import open_file
 
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 
-
-Matrix = tuple[int, int, int, int]  # a, b, c, d
+Matrix = tuple[int, int, int, int]  # a, b, c, d of `_turned`
 
 
 class Frames(NamedTuple):
@@ -92,9 +91,10 @@ def _encode(
     scaler = VideoReformatter()  # one for all frames: setting one up takes as long as scaling
     try:
         with _open(path) as (container, stream):
+            aspect = float(stream.sample_aspect_ratio or 1)
             for frame in _frames(path, container, stream, first, last, seek=seek):
                 matrix = matrix or _display_matrix(frame)
-                image = _shrink(frame, float(stream.sample_aspect_ratio or 1), short_side, scaler)
+                image = _shrink(frame, aspect, short_side, scaler)
                 image = np.ascontiguousarray(_turned(image, matrix))
                 size = size or image.shape
                 if image.shape != size:

@@ -61,18 +61,17 @@ def start_worker(memory: str, *worker: int) -> None:
     """
     del worker
     tune_process()
-    shared_memory._SHM_NAME_PREFIX = f"/{memory}"  # type: ignore[attr-defined]
-    made_up = shared_memory._make_filename  # type: ignore[attr-defined]
 
-    def known_before_it_is_there() -> str:
-        """A name that the resource tracker has already: Python tells it when the memory is made.
+    def known_name() -> str:
+        """A new name that the resource tracker has already: Python tells it after making memory.
 
         A process that was killed in between left memory that nobody freed.
         """
-        resource_tracker.register(name := made_up(), "shared_memory")
+        name = f"/{memory}{secrets.token_hex(2)}"
+        resource_tracker.register(name, "shared_memory")
         return name
 
-    shared_memory._make_filename = known_before_it_is_there  # type: ignore[attr-defined]
+    shared_memory._make_filename = known_name  # type: ignore[attr-defined]
     end_with_parent()
 
 

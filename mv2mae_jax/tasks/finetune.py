@@ -3,6 +3,7 @@
 import itertools
 import logging
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -12,7 +13,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from mv2mae_jax.data import loader, splits
-from mv2mae_jax.data.records import fingerprint
+from mv2mae_jax.data.records import fingerprint, load_index
 from mv2mae_jax.data.samples import unit
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.features import FrozenEncoder
@@ -45,9 +46,9 @@ def finetune(config: ConfigDict, workdir: epath.PathLike) -> None:
       SystemExit: as `train`.
     """
     require_even_batches(config, jax.device_count())
-    _check_labels(config)
-    steps_per_epoch = loader.steps_per_epoch(config)
     classes = splits.class_names(config)
+    _check_labels(config, classes)
+    steps_per_epoch = loader.steps_per_epoch(config)
     continues = has_checkpoint(workdir)
     starts = config.finetune.init_from and not continues
     initial = initial_parameters(config) if starts else None
@@ -75,14 +76,15 @@ def finetune(config: ConfigDict, workdir: epath.PathLike) -> None:
         evaluate(config, path)
 
 
-def _check_labels(config: ConfigDict) -> None:
+def _check_labels(config: ConfigDict, classes: Sequence[str]) -> None:
     """Says before training that there is nothing to tell apart, or what the test will not get.
 
     Raises:
       InputError: training has one class only, or there is nothing to test.
     """
+    index = load_index(config.data.data_dir, config.data.dataset)
     trained, tested = (
-        {video.activity.label for video in splits.split_videos(config, split)}
+        {activity.label for activity in splits.split_of(config, index, split)}
         for split in ("train", config.data.evaluate_on)
     )
     if len(trained) < 2:
@@ -91,7 +93,6 @@ def _check_labels(config: ConfigDict) -> None:
             "or set another config.data.protocol: fine-tuning learns to tell classes apart"
         )
     if unseen := sorted(tested - trained):
-        classes = splits.class_names(config)
         log.warning(
             "no training video is of these classes, which are tested: %s",
             ", ".join(classes[label] for label in unseen),
