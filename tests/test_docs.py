@@ -4,6 +4,8 @@ import ast
 import importlib
 import re
 import runpy
+import subprocess
+import sys
 from functools import reduce
 from pathlib import Path
 
@@ -74,6 +76,19 @@ def test_a_config_builds(config: str):
 def test_every_table_and_figure_has_a_command(item: str):
     [row] = re.findall(rf"^\| {item} \|.*$", PAPER, re.MULTILINE)
     assert "--config=configs/" in row or "python -m" in row
+
+
+def test_tests_that_are_named_are_found():
+    """By the command `pytest`, which does not begin with the folder it is called in."""
+    documents = [Path("CONTRIBUTING.md"), *Path("docs").glob("*.md")]
+    commands = re.findall(r"`[^`\n]*\bpytest ([^`]+)`", "".join(d.read_text() for d in documents))
+    named = {word for words in commands for word in words.split() if word.startswith("tests/")}
+    assert len(named) >= 6
+    pytest_command = Path(sys.executable).with_name("pytest")
+    collect = ["--collect-only", "-q", "-m", "slow or not slow"]
+    found = subprocess.run([pytest_command, *collect, *named], capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout
+    assert all(name in found.stdout for name in named)
 
 
 def test_every_config_of_the_paper_is_a_command_of_the_paper():

@@ -135,7 +135,8 @@ def test_a_bucket_that_goes_away_is_one_line(store: ObjectStore):
     files = GrowingFiles(epath.Path("gs://gone/runs"))
     (files.path / "metrics.jsonl").write_text("")
     with pytest.raises(InputError, match=r"gs://gone/runs cannot be written .* same command"):
-        files.publish()
+        files.close()
+    assert not files.path.exists()
 
 
 def test_an_encoder_is_the_same_from_the_bucket_and_from_a_copy(
