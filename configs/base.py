@@ -180,7 +180,7 @@ def get_config() -> ml_collections.ConfigDict:
     evaluation.batch_size = 16  # videos a step, over all devices; rounded up so that these share it
 
     config.mesh = mesh = ml_collections.ConfigDict()
-    mesh.fsdp = 1  # devices over which parameters and optimiser state are split; the rest: data
+    mesh.fsdp = 1  # devices over which parameters and optimiser state are split; 1: each has all
 
     config.log_every = 50  # steps between two lines of metrics.jsonl
     config.checkpoint_every = 2000  # steps between two checkpoints; the last step always has one
