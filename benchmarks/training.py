@@ -1,23 +1,16 @@
 """Steps of training on given batches, without a loop, records or a work directory."""
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import cast
 
 import jax
 from jax.stages import Compiled, Wrapped
 from ml_collections import ConfigDict
 
-from mv2mae_jax.cost.program import parts_of
 from mv2mae_jax.data.loader import Batch
-from mv2mae_jax.training.optimizer import learning_rate, update_rule
+from mv2mae_jax.learner import learner_of
 from mv2mae_jax.training.sharding import make_mesh, to_devices
-from mv2mae_jax.training.step import (
-    DeviceBatch,
-    Metrics,
-    create_state,
-    make_train_step,
-)
+from mv2mae_jax.training.step import DeviceBatch, Metrics, assemble
 
 
 class Training:
@@ -30,27 +23,8 @@ class Training:
         self, config: ConfigDict, classes: int = 0, devices: Sequence[jax.Device] | None = None
     ) -> None:
         self._mesh = make_mesh(config.mesh.fsdp, devices or jax.devices()[:1])
-        make_optimizer = partial(update_rule, config, learning_rate(config, steps_per_epoch=1))
-        loss, make_model, trainable = parts_of(config, classes)
-        definition, self.state = create_state(
-            make_model,
-            make_optimizer,
-            config.seed,
-            self._mesh,
-            trainable=trainable,
-            averaged=config.ema_decay > 0,
-        )
-        self._step = make_train_step(
-            definition,
-            loss,
-            make_optimizer(self.state.parameters),
-            seed=config.seed,
-            accumulation=config.accumulation,
-            state=self.state,
-            mesh=self._mesh,
-            trainable=trainable,
-            ema_decay=config.ema_decay,
-        )
+        learner = learner_of(config, classes)
+        _, self.state, self._step = assemble(config, learner, 1, self._mesh)
 
     def on(self, batches: Iterable[Batch]) -> list[Metrics]:
         """Trains on each batch; the metrics of every step."""

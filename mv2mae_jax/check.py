@@ -1,5 +1,6 @@
 """Impossible configurations, found before anything heavy starts."""
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -193,8 +194,13 @@ def check(config: ConfigDict) -> None:
         )
 
 
+def to_store(config: ConfigDict) -> dict[str, Any]:
+    """The config for JSON, which has no infinity: it is the text "Infinity" there."""
+    return json.loads(config.to_json(), parse_constant=str)
+
+
 def stored_config(stored: Any) -> ConfigDict:
-    """A config that was written as JSON; what it does not have is as in configs/base.py.
+    """A config that `to_store` made ready for JSON; what it does not have is as in configs/base.py.
 
     Raises:
       InputError: it is none of this package's, or not possible.
@@ -203,11 +209,17 @@ def stored_config(stored: Any) -> ConfigDict:
         raise InputError("no config of this package: it names no task")
     config = get_config().lock()
     try:
-        config.update(ConfigDict(stored))
+        config.update(ConfigDict({**stored, "objective": _unstored(stored.get("objective", {}))}))
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"no config of this package: {error}") from error
     check(config)
     return config.unlock()
+
+
+def _unstored(objective: Any) -> Any:
+    """With the temperature as a number, whatever else it may be."""
+    infinite = isinstance(objective, Mapping) and objective.get("temperature") == "Infinity"
+    return {**objective, "temperature": math.inf} if infinite else objective
 
 
 def fields(config: ConfigDict, above: str = "") -> Iterator[tuple[str, Any]]:

@@ -44,6 +44,12 @@ def reason(error: BaseException) -> str:
     return one_line(error) or type(error).__name__
 
 
+def lacking_memory(error: BaseException) -> str:
+    """What a device lacks, in the words of XLA; empty for any other error of its."""
+    _, found, what = str(error).partition("RESOURCE_EXHAUSTED: ")
+    return what.splitlines()[0] if found else ""
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """The end of a message about a name that is not known here: the nearest, if one is near."""
     near = difflib.get_close_matches(given, [name for name in known if name != given], n=1)

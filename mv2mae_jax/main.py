@@ -30,7 +30,14 @@ from ml_collections import ConfigDict, config_flags
 from configs.base import PLANS, get_config
 from mv2mae_jax.check import check, fields
 from mv2mae_jax.cost.topology import Topology, parse_topology
-from mv2mae_jax.errors import FAILED, WRONG_USAGE, InputError, did_you_mean, one_line
+from mv2mae_jax.errors import (
+    FAILED,
+    WRONG_USAGE,
+    InputError,
+    did_you_mean,
+    lacking_memory,
+    one_line,
+)
 from mv2mae_jax.training import distributed
 from mv2mae_jax.training.compile_cache import keep_compiled_programs
 
@@ -90,16 +97,15 @@ def in_one_line(config: ConfigDict) -> Iterator[None]:
     except OSError as error:  # a full disk, a folder that is not writable
         raise InputError(error) from error
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        raise out_of_memory(error, config) from error
+        if lacking := lacking_memory(error):
+            raise out_of_memory(lacking, config) from error
+        raise
 
 
-def out_of_memory(error: Exception, config: ConfigDict) -> InputError:
-    """Says what a device lacked, and which fields lower it."""
-    what = str(error).split("RESOURCE_EXHAUSTED: ")[-1].splitlines()[0]
+def out_of_memory(lacking: str, config: ConfigDict) -> InputError:
+    """Says what a device lacks, and which fields lower it."""
     return InputError(
-        f"a device has too little memory ({what}); raise config.accumulation="
+        f"a device has too little memory ({lacking}); raise config.accumulation="
         f"{config.accumulation}, set config.model.remat=True or, to test, lower "
         f"config.evaluation.batch_size={config.evaluation.batch_size}; the variant plan says what "
         "fits"

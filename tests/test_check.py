@@ -8,7 +8,7 @@ import pytest
 
 from configs.base import get_config
 from docs.hooks.fields import Field, fields
-from mv2mae_jax.check import CHOICES, check, stored_config
+from mv2mae_jax.check import CHOICES, check, stored_config, to_store
 from mv2mae_jax.data.augment import CROPS
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.objective import MOTION_FEATURES
@@ -106,6 +106,10 @@ def test_no_weighting_is_possible():
     config = get_config()
     config.objective.temperature = math.inf
     check(config)
+    text = json.dumps(to_store(config), allow_nan=False)
+    assert stored_config(json.loads(text)) == config
+    unofficial = json.loads(config.to_json())  # as Python's own JSON has it
+    assert stored_config(unofficial) == config
 
 
 @pytest.mark.parametrize("field", [x for x in fields() if x.name in CHOICES], ids=lambda x: x.name)

@@ -45,7 +45,7 @@ from mv2mae_jax.training.checkpoints import Checkpoints, load_parameters
 from mv2mae_jax.training.optimizer import learning_rate
 from mv2mae_jax.training.parameters import split
 from mv2mae_jax.training.sharding import make_mesh
-from mv2mae_jax.training.step import create_state
+from mv2mae_jax.training.step import Learner, create_state
 from mv2mae_jax.training.workdir import opened
 from mv2mae_jax.visualize.contact_sheet import contact_sheet
 from tfds_builders.manifest_data.layout import read_csv
@@ -330,7 +330,8 @@ class Line(nnx.Module):
 
 @pytest.fixture(scope="module")
 def state() -> Any:
-    return create_state(Line, lambda _: optax.adam(0.1), 0, make_mesh(1), averaged=True)[1]
+    learner = Learner(Line, lambda model, *_: (model.slope[...].sum(), {}))
+    return create_state(learner, lambda _: optax.adam(0.1), 0, make_mesh(1), averaged=True)[1]
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,8 @@ from mv2mae_jax.cost import program
 from mv2mae_jax.cost.compiled import Collective, Memory, collectives, memory_of
 from mv2mae_jax.cost.devices import GIB
 from mv2mae_jax.cost.topology import Topology, tpu_devices
+from mv2mae_jax.errors import lacking_memory
+from mv2mae_jax.learner import learner_of
 from mv2mae_jax.training.sharding import (
     make_mesh,
     require_even_batches,
@@ -103,10 +105,9 @@ def _compiled(config: ConfigDict, classes: int, topology: Topology) -> Cost:
     try:
         compiled = traced.lower(lowering_platforms=("tpu",)).compile()
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        reason = str(error).split("RESOURCE_EXHAUSTED: ")[1].splitlines()[0]
-        raise DoesNotFit(reason) from error
+        if lacking := lacking_memory(error):
+            raise DoesNotFit(lacking) from error
+        raise
     operations = program.products(traced.jaxpr.jaxpr)
     # The compiler counts the body of a loop once.
     passes = operations / program.products(traced.jaxpr.jaxpr, repeats=False)
@@ -134,11 +135,11 @@ class _Sizes(NamedTuple):
 def _sizes(config_json: str, classes: int) -> _Sizes:
     config = ConfigDict(json.loads(config_json))
     traced, state = program.trace_step(config, classes, make_mesh(1, jax.devices()[:1]))
-    _, _, trainable = program.parts_of(config, classes)
+    training = learner_of(config, classes).trainable(state.parameters)
     return _Sizes(
         state=state,
         parameters=program.tree_bytes(state.parameters),
-        training=program.tree_bytes(trainable(state.parameters)),
+        training=program.tree_bytes(training),
         kept=program.kept_bytes(config, classes),
         flops=program.products(traced.jaxpr.jaxpr) / config.data.repeats,
     )

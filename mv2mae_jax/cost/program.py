@@ -1,30 +1,19 @@
 """The training step of a config as a run makes it, from shapes alone: nothing is computed."""
 
 import math
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.extend
 import jax.numpy as jnp
-from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mv2mae_jax.losses import classification_loss, pretraining_loss
-from mv2mae_jax.model import build
-from mv2mae_jax.training.optimizer import learning_rate, trainable_parameters, update_rule
+from mv2mae_jax.learner import learner_of
 from mv2mae_jax.training.parameters import Parameters, initial
-from mv2mae_jax.training.step import (
-    DeviceBatch,
-    Loss,
-    TrainState,
-    create_state,
-    make_train_step,
-)
+from mv2mae_jax.training.step import DeviceBatch, TrainState, assemble
 
-Parts = tuple[Loss[Any], Callable[[nnx.Rngs], nnx.Module], Callable[[Parameters], Parameters]]
 Shapes = dict[str, jax.ShapeDtypeStruct]
 
 
@@ -41,44 +30,16 @@ def trace_step(
     Raises:
       InputError: the devices cannot share the parameters as configured.
     """
-    loss, make_model, trainable = parts_of(config, classes)
-    make_optimizer = partial(update_rule, config, learning_rate(config, steps_per_epoch=1))
-    definitions = []
+    steps: list[Any] = []  # static, so tracing hands it out by this way
 
     def create() -> TrainState:
-        averaged = config.ema_decay > 0
-        definition, state = create_state(
-            make_model, make_optimizer, config.seed, mesh, trainable=trainable, averaged=averaged
-        )
-        definitions.append(definition)
+        _, state, step = assemble(config, learner_of(config, classes), 1, mesh)
+        steps.append(step)
         return state
 
     state = jax.eval_shape(create)
-    step: Any = make_train_step(
-        definitions[0],
-        loss,
-        make_optimizer(state.parameters),
-        seed=config.seed,
-        accumulation=config.accumulation,
-        state=state,
-        mesh=mesh,
-        trainable=trainable,
-        ema_decay=config.ema_decay,
-    )
     batch = batch_shapes(config, classes, config.batch_size * config.data.repeats)
-    return step.trace(state, batch), state
-
-
-def parts_of(config: ConfigDict, classes: int) -> Parts:
-    """Loss, model, and what of it trains; of fine-tuning, if there are classes to tell apart."""
-    loss: Loss[Any] = partial(pretraining_loss, config)
-    make_model: Callable[[nnx.Rngs], nnx.Module] = partial(build.pretraining_model, config)
-    blocks = -1
-    if classes:
-        loss = partial(classification_loss, config)
-        make_model = partial(build.classifier, config, classes)
-        blocks = config.finetune.trainable_blocks
-    return loss, make_model, partial(trainable_parameters, last_blocks=blocks)
+    return steps[0].trace(state, batch), state
 
 
 def batch_shapes(config: ConfigDict, classes: int, samples: int) -> Shapes:
@@ -125,16 +86,16 @@ def kept_bytes(config: ConfigDict, classes: int) -> int:
 
     A compiler keeps less: it computes again what is cheap.
     """
-    loss, make_model, trainable = parts_of(config, classes)
+    learner = learner_of(config, classes)
 
     def backward(key: jax.Array, batch: DeviceBatch) -> Any:
-        definition, parameters = initial(make_model, key)
+        definition, parameters = initial(learner.make_model, key)
         keys = jax.random.split(key, len(batch["index"]))
 
         def loss_of(training: Parameters) -> jax.Array:
-            return loss(definition.bind(parameters | training), batch, keys)[0]
+            return learner.loss(definition.bind(parameters | training), batch, keys)[0]
 
-        return jax.vjp(loss_of, trainable(parameters))[1]
+        return jax.vjp(loss_of, learner.trainable(parameters))[1]
 
     few, many = (
         tree_bytes(jax.eval_shape(backward, jax.random.key(0), batch_shapes(config, classes, n)))

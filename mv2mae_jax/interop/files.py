@@ -17,7 +17,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from mv2mae_jax.check import stored_config
+from mv2mae_jax.check import stored_config, to_store
 from mv2mae_jax.errors import InputError, is_name
 from mv2mae_jax.interop.names import Tensors
 from mv2mae_jax.storage import to_local_path
@@ -50,7 +50,7 @@ class Origin(NamedTuple):
 
     def to_json(self) -> str:
         """As it stands in the exports."""
-        return json.dumps({"config": json.loads(self.config.to_json()), "classes": self.classes})
+        return json.dumps({"config": to_store(self.config), "classes": self.classes})
 
 
 class Stored(NamedTuple):

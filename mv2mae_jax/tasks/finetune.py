@@ -4,7 +4,6 @@ import itertools
 import logging
 import math
 from collections.abc import Sequence
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -19,13 +18,11 @@ from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.evaluation.scheduled_validation import scheduled_validation
 from mv2mae_jax.interop.initial import load_initial
-from mv2mae_jax.losses import classification_loss
-from mv2mae_jax.model import build
+from mv2mae_jax.learner import learner_of
 from mv2mae_jax.run_files import read_classes
 from mv2mae_jax.tasks.evaluate import check_classes, evaluate
 from mv2mae_jax.training.checkpoints import has_checkpoint
 from mv2mae_jax.training.loop import train
-from mv2mae_jax.training.optimizer import trainable_parameters
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.training.sharding import make_mesh, require_even_batches
 from mv2mae_jax.training.workdir import opened, write_classes
@@ -61,8 +58,7 @@ def finetune(config: ConfigDict, workdir: epath.PathLike) -> None:
         train(
             config,
             path,
-            make_model=lambda rngs: build.classifier(config, len(classes), rngs),
-            loss=partial(classification_loss, config),
+            learner=learner_of(config, len(classes)),
             batches=loader.finetuning_batches,
             steps_per_epoch=steps_per_epoch,
             unit=unit(config),
@@ -71,7 +67,6 @@ def finetune(config: ConfigDict, workdir: epath.PathLike) -> None:
             initial=initial,
             measure=scheduled_validation(config, len(classes)),
             measure_every=max(1, round(config.finetune.validate_every_epochs * steps_per_epoch)),
-            trainable=partial(trainable_parameters, last_blocks=config.finetune.trainable_blocks),
         )
         evaluate(config, path)
 

@@ -1,7 +1,5 @@
 """Pre-training: reconstruct the masked tubelets of each view from itself and from the others."""
 
-from functools import partial
-
 import jax
 from etils import epath
 from ml_collections import ConfigDict
@@ -11,8 +9,7 @@ from mv2mae_jax.data.records import fingerprint
 from mv2mae_jax.data.samples import unit
 from mv2mae_jax.evaluation.scheduled_probe import scheduled_probe
 from mv2mae_jax.interop.initial import load_initial
-from mv2mae_jax.losses import pretraining_loss
-from mv2mae_jax.model import build
+from mv2mae_jax.learner import learner_of
 from mv2mae_jax.training.checkpoints import has_checkpoint
 from mv2mae_jax.training.loop import train
 from mv2mae_jax.training.sharding import make_mesh, require_even_batches
@@ -37,8 +34,7 @@ def pretrain(config: ConfigDict, workdir: epath.PathLike) -> None:
         train(
             config,
             path,
-            make_model=partial(build.pretraining_model, config),
-            loss=partial(pretraining_loss, config),
+            learner=learner_of(config),
             batches=loader.pretraining_batches,
             steps_per_epoch=steps_per_epoch,
             unit=unit(config),

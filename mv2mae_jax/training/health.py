@@ -5,6 +5,7 @@ again, and gone through tensor by tensor.
 """
 
 import json
+import logging
 import math
 from typing import Any
 
@@ -16,10 +17,19 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.errors import InputError, lacking_memory
 from mv2mae_jax.storage import write_whole
 from mv2mae_jax.training.parameters import Definition, Module, Parameters
-from mv2mae_jax.training.step import NORMS, DeviceBatch, Loss, Metrics, micro_batches, sample_keys
+from mv2mae_jax.training.step import (
+    NORMS,
+    DeviceBatch,
+    Learner,
+    Metrics,
+    micro_batches,
+    sample_keys,
+)
+
+log = logging.getLogger(__name__)
 
 REPORT = "nonfinite.json"
 IDS_SHOWN = 4
@@ -29,7 +39,7 @@ Tensors = list[tuple[str, Any]]  # by name, in order; also trees of tensors
 
 def first_nonfinite(
     definition: Definition[Module],
-    loss: Loss[Module],
+    learner: Learner[Module],
     parameters: Parameters,
     batch: DeviceBatch,
     *,
@@ -37,14 +47,17 @@ def first_nonfinite(
     accumulation: int,
     mesh: Mesh,
 ) -> str | None:
-    """Name of the first tensor of a step that is not finite; None if all are.
+    """Name of the first tensor of a step that is not finite.
+
+    None if all are, and if a device lacks the memory to look at them: all that a module returns is
+    kept, also where the step keeps less (`remat`).
 
     They are looked at in this order: parameters, batch, outputs of the model's modules as each
     returns, terms of the loss, gradients; micro-batch after micro-batch.
 
     Args:
       definition: of the model.
-      loss: as of `make_train_step`.
+      learner: of the run.
       parameters: of the whole model, before the step.
       batch: of the step.
       seed: of everything random in the loss.
@@ -59,15 +72,15 @@ def first_nonfinite(
         batch = jax.tree.map(lambda x: x[part], micro_batches(batch, accumulation))
         forward: list[str] = []
 
-        def loss_of(parameters: Parameters) -> tuple[Float[Array, ""], list[Any]]:
+        def loss_of(training: Parameters) -> tuple[Float[Array, ""], list[Any]]:
             tensors: Tensors = []
-            model = watched(definition.bind(parameters), tensors)
-            value, metrics = loss(model, batch, sample_keys(seed, batch["index"]))
+            model = watched(definition.bind(parameters | training), tensors)
+            value, metrics = learner.loss(model, batch, sample_keys(seed, batch["index"]))
             tensors += [*metrics.items(), ("loss", value)]
             forward.extend(name for name, _ in tensors)
             return value, [tensor for _, tensor in tensors]
 
-        gradients, tensors = jax.grad(loss_of, has_aux=True)(parameters)
+        gradients, tensors = jax.grad(loss_of, has_aux=True)(learner.trainable(parameters))
         everything: Tensors = [
             *((f"{name} (parameter)", value) for name, value in parameters.items()),
             *((f"{name} (batch)", value) for name, value in batch.items()),
@@ -79,7 +92,13 @@ def first_nonfinite(
 
     compiled = jax.jit(inspect, out_shardings=NamedSharding(mesh, P()))
     for part in range(accumulation):
-        finite = jax.device_get(compiled(parameters, batch, jnp.asarray(part)))
+        try:
+            finite = jax.device_get(compiled(parameters, batch, jnp.asarray(part)))
+        except jax.errors.JaxRuntimeError as error:
+            if lacking := lacking_memory(error):
+                log.warning("which tensor it was cannot be found out: %s", lacking)
+                return None
+            raise
         for name, is_finite in zip(names, finite, strict=True):
             if not is_finite:
                 return name

@@ -4,13 +4,11 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 from etils import epath
-from flax import nnx
 from jax.experimental.multihost_utils import broadcast_one_to_all
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -20,10 +18,10 @@ from mv2mae_jax.errors import InputError
 from mv2mae_jax.training import health
 from mv2mae_jax.training.checkpoints import Checkpoints, Rest
 from mv2mae_jax.training.metrics import MetricsWriter, Progress
-from mv2mae_jax.training.optimizer import describe, learning_rate, update_rule
+from mv2mae_jax.training.optimizer import describe, learning_rate
 from mv2mae_jax.training.parameters import Module, Parameters
 from mv2mae_jax.training.sharding import to_devices
-from mv2mae_jax.training.step import Loss, Metrics, TrainState, create_state, make_train_step
+from mv2mae_jax.training.step import Learner, Metrics, TrainState, assemble
 from mv2mae_jax.training.stopping import Stop
 from mv2mae_jax.training.workdir import write_parameter_overview
 
@@ -36,15 +34,13 @@ def train(
     config: ConfigDict,
     workdir: epath.Path,
     *,
-    make_model: Callable[[nnx.Rngs], Module],
-    loss: Loss[Module],
+    learner: Learner[Module],
     batches: Callable[[ConfigDict, int, int, int], Batches],
     steps_per_epoch: int,
     unit: str,
     mesh: Mesh,
     data: str = "",
     initial: Parameters | None = None,
-    trainable: Callable[[Parameters], Parameters] = dict,
     measure: Callable[[Parameters], dict[str, float]] | None = None,
     measure_every: int = 1,
     pictures: Callable[[Parameters], dict[str, bytes]] | None = None,
@@ -55,15 +51,13 @@ def train(
     Args:
       config: of the experiment.
       workdir: takes checkpoints, metrics.jsonl and TensorBoard events.
-      make_model: makes the model with random initial values.
-      loss: of the model on a batch.
+      learner: the model, its loss, and what of it trains.
       batches: (config, start step, process index, process count) -> endless batches.
       steps_per_epoch: steps of a pass over the data.
       unit: what a sample is, for the progress: pairs, clips.
       mesh: the devices.
       data: fingerprint of the data set.
       initial: parameters that replace the random ones of the same names, when training starts.
-      trainable: picks the parameters that train; the others keep their values.
       measure: probes or validates parameters; its numbers are logged with those of the step.
       measure_every: steps between two of these; the last step has one too.
       pictures: draws parameters, image files by name, for TensorBoard.
@@ -81,15 +75,7 @@ def train(
     log.info(describe(config, steps_per_epoch, unit))
     total_steps = config.epochs * steps_per_epoch
     schedule = learning_rate(config, steps_per_epoch)
-    make_optimizer = partial(update_rule, config, schedule)
-    definition, state = create_state(
-        make_model,
-        make_optimizer,
-        config.seed,
-        mesh,
-        trainable=trainable,
-        averaged=config.ema_decay > 0,
-    )
+    definition, state, train_step = assemble(config, learner, steps_per_epoch, mesh)
     with Stop(mesh) as stop, Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
         state, recent = _begin(state, checkpoints, initial, data)
         write_parameter_overview(workdir, state.parameters)
@@ -99,17 +85,6 @@ def train(
             return state.result
         if step:
             log.info("continuing %s from step %d of %d", workdir, step, total_steps)
-        train_step = make_train_step(
-            definition,
-            loss,
-            make_optimizer(state.parameters),
-            seed=config.seed,
-            accumulation=config.accumulation,
-            state=state,
-            mesh=mesh,
-            trainable=trainable,
-            ema_decay=config.ema_decay,
-        )
 
         def batches_from(step: int) -> Batches:
             return batches(config, step, jax.process_index(), jax.process_count())
@@ -128,7 +103,7 @@ def train(
                 batch = to_devices(next(loader), mesh)
             tensor = health.first_nonfinite(
                 definition,
-                loss,
+                learner,
                 good.parameters,
                 batch,
                 seed=config.seed,

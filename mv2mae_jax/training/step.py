@@ -1,7 +1,8 @@
 """The optimisation step: gradients of a task's loss, accumulated, applied, all in one program."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +11,10 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, Key
+from ml_collections import ConfigDict
 
 from mv2mae_jax.model.layers import compiled_for
+from mv2mae_jax.training.optimizer import learning_rate, update_rule
 from mv2mae_jax.training.parameters import Definition, Module, Parameters, initial
 from mv2mae_jax.training.sharding import batch_sharding, state_sharding
 
@@ -21,6 +24,20 @@ Metrics = dict[str, Float[Array, ""]]
 DeviceBatch = dict[str, Array]
 # (model, batch, one random key a sample) -> (loss, what to log)
 Loss = Callable[[Module, DeviceBatch, Key[Array, " B"]], tuple[Float[Array, ""], Metrics]]
+
+
+class Learner(NamedTuple, Generic[Module]):
+    """What is trained, and by what.
+
+    Attributes:
+      make_model: makes the model with random initial values.
+      loss: of the model on a batch, a mean over its samples.
+      trainable: picks the parameters that train; the others are constants of the loss.
+    """
+
+    make_model: Callable[[nnx.Rngs], Module]
+    loss: Loss[Module]
+    trainable: Callable[[Parameters], Parameters] = dict
 
 
 class TrainState(NamedTuple):
@@ -47,30 +64,56 @@ class TrainState(NamedTuple):
         return self.parameters | (self.average or {})
 
 
+TrainStep = Callable[[TrainState, DeviceBatch], tuple[TrainState, Metrics]]
+
+
 def sample_keys(seed: int, index: Int[Array, " B"]) -> Key[Array, " B"]:
     """One key a sample, a function of (seed, running number of the sample) alone."""
     root = jax.random.key(seed)
     return jax.vmap(lambda number: jax.random.fold_in(root, number))(index)
 
 
+def assemble(
+    config: ConfigDict, learner: Learner[Module], steps_per_epoch: int, mesh: Mesh
+) -> tuple[Definition[Module], TrainState, TrainStep]:
+    """The model, the state that training begins with, and the step, as a config has them.
+
+    Raises:
+      InputError: the devices cannot share the parameters as configured.
+    """
+    make_optimizer = partial(update_rule, config, learning_rate(config, steps_per_epoch))
+    definition, state = create_state(
+        learner, make_optimizer, config.seed, mesh, averaged=config.ema_decay > 0
+    )
+    step = make_train_step(
+        definition,
+        learner,
+        make_optimizer(state.parameters),
+        seed=config.seed,
+        accumulation=config.accumulation,
+        state=state,
+        mesh=mesh,
+        ema_decay=config.ema_decay,
+    )
+    return definition, state, step
+
+
 def create_state(
-    make_model: Callable[[nnx.Rngs], Module],
+    learner: Learner[Module],
     make_optimizer: Callable[[Parameters], optax.GradientTransformation],
     seed: int,
     mesh: Mesh,
     *,
-    trainable: Callable[[Parameters], Parameters] = dict,
     averaged: bool = False,
 ) -> tuple[Definition[Module], TrainState]:
     """Initial values, made where they will live; no device ever holds more than its part.
 
     Args:
-      make_model: makes the model with random initial values.
+      learner: of the model.
       make_optimizer: from the parameters of the model.
       seed: of the initial values.
       mesh: the devices.
-      trainable: picks the parameters that train.
-      averaged: whether their moving average is kept.
+      averaged: whether the moving average of the parameters that train is kept.
 
     Raises:
       InputError: the devices cannot share the parameters as configured.
@@ -78,9 +121,9 @@ def create_state(
     definitions = []  # static, so tracing hands it out by this way
 
     def create(key: Key[Array, ""]) -> TrainState:
-        definition, parameters = initial(make_model, key)
+        definition, parameters = initial(learner.make_model, key)
         definitions.append(definition)
-        training = trainable(parameters)
+        training = learner.trainable(parameters)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             parameters=parameters,
@@ -98,16 +141,15 @@ def create_state(
 
 def make_train_step(
     definition: Definition[Module],
-    loss: Loss[Module],
+    learner: Learner[Module],
     optimizer: optax.GradientTransformation,
     *,
     seed: int,
     accumulation: int,
     state: TrainState,
     mesh: Mesh,
-    trainable: Callable[[Parameters], Parameters] = dict,
     ema_decay: float = 0.0,
-) -> Callable[[TrainState, DeviceBatch], tuple[TrainState, Metrics]]:
+) -> TrainStep:
     """Compiles (state, batch) -> (state, metrics); the old state's memory is reused.
 
     Metrics are the loss, what it reports, and the norms of the gradient (before it is clipped), of
@@ -116,13 +158,12 @@ def make_train_step(
 
     Args:
       definition: of the model whose parameters the state holds.
-      loss: of a model on a batch, a mean over its samples.
+      learner: of that model.
       optimizer: turns gradients into updates.
       seed: of everything random in the loss.
       accumulation: parts a batch is split into, whose gradients are averaged.
       state: of the shapes to compile for.
       mesh: the devices.
-      trainable: picks the parameters that train; the others are constants of the loss.
       ema_decay: of the state's average, if it has one.
 
     Raises:
@@ -133,10 +174,10 @@ def make_train_step(
         def loss_of(training: Parameters) -> tuple[Float[Array, ""], Metrics]:
             keys = sample_keys(seed, batch["index"])
             with compiled_for(mesh.devices.flat[0].platform):
-                value, metrics = loss(definition.bind(parameters | training), batch, keys)
+                value, metrics = learner.loss(definition.bind(parameters | training), batch, keys)
             return value, {"loss": value, **metrics}
 
-        return jax.grad(loss_of, has_aux=True)(trainable(parameters))
+        return jax.grad(loss_of, has_aux=True)(learner.trainable(parameters))
 
     def step(state: TrainState, batch: DeviceBatch) -> tuple[TrainState, Metrics]:
         if accumulation == 1:
@@ -152,7 +193,7 @@ def make_train_step(
 
             total, _ = jax.lax.scan(add, zeros, parts)
             grads, metrics = jax.tree.map(lambda x: x / accumulation, total)
-        training = trainable(state.parameters)
+        training = learner.trainable(state.parameters)
         updates, optimizer_state = optimizer.update(grads, state.optimizer, training)
         training = optax.apply_updates(training, updates)
         new = state._replace(

@@ -12,7 +12,7 @@ from etils import epath
 from jax.experimental.multihost_utils import sync_global_devices
 from ml_collections import ConfigDict
 
-from mv2mae_jax.check import fields
+from mv2mae_jax.check import fields, to_store
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.processes import take_lock
 from mv2mae_jax.run_files import CHECKPOINTS, CLASSES, CONFIG, IMPORT_REPORT, read_config
@@ -133,7 +133,7 @@ def write_config(workdir: epath.PathLike, config: ConfigDict) -> None:
     Raises:
       InputError: it cannot be written.
     """
-    text = json.dumps(json.loads(config.to_json()), indent=2)
+    text = json.dumps(to_store(config), indent=2)
     write_whole(to_path(workdir) / CONFIG, text + "\n")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from configs.mannequin import get_config
 from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.evaluation.scheduled_probe import scheduled_probe
-from mv2mae_jax.model import build
+from mv2mae_jax.learner import learner_of
 from mv2mae_jax.training.optimizer import learning_rate, update_rule
 from mv2mae_jax.training.sharding import make_mesh, on_first_device
 from mv2mae_jax.training.step import create_state
@@ -28,8 +28,7 @@ def probe_of_initial_parameters(data_dir: str, fsdp: int) -> dict:
     config.probe.train_videos, config.probe.test_videos = 24, 12
     mesh = make_mesh(fsdp)
     make_optimizer = partial(update_rule, config, learning_rate(config, 1))
-    make_model = partial(build.pretraining_model, config)
-    _, state = create_state(make_model, make_optimizer, config.seed, mesh)
+    _, state = create_state(learner_of(config), make_optimizer, config.seed, mesh)
     results = scheduled_probe(config, mesh)(state.parameters)
     del results["probe_seconds"]
     frozen = FrozenEncoder(config, on_first_device(state.parameters, mesh))

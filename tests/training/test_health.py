@@ -13,16 +13,17 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from configs.mannequin import get_config
-from mv2mae_jax.losses import pretraining_loss
+from mv2mae_jax.learner import learner_of
 from mv2mae_jax.model import build
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.health import first_nonfinite
 from mv2mae_jax.training.parameters import split
 from mv2mae_jax.training.sharding import make_mesh
+from mv2mae_jax.training.step import Learner
 
 
 class Root(nnx.Module):
-    def __init__(self):
+    def __init__(self, rngs: nnx.Rngs | None = None):
         self.value = nnx.Param(jnp.ones(()))
 
 
@@ -44,16 +45,47 @@ def root_loss(model: Root, batch: dict, keys):
 def test_order_of_search(x: list[float], name: str | None):
     definition, parameters = split(Root())
     batch = {"x": jnp.array(x), "index": jnp.arange(4)}
-    search = partial(first_nonfinite, definition, root_loss, seed=0, mesh=make_mesh(1))
+    search = partial(
+        first_nonfinite, definition, Learner(Root, root_loss), seed=0, mesh=make_mesh(1)
+    )
     assert search(parameters, batch, accumulation=1) == name
 
 
 def test_the_first_micro_batch_counts():
     definition, parameters = split(Root())
     batch = {"x": jnp.array([1.0, 0.0, -3.0, 4.0]), "index": jnp.arange(4)}
-    search = partial(first_nonfinite, definition, root_loss, seed=0, mesh=make_mesh(1))
+    search = partial(
+        first_nonfinite, definition, Learner(Root, root_loss), seed=0, mesh=make_mesh(1)
+    )
     assert search(parameters, batch, accumulation=2) == "root"  # samples 0 and 2, then 1 and 3
     assert search(parameters, batch, accumulation=4) == "value (gradient)"
+
+
+def test_gradients_of_what_does_not_train_are_not_looked_at():
+    definition, parameters = split(Root())
+    frozen = Learner(Root, root_loss, lambda parameters: {})
+    batch = {"x": jnp.array([1.0, 0.0]), "index": jnp.arange(2)}
+    search = partial(first_nonfinite, definition, seed=0, accumulation=1, mesh=make_mesh(1))
+    assert search(Learner(Root, root_loss), parameters, batch) == "value (gradient)"
+    assert search(frozen, parameters, batch) is None
+
+
+def test_memory_that_does_not_suffice_to_look_does_not_hide_the_failure(
+    caplog: pytest.LogCaptureFixture,
+):
+    """A step's own error is what the run ends with; its cure may be set only once it is told."""
+
+    def loss(model: Root, batch: dict, keys):
+        many = jnp.broadcast_to(batch["x"], (2**22, 2)) * model.value[...]
+        return jnp.square(many @ many.T).mean(), {}
+
+    definition, parameters = split(Root())
+    batch = {"x": jnp.array([1.0, 0.0]), "index": jnp.arange(2)}
+    learner = Learner(Root, loss)
+    mesh = make_mesh(1)
+    search = partial(first_nonfinite, definition, learner, seed=0, accumulation=1, mesh=mesh)
+    assert search(parameters, batch) is None
+    assert "cannot be found out: Out of memory allocating" in caplog.text
 
 
 def small_config(**model) -> ConfigDict:
@@ -81,7 +113,7 @@ def test_first_tensor_of_the_model(poisoned: str, scale: float, remat: bool, suf
     clips = np.random.default_rng(0).integers(0, 256, (2, 2, 4, 16, 16, 3)).astype(np.uint8)
     found = first_nonfinite(
         definition,
-        partial(pretraining_loss, config),
+        learner_of(config),
         parameters,
         {"clips": jnp.array(clips), "index": jnp.arange(2)},
         seed=0,

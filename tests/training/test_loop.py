@@ -34,6 +34,7 @@ from mv2mae_jax.training.metrics import Progress
 from mv2mae_jax.training.optimizer import learning_rate
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.training.sharding import make_mesh
+from mv2mae_jax.training.step import Learner
 
 
 class Model(nnx.Module):
@@ -90,12 +91,12 @@ def run(
     workdir: Path, probe: Probe | None, config: ConfigDict | None = None, **options: Any
 ) -> Parameters:
     workdir.mkdir(exist_ok=True)
-    usual = {"batches": endless, "loss": loss, "steps_per_epoch": 1, "measure_every": 3}
+    usual = {"learner": Learner(Model, loss), "batches": endless, "steps_per_epoch": 1}
     return train(
         config or configured(),
         workdir,
-        make_model=Model,
         unit="samples",
+        measure_every=3,
         mesh=make_mesh(1),
         measure=probe,
         **(usual | options),
@@ -143,7 +144,7 @@ def test_another_seed_has_other_initial_values_and_draws(tmp_path: Path):
 
     for seed in (0, 1):
         config = configured(epochs=1, log_every=1, seed=seed)
-        run(tmp_path / str(seed), None, config, loss=draws)
+        run(tmp_path / str(seed), None, config, learner=Learner(Model, draws))
     first, other = (computed(tmp_path / str(seed))[0] for seed in (0, 1))
     assert first["drawn"] != other["drawn"] and first["loss"] != other["loss"]
 
@@ -236,7 +237,7 @@ def test_what_is_frozen_has_no_average_and_stays_in_the_result(tmp_path: Path):
         probe,
         configured(ema_decay=0.9),
         initial={frozen: np.full((2, 1), 0.5, np.float32), trained: np.ones(1, np.float32)},
-        trainable=lambda parameters: {trained: parameters[trained]},
+        learner=Learner(Model, loss, lambda parameters: {trained: parameters[trained]}),
     )
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.shapes() == {
@@ -450,7 +451,7 @@ def test_one_step_runs_while_the_next_batch_is_fetched_and_never_more(
             happened.append(f"batch {number}")
             yield batch
 
-    monkeypatch.setattr(loop, "make_train_step", lambda *_, **__: step)
+    monkeypatch.setattr("mv2mae_jax.training.step.make_train_step", lambda *_, **__: step)
     monkeypatch.setattr(loop, "Progress", Recorded)
     run(tmp_path, None, configured(epochs=3), batches=through(fetched))
     assert happened == [

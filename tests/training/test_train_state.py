@@ -1,6 +1,5 @@
 """What a step does beside its update: stops at what is not finite, averages, leaves parts out."""
 
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -11,12 +10,10 @@ import pytest
 from flax import nnx
 
 from configs.mannequin import get_config
-from mv2mae_jax.losses import classification_loss
-from mv2mae_jax.model import build
+from mv2mae_jax.learner import learner_of
 from mv2mae_jax.training.checkpoints import Checkpoints, load_parameters
-from mv2mae_jax.training.optimizer import trainable_parameters, update_rule
 from mv2mae_jax.training.sharding import make_mesh, to_devices
-from mv2mae_jax.training.step import create_state, make_train_step
+from mv2mae_jax.training.step import Learner, assemble, create_state, make_train_step
 
 
 class Line(nnx.Module):
@@ -35,10 +32,11 @@ def line(**options):
     """State, step and a function that makes a batch of x."""
     mesh = make_mesh(1)
     averaged, adam = "ema_decay" in options, optax.adam(0.1)
-    definition, state = create_state(Line, lambda _: adam, 0, mesh, averaged=averaged)
+    learner = Learner(Line, line_loss)
+    definition, state = create_state(learner, lambda _: adam, 0, mesh, averaged=averaged)
     step = make_train_step(
         definition,
-        line_loss,
+        learner,
         adam,
         seed=0,
         accumulation=options.pop("accumulation", 1),
@@ -127,8 +125,8 @@ def finetuning():
     """Config, batch, and a function from trainable_blocks to state and step of a classifier."""
     config = get_config("finetune")
     config.data.num_frames, config.data.image_size, config.model.patch_size = 4, 32, (2, 16, 16)
+    config.optimizer.warmup_epochs = 0.0
     mesh = make_mesh(1)
-    make_optimizer = partial(update_rule, config, lambda step: 1e-3)
     rng = np.random.default_rng(0)
     batch = {
         "clips": rng.integers(0, 256, (4, 4, 32, 32, 3)).astype(np.uint8),
@@ -137,19 +135,8 @@ def finetuning():
     }
 
     def make(blocks: int):
-        trainable = partial(trainable_parameters, last_blocks=blocks)
-        make_model = partial(build.classifier, config, 5)
-        definition, state = create_state(make_model, make_optimizer, 0, mesh, trainable=trainable)
-        step = make_train_step(
-            definition,
-            partial(classification_loss, config),
-            make_optimizer(state.parameters),
-            seed=0,
-            accumulation=1,
-            state=state,
-            mesh=mesh,
-            trainable=trainable,
-        )
+        config.finetune.trainable_blocks = blocks
+        _, state, step = assemble(config, learner_of(config, 5), 10, mesh)
         return state, step
 
     return make, to_devices(batch, mesh)
