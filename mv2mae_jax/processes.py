@@ -1,10 +1,13 @@
 """Processes that work for this one: how many, and that they end with it; locks among others."""
 
+import contextlib
 import fcntl
 import logging
 import multiprocessing
 import os
+import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -36,6 +39,19 @@ def _follow() -> None:
     assert parent is not None
     parent.join()  # until the system closes its end of a pipe, however it dies
     os._exit(1)
+
+
+@contextlib.contextmanager
+def without_interrupts() -> Iterator[None]:
+    """Processes that start within do not get Ctrl-C, which a terminal sends to all.
+
+    This one gets it when it leaves.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def died(kind: str) -> InputError:

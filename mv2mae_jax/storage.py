@@ -119,8 +119,11 @@ def _replace(file: Path | epath.Path, content: str | bytes) -> None:
         file.write_bytes(data)
         return
     partial = file.with_name(f"{file.name}.partial")
-    partial.write_bytes(data)
-    partial.replace(file)
+    try:
+        partial.write_bytes(data)
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)  # of a full disk
 
 
 @contextmanager

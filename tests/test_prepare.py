@@ -12,6 +12,8 @@ import pytest
 from processes import finish, start, until
 from videos import moving_pattern, write_csv, write_video
 
+from benchmarks.soak import loader_workers
+
 CUTS = 16
 HEADER = "activity,view,path,label,first,last"
 
@@ -128,6 +130,20 @@ def is_gone(session: int) -> bool:
     except ProcessLookupError:
         return True
     return False
+
+
+def test_an_interrupted_rendering_says_so_in_one_line(tmp_path: Path) -> None:
+    """Also while its processes start: Ctrl-C is of the command alone."""
+    raw, data = f"--raw-dir={tmp_path / 'raw'}", f"--data-dir={tmp_path / 'data'}"
+    words = command("mannequin", raw, data, "--subjects=999", "--jobs=2")
+    process = start(words, start_new_session=True, **os.environ)
+    until(lambda: loader_workers(process.pid), [process], timeout=60)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    (end,) = finish([process], timeout=60)
+    assert end.code == 128 + signal.SIGINT
+    assert end.stderr.splitlines()[-1] == "stopped; run the same command again to continue"
+    assert "Traceback" not in end.stderr
+    until(lambda: is_gone(process.pid), [], timeout=30)
 
 
 def test_no_process_of_a_killed_rendering_goes_on(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from tqdm import tqdm
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.processes import take_lock, usable_cores
 from tfds_builders import MAX_BROKEN, QUALITY, SHORT_SIDE, encoding, files
+from tfds_builders.layouts import is_video
 from tfds_builders.manifest import Manifest, Row
 from tfds_builders.report import Prediction, Report, size, summarize
 
@@ -74,16 +75,16 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         """Makes a builder; `build` builds.
 
         Args:
-            raw_dir: Where the videos are; None: TFDS's directory for manual downloads.
-            short_side: Of the stored frames, in pixels; smaller videos keep their size.
-            quality: Of the JPEGs, 1 to 100.
-            jobs: Processes that decode; None: as many as the cores it may use.
-            max_broken: Fraction of the videos that may be broken without failing the build.
-            beam_options: Of an Apache Beam pipeline that decodes instead of `jobs` processes here.
-            **kwargs: TFDS's own, `data_dir` before all.
+          raw_dir: where the videos are; None: TFDS's directory for manual downloads.
+          short_side: of the stored frames, in pixels; smaller videos keep their size.
+          quality: of the JPEGs, 1 to 100.
+          jobs: processes that decode; None: as many as the cores it may use.
+          max_broken: fraction of the videos that may be broken without failing the build.
+          beam_options: of an Apache Beam pipeline that decodes instead of `jobs` processes here.
+          **kwargs: TFDS's own, `data_dir` before all.
 
         Raises:
-            InputError: Apache Beam is asked for and not installed, or has no such options.
+          InputError: Apache Beam is asked for and not installed, or has no such options.
         """
         self.raw_dir = None if raw_dir is None else Path(raw_dir)
         self.settings = encoding.Settings(short_side, quality)
@@ -124,10 +125,10 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         """Encodes a sample of the activities, which the build then need not do again.
 
         Returns:
-            What the build will take, or None if the data set is complete already.
+          What the build will take, or None if the data set is complete already.
 
         Raises:
-            InputError: As `build`, or the disk is too small.
+          InputError: as `build`, or the disk is too small.
         """
         if self._is_complete():
             return None
@@ -166,11 +167,11 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         """Builds the data set, or continues an interrupted build.
 
         Returns:
-            The report, or None if the data set was complete already.
+          The report, or None if the data set was complete already.
 
         Raises:
-            InputError: The raw videos are missing or too many are broken, or a build with other
-                settings is in the way.
+          InputError: the raw videos are missing or too many are broken, or a build with other
+            settings is in the way.
         """
         if self._is_complete():
             return None
@@ -238,9 +239,9 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
         """Encodes activities; yields position and result as they finish.
 
         Args:
-            todo: Position, file and rows of each.
-            raw_dir: Where their videos are.
-            encode: Does it, in processes here or wherever a pipeline runs.
+          todo: position, file and rows of each.
+          raw_dir: where their videos are.
+          encode: does it, in processes here or wherever a pipeline runs.
         """
         positions, work = list(todo), list(todo.values())
         start = time.monotonic()
@@ -365,15 +366,15 @@ class MultiViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # 
                     f"{self.data_path} was built with {field} {settings[field]}, "
                     f"not {value}; {remedy}"
                 )
-        if self.raw_dir is None or not files.has_files(self.raw_dir):
-            return  # the videos need not be kept once they are records
+        sizes = built.get("video_bytes", {})
+        if self.raw_dir is None or not _any_video(self.raw_dir, sizes):
+            return  # they need not be kept once they are records
         manifest = self.manifest(self.raw_dir)
         if rows != self._digest(manifest):
             raise InputError(
                 f"{self.data_path} was built from other videos than are in {self.raw_dir} now; "
                 + remedy
             )
-        sizes = built.get("video_bytes", {})
         for video, now in _sizes(manifest, self.raw_dir).items():
             if sizes.get(video, now) != now:
                 raise InputError(
@@ -403,7 +404,7 @@ class DownloadedBuilder(MultiViewBuilder, skip_registration=True):  # type: igno
     """Builds a downloaded data set, whose layout is a module of its folder.
 
     Attributes:
-        LAYOUT: Has `CLASSES` and `read(raw_dir, paths=None)`.
+      LAYOUT: has `CLASSES` and `read(raw_dir, paths=None)`.
     """
 
     LAYOUT: Any
@@ -436,6 +437,14 @@ class _ReproducibleWriter(writer.ExampleWriter):
 
 def _in_order(example: bytes) -> bytes:
     return tf_example_pb2.Example.FromString(example).SerializeToString(deterministic=True)
+
+
+def _any_video(raw_dir: Path, known: Iterable[str]) -> bool:
+    """Whether any file in or below a directory is a video, by its suffix or by its known path."""
+    if not raw_dir.is_dir():
+        return False
+    paths = files.find_files(raw_dir).paths
+    return not set(known).isdisjoint(paths) or any(map(is_video, paths))
 
 
 def _sizes(manifest: Manifest, raw_dir: Path) -> dict[str, int]:

@@ -27,8 +27,8 @@ def parse_options(text: str) -> PipelineOptions:
     """Beam's options from one line, as one would write them in a shell.
 
     Raises:
-        InputError: Beam has no such runner, or the runner misses an option.
-        SystemExit: An option has a wrong value; Beam says which.
+      InputError: Beam has no such runner, or the runner misses an option.
+      SystemExit: an option has a wrong value; Beam says which.
     """
     try:
         options = PipelineOptions(shlex.split(text))
@@ -50,17 +50,17 @@ def encode_activities(
     """Encodes activities wherever the pipeline runs; once it has ended, yields all results.
 
     Args:
-        work: File and rows of each activity.
-        raw_dir: Where the videos are.
-        settings: How frames are stored.
-        folder: That the files lie in.
-        options: Beam's.
+      work: file and rows of each activity.
+      raw_dir: where the videos are.
+      settings: how frames are stored.
+      folder: that the files lie in.
+      options: Beam's.
 
     Yields:
-        Position in `work`, and the result.
+      Position in `work`, and the result.
 
     Raises:
-        InputError: The pipeline failed, or its workers do not see the same files.
+      InputError: the pipeline failed, or its workers do not see the same files.
     """
     if not work:
         return

@@ -13,7 +13,6 @@ import json
 import multiprocessing
 import os
 import pickle
-import signal
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mv2mae_jax.processes import died, end_with_parent
+from mv2mae_jax.processes import died, end_with_parent, without_interrupts
 from tfds_builders import files
 from tfds_builders.manifest import Row, Unused
 from tfds_builders.video import VideoError, encode_frames
@@ -35,8 +34,8 @@ class Settings:
     """How frames are stored.
 
     Attributes:
-        short_side: Of every frame, in pixels; smaller videos keep their size.
-        quality: Of the JPEGs, 1 to 100.
+      short_side: of every frame, in pixels; smaller videos keep their size.
+      quality: of the JPEGs, 1 to 100.
     """
 
     short_side: int
@@ -48,12 +47,12 @@ class Encoded:
     """A finished activity: where its frames are, and what is known about them.
 
     Attributes:
-        path: File of the cache folder that holds all its frames.
-        views: Name and number of frames of each good view.
-        size: Of all frames, in bytes.
-        seconds: Taken by one process.
-        broken: The videos that could not be used.
-        apart: What is said of views that show a frame at another time than the first view does.
+      path: file of the cache folder that holds all its frames.
+      views: name and number of frames of each good view.
+      size: of all frames, in bytes.
+      seconds: taken by one process.
+      broken: the videos that could not be used.
+      apart: what is said of views that show a frame at another time than the first view does.
     """
 
     path: Path
@@ -154,11 +153,9 @@ def encode_activities(
     running: dict[concurrent.futures.Future[Encoded], int] = {}
     try:
         while True:
-            # Processes start within `submit` and inherit the mask: Ctrl-C is the parent's alone.
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            for position, (path, rows) in itertools.islice(queue, 2 * jobs - len(running)):
-                running[pool.submit(encode_activity, path, raw_dir, rows, settings)] = position
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            with without_interrupts():  # processes start within `submit`
+                for position, (path, rows) in itertools.islice(queue, 2 * jobs - len(running)):
+                    running[pool.submit(encode_activity, path, raw_dir, rows, settings)] = position
             if not running:
                 return
             done, _ = concurrent.futures.wait(

@@ -21,8 +21,8 @@ class Listing(NamedTuple):
     """What a directory holds.
 
     Attributes:
-        paths: Of all files, relative to the directory, in a fixed order.
-        unused: Archives and members that cannot or must not be read.
+      paths: of all files, relative to the directory, in a fixed order.
+      unused: archives and members that cannot or must not be read.
     """
 
     paths: list[str]
@@ -33,8 +33,8 @@ class _Archive(NamedTuple):
     """An open zip archive.
 
     Attributes:
-        file: Itself.
-        members: By their names, as paths have them: `./a//b` is `a/b`.
+      file: itself.
+      members: by their names, as paths have them: `./a//b` is `a/b`.
     """
 
     file: zipfile.ZipFile
@@ -45,7 +45,7 @@ def find_files(raw_dir: Path) -> Listing:
     """All files in or below a directory, and all members of the zip archives among them.
 
     Raises:
-        InputError: There is no such directory, or a folder in it cannot be read.
+      InputError: there is no such directory, or a folder in it cannot be read.
     """
     if not raw_dir.is_dir():
         raise InputError(f"no directory {raw_dir}; name the one of the videos by --raw-dir")
@@ -61,16 +61,11 @@ def find_files(raw_dir: Path) -> Listing:
     return found
 
 
-def has_files(raw_dir: Path) -> bool:
-    """Whether any file is in or below a directory; False where there is no such directory."""
-    return any(names for *_, names in os.walk(raw_dir, followlinks=True))
-
-
 def open_file(path: Path) -> str | io.BytesIO:
     """What a decoder can open: the path of a file, or the whole content of an archive's member.
 
     Raises:
-        OSError: There is no such file or member, or it is damaged.
+      OSError: there is no such file or member, or it is damaged.
     """
     if (place := _in_archive(path)) is None:
         return str(path)
@@ -81,7 +76,7 @@ def read_text(path: Path) -> str:
     """The content of a text file; what is not UTF-8 becomes "\ufffd".
 
     Raises:
-        InputError: The file cannot be opened.
+      InputError: the file cannot be opened.
     """
     try:
         place = _in_archive(path)

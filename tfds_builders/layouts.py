@@ -22,7 +22,7 @@ def list_files(raw_dir: Path, paths: Iterable[str] | None) -> Listing:
     """The given files, or all in or below a directory and in its zip archives.
 
     Raises:
-        InputError: There is no such directory.
+      InputError: there is no such directory.
     """
     return find_files(raw_dir) if paths is None else Listing(list(paths), [])
 
@@ -44,18 +44,18 @@ def read_videos(
     """The manifest of a data set whose file names say everything.
 
     Args:
-        raw_dir: Any directory above the videos.
-        pattern: Of their names, as for `match_names`.
-        example: A name that matches, for messages.
-        to_row: Makes the row of a path and its match, or raises `Misfit`.
-        classes: Class names; a label is a position in this list.
-        paths: Files to read, relative to `raw_dir`; None: all.
+      raw_dir: any directory above the videos.
+      pattern: of their names, as for `match_names`.
+      example: a name that matches, for messages.
+      to_row: makes the row of a path and its match, or raises `Misfit`.
+      classes: class names; a label is a position in this list.
+      paths: files to read, relative to `raw_dir`; None: all.
 
     Returns:
-        The manifest: activities sorted by name, views by name or number.
+      The manifest: activities sorted by name, views by name or number.
 
     Raises:
-        InputError: There is no such video, or the same view of an activity twice.
+      InputError: there is no such video, or the same view of an activity twice.
     """
     files = list_files(raw_dir, paths)
     matches, unused = match_names(filter(is_video, files.paths), pattern, example)
@@ -81,10 +81,10 @@ def match_names(
     """Divides files into those whose names match, with their matches, and the others.
 
     Args:
-        paths: Of files, whose suffixes do not matter.
-        pattern: Of the whole name without suffix, and of folders above it if it has slashes;
-            whatever folders are above that do not matter.
-        example: A name that matches, for the reason.
+      paths: of files, whose suffixes do not matter.
+      pattern: of the whole name without suffix, and of folders above it if it has slashes;
+        whatever folders are above that do not matter.
+      example: a name that matches, for the reason.
     """
     compiled = re.compile(f"(?:.*/)?{pattern}", re.ASCII | re.DOTALL)
     matches, unused = [], []
@@ -100,7 +100,7 @@ def class_of(classes: Mapping[int, str], number: int) -> str:
     """The class name of an official number.
 
     Raises:
-        Misfit: There is no such class.
+      Misfit: there is no such class.
     """
     if number not in classes:
         raise Misfit(f"there is no action {number}")
@@ -111,7 +111,7 @@ def unique_paths(raw_dir: Path, named: Iterable[tuple[str, str]]) -> dict[str, s
     """Name to path.
 
     Raises:
-        InputError: A name comes twice.
+      InputError: a name comes twice.
     """
     found: dict[str, str] = {}
     for name, path in named:
@@ -133,7 +133,7 @@ def make_manifest(
     """The manifest of these rows: activities sorted by name, views by name or number.
 
     Raises:
-        InputError: There are no rows.
+      InputError: there are no rows.
     """
     ordered = sorted(rows, key=lambda row: (row.activity, natural(row.view)))
     if not ordered:

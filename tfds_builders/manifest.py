@@ -9,14 +9,14 @@ class Row:
     """One view of one activity.
 
     Attributes:
-        activity: Name of the activity; rows of one activity are its synchronised views.
-        view: Name of the view, unique within the activity.
-        path: Video file, relative to the raw directory.
-        label: Class name.
-        subject: Who acts; may be empty.
-        setup: Where it was recorded; may be empty.
-        first: First frame used, counted from 0 in the source video.
-        last: Last frame used, inclusive; None means the end of the video.
+      activity: name of the activity; rows of one activity are its synchronised views.
+      view: name of the view, unique within the activity.
+      path: video file, relative to the raw directory.
+      label: class name.
+      subject: who acts; may be empty.
+      setup: where it was recorded; may be empty.
+      first: first frame used, counted from 0 in the source video.
+      last: last frame used, inclusive; None means the end of the video.
     """
 
     activity: str
@@ -42,9 +42,9 @@ class Manifest:
     """All that the records are made of.
 
     Attributes:
-        rows: One per video; rows of one activity stand together, in record order.
-        classes: Class names; a label is a position in this list.
-        unused: What was found and belongs to no row: videos, archives, lines of labels.
+      rows: one per video; activities have the order of their first rows.
+      classes: class names; a label is a position in this list.
+      unused: what was found and belongs to no row: videos, archives, lines of labels.
     """
 
     rows: tuple[Row, ...]
@@ -52,7 +52,7 @@ class Manifest:
     unused: tuple[Unused, ...] = ()
 
     def activities(self) -> list[tuple[Row, ...]]:
-        """The rows of each activity, in record order."""
+        """The rows of each activity, in the order of records."""
         groups: dict[str, list[Row]] = {}
         for row in self.rows:
             groups.setdefault(row.activity, []).append(row)

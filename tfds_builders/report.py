@@ -16,13 +16,13 @@ class Prediction:
     """What a build will take, judged from a sample of the activities.
 
     Attributes:
-        activities: Of the manifest.
-        videos: Of the manifest.
-        sampled: Activities that the prediction rests on.
-        seconds: To encode what is not encoded yet.
-        bytes: Of all frames, which is about the size of the records.
-        free: On the disk that takes the records, in bytes.
-        jobs: Processes that decode.
+      activities: of the manifest.
+      videos: of the manifest.
+      sampled: activities that the prediction rests on.
+      seconds: to encode what is not encoded yet.
+      bytes: of all frames, which is about the size of the records.
+      free: on the disk that takes the records, in bytes.
+      jobs: processes that decode.
     """
 
     activities: int
@@ -53,18 +53,18 @@ class Report:
     """What a build did; `report.json` holds the same.
 
     Attributes:
-        activities: In the records.
-        views: In the records.
-        frames: In the records.
-        bytes: Of all frames.
-        seconds: Taken by this run.
-        resumed: Activities that an earlier, interrupted run had encoded.
-        frames_per_second: Of this run, over all processes, from video to JPEG.
-        broken: Videos that could not be used.
-        dropped: Activities left without a single good view.
-        uneven: Activities whose views differ in length by more than 10 %.
-        apart: Activities whose views are out of step by their time stamps.
-        unused: What was found and belongs to no activity: videos, archives, lines of labels.
+      activities: in the records.
+      views: in the records.
+      frames: in the records.
+      bytes: of all frames.
+      seconds: taken by this run.
+      resumed: activities that an earlier, interrupted run had encoded.
+      frames_per_second: of this run, over all processes, from video to JPEG.
+      broken: videos that could not be used.
+      dropped: activities left without a single good view.
+      uneven: activities whose views differ in length by more than 10 %.
+      apart: activities whose views are out of step by their time stamps.
+      unused: what was found and belongs to no activity: videos, archives, lines of labels.
     """
 
     activities: int
@@ -102,10 +102,10 @@ def summarize(
     """The report of a build, but for the seconds it took.
 
     Args:
-        activities: All of the manifest, encoded.
-        unused: Files that belong to no row.
-        resumed: Activities that an earlier run had encoded.
-        rate: Frames a second of this run.
+      activities: all of the manifest, encoded.
+      unused: files that belong to no row.
+      resumed: activities that an earlier run had encoded.
+      rate: frames a second of this run.
     """
     usable = [(rows, encoded) for rows, encoded in activities if encoded.views]
     broken = itertools.chain.from_iterable(encoded.broken for _, encoded in activities)

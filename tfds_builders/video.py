@@ -29,9 +29,9 @@ class Frames(NamedTuple):
     """Frames of a video, one after the other.
 
     Attributes:
-        images: JPEGs (RGB, all of one size).
-        times: Of each, seconds after the first frame of the file, by its time stamps; by the
-            rate that it declares where it has none or they do not increase; empty without either.
+      images: JPEGs (RGB, all of one size).
+      times: of each, seconds after the first frame of the file, by its time stamps; by the
+        rate that it declares where it has none or they do not increase; empty without either.
     """
 
     images: list[bytes]
@@ -50,7 +50,7 @@ def count_frames(path: Path) -> int:
     """Number of frames that the container declares, or holds where it declares none.
 
     Raises:
-        VideoError: The file is not a video.
+      VideoError: the file is not a video.
     """
     with _open(path) as (container, stream):
         return stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
@@ -64,17 +64,17 @@ def encode_frames(
     Frames are made smaller until their short side is `short_side` pixels, and never larger.
 
     Args:
-        path: Video file, which may lie in a zip archive.
-        first: First frame, counted from 0.
-        last: Last frame, inclusive, or None.
-        short_side: In pixels.
-        quality: Of the JPEGs, 1 to 100.
+      path: video file, which may lie in a zip archive.
+      first: first frame, counted from 0.
+      last: last frame, inclusive, or None.
+      short_side: in pixels.
+      quality: of the JPEGs, 1 to 100.
 
     Returns:
-        The frames in order of time.
+      The frames in order of time.
 
     Raises:
-        VideoError: The file is not a video, is damaged, or ends too early.
+      VideoError: the file is not a video, is damaged, or ends too early.
     """
     try:
         return _encode(path, first, last, short_side, quality, seek=True)

@@ -311,9 +311,10 @@ def test_videos_need_not_be_kept(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     write_video(raw_video(raw), moving_pattern(4, 48, 64))
     assert NTUBuilder(raw_dir=raw, data_dir=tmp_path / "data", jobs=1).build() is not None
-    raw_video(raw).unlink()  # its folder stays
+    raw_video(raw).unlink()  # its folder stays, and what came with it
+    (raw / "licence.txt").write_text("")
     assert NTUBuilder(raw_dir=raw, data_dir=tmp_path / "data", jobs=1).build() is None
-    raw.rmdir()
+    shutil.rmtree(raw)
     assert NTUBuilder(raw_dir=raw, data_dir=tmp_path / "data", jobs=1).build() is None
 
 

@@ -21,15 +21,15 @@ def read(
     """Finds all videos with ETRI's names.
 
     Args:
-        raw_dir: Any directory above the videos; folders (P001-P010/P001/) do not matter.
-        paths: Files to read, relative to `raw_dir`; None: all that look like videos.
-        subjects: Numbers of the data set's subjects: other data sets use the same names.
+      raw_dir: any directory above the videos; folders (P001-P010/P001/) do not matter.
+      paths: files to read, relative to `raw_dir`; None: all that look like videos.
+      subjects: numbers of the data set's subjects: other data sets use the same names.
 
     Returns:
-        The manifest: activities sorted by name, views "1" to "8" by camera.
+      The manifest: activities sorted by name, views "1" to "8" by camera.
 
     Raises:
-        InputError: There is no such video, or the same view of an activity twice.
+      InputError: there is no such video, or the same view of an activity twice.
     """
     numbered = dict(enumerate(CLASSES, 1))
 

@@ -24,14 +24,14 @@ def read_csv(path: Path, raw_dir: Path) -> Manifest:
     """Reads and checks a manifest of one's own: a CSV of the columns of `Row`.
 
     Args:
-        path: CSV file with a header line naming the columns, in any order.
-        raw_dir: Directory that the column `path` is relative to.
+      path: CSV file with a header line naming the columns, in any order.
+      raw_dir: directory that the column `path` is relative to.
 
     Returns:
-        The manifest; its classes are the distinct labels, sorted, numbers by their value.
+      The manifest; its classes are the distinct labels, sorted, numbers by their value.
 
     Raises:
-        InputError: A column, a row or a file is missing, wrong or there twice; the line is named.
+      InputError: a column, a row or a file is missing, wrong or there twice; the line is named.
     """
     rows: dict[tuple[str, str], tuple[int, Row]] = {}
     leaders: dict[str, tuple[int, Row]] = {}

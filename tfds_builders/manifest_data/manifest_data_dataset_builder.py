@@ -25,13 +25,13 @@ class Builder(MultiViewBuilder):
         """Reads and checks the CSV.
 
         Args:
-            manifest_csv: CSV of the columns of `tfds_builders.manifest.Row`.
-            name: Of the data set: its folder in `data_dir`.
-            raw_dir: What the paths are relative to; None: the folder of the CSV.
-            **kwargs: As for `MultiViewBuilder`.
+          manifest_csv: CSV of the columns of `tfds_builders.manifest.Row`.
+          name: of the data set: its folder in `data_dir`.
+          raw_dir: what the paths are relative to; None: the folder of the CSV.
+          **kwargs: as for `MultiViewBuilder`.
 
         Raises:
-            InputError: The CSV or a file it names is wrong or missing.
+          InputError: the CSV or a file it names is wrong or missing.
         """
         self.name = name
         raw_dir = Path(manifest_csv).parent if raw_dir is None else Path(raw_dir)

@@ -25,11 +25,11 @@ class Style:
     """How one trial is performed.
 
     Attributes:
-        time: seconds since the first frame, [T].
-        progress: 0 at the onset of the action, 1 at its end, clipped, [T].
-        amplitude: size of the movement, 1 = average.
-        tempo: speed of periodic movements, 1 = average.
-        rng: for everything else an action wants to vary.
+      time: seconds since the first frame, [T].
+      progress: 0 at the onset of the action, 1 at its end, clipped, [T].
+      amplitude: size of the movement, 1 = average.
+      tempo: speed of periodic movements, 1 = average.
+      rng: for everything else an action wants to vary.
     """
 
     time: Track
@@ -69,8 +69,8 @@ def keys(at: Track, *frames: tuple[float, float | tuple[float, ...]]) -> Float[n
     """Interpolates key frames (time, value) smoothly, at rest at both ends and where it holds.
 
     Args:
-        at: the times asked for, [T].
-        frames: at least two, of rising time; all values numbers or all of them tuples.
+      at: the times asked for, [T].
+      frames: at least two, of rising time; all values numbers or all of them tuples.
     """
     times = np.array([float(t) for t, _ in frames])
     values = np.array([v for _, v in frames], dtype=float)

@@ -181,15 +181,15 @@ def two_bones(
     """Two-bone inverse kinematics, lengths kept exactly.
 
     Args:
-        start: where the first bone is hung up.
-        target: what the second bone's end should reach; beyond reach, it points there.
-        bend: the direction in which the middle joint points.
-        first: length of the first bone.
-        second: length of the second bone.
-        forward: 1 if the middle joint bends to the front (knee), -1 if to the back (elbow).
+      start: where the first bone is hung up.
+      target: what the second bone's end should reach; beyond reach, it points there.
+      bend: the direction in which the middle joint points.
+      first: length of the first bone.
+      second: length of the second bone.
+      forward: 1 if the middle joint bends to the front (knee), -1 if to the back (elbow).
 
     Returns:
-        The middle joint, and the rotations of both bones.
+      The middle joint, and the rotations of both bones.
     """
     way = target - start
     distance = np.linalg.norm(way, axis=-1, keepdims=True)

@@ -243,12 +243,12 @@ def tube(
     """A tube fixed to a bone.
 
     Args:
-        bone: the bone's name.
-        rings: from top to bottom.
-        sides: corners of a ring; facet j points to the angle 2 pi (j + 1) / sides, from +x over +z.
-        colours: anything that broadcasts to [rings - 1, sides, 3].
-        turn: a rotation of the whole tube around the first ring's origin.
-        squareness: 0 for elliptical rings, 1 for rectangular ones.
+      bone: the bone's name.
+      rings: from top to bottom.
+      sides: corners of a ring; facet j points to the angle 2 pi (j + 1) / sides, from +x over +z.
+      colours: anything that broadcasts to [rings - 1, sides, 3].
+      turn: a rotation of the whole tube around the first ring's origin.
+      squareness: 0 for elliptical rings, 1 for rectangular ones.
     """
     n = len(rings)
     angle = 2 * np.pi * (np.arange(sides) + 0.5) / sides

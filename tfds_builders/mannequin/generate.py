@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.processes import died, end_with_parent, usable_cores
+from mv2mae_jax.processes import died, end_with_parent, usable_cores, without_interrupts
 from mv2mae_jax.storage import write_whole
 from tfds_builders.mannequin import REPLICATIONS, SEED, STAGING, SUBJECTS
 from tfds_builders.mannequin.actions import CLASSES, FRAME_RATE
@@ -35,7 +35,7 @@ def plan(subjects: int, replications: int, seed: int) -> list[Activity]:
     """All activities; a subject visits two or three set-ups, an activity one of them at random.
 
     Raises:
-        InputError: a number is out of range.
+      InputError: a number is out of range.
     """
     if not 1 <= subjects <= 999:
         raise InputError(f"subjects is {subjects}; it must lie between 1 and 999")
@@ -112,20 +112,20 @@ def generate(
     """Writes all videos below `raw_dir`, those already there excepted.
 
     Args:
-        raw_dir: made if it does not exist.
-        subjects: number of subjects.
-        replications: 1, or 2: performances of each action by each subject.
-        seed: of everything random.
-        staging: how much is left to chance: a name of `STAGINGS`.
-        jobs: processes; None for one for each core it may use, 1 for none beside this one.
-        progress: called with the number of activities done and their total.
+      raw_dir: made if it does not exist.
+      subjects: number of subjects.
+      replications: 1, or 2: performances of each action by each subject.
+      seed: of everything random.
+      staging: how much is left to chance: a name of `STAGINGS`.
+      jobs: processes; None for one for each core it may use, 1 for none beside this one.
+      progress: called with the number of activities done and their total.
 
     Returns:
-        Every file of the data set, sorted.
+      Every file of the data set, sorted.
 
     Raises:
-        InputError: a number is out of range, there is no such staging, the folder holds videos of
-            another seed or staging, or a process died.
+      InputError: a number is out of range, there is no such staging, the folder holds videos of
+        another seed or staging, or a process died.
     """
     if jobs is not None and jobs < 1:
         raise InputError(f"jobs is {jobs}; it must be 1 or more")
@@ -148,13 +148,17 @@ def generate(
     else:
         context = multiprocessing.get_context("spawn")
         render = partial(write_activity, folder, seed=seed, staging=staging)
+        pool = ProcessPoolExecutor(jobs, context, initializer=_start_worker)
         try:
-            with ProcessPoolExecutor(jobs, context, initializer=_start_worker) as pool:
-                for done, _ in enumerate(pool.map(render, todo, chunksize=4), first):
-                    if progress:
-                        progress(done, len(activities))
+            with without_interrupts():  # processes start within `map`
+                rendered = pool.map(render, todo, chunksize=4)
+            for done, _ in enumerate(rendered, first):
+                if progress:
+                    progress(done, len(activities))
         except BrokenProcessPool:
             raise died("rendering") from None
+        finally:
+            pool.shutdown(cancel_futures=True)
     return files(raw_dir, activities)
 
 

@@ -27,11 +27,11 @@ class Builder(MultiViewBuilder):
         """Makes a builder, which renders the videos first if the raw directory lacks them.
 
         Args:
-            subjects: Different figures.
-            replications: Of every action by every subject.
-            seed: Of everything random in the videos.
-            staging: How much is left to chance: a name of `staging.STAGINGS`.
-            **kwargs: As for `MultiViewBuilder`.
+          subjects: different figures.
+          replications: of every action by every subject.
+          seed: of everything random in the videos.
+          staging: how much is left to chance: a name of `staging.STAGINGS`.
+          **kwargs: as for `MultiViewBuilder`.
         """
         self._options: dict[str, Any] = {
             "subjects": subjects,

@@ -101,15 +101,15 @@ def render_activity(
     """One activity as the three cameras see it, synchronised.
 
     Args:
-        setup: number of the set-up, from 1.
-        subject: number of the subject, from 1.
-        replication: 1 faces about camera 3, 2 about camera 2.
-        action: number of the action, from 1, as in the file names.
-        seed: of the whole data set.
-        staging: how much of it is left to chance.
+      setup: number of the set-up, from 1.
+      subject: number of the subject, from 1.
+      replication: 1 faces about camera 3, 2 about camera 2.
+      action: number of the action, from 1, as in the file names.
+      seed: of the whole data set.
+      staging: how much of it is left to chance.
 
     Returns:
-        Camera number to BGR frames, uint8 [T 120 160 3], the same T in all views.
+      Camera number to BGR frames, uint8 [T 120 160 3], the same T in all views.
     """
     rng = np.random.default_rng([seed, 3, setup, subject, replication, action])
     room = make_setup(seed, setup)

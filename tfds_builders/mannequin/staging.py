@@ -21,15 +21,15 @@ class Staging:
     """Bounds of what is drawn for a performance.
 
     Attributes:
-        area: half width (x) and half depth (z) of the ellipse on which people stand, metres.
-        back: how far behind the origin its middle lies, metres.
-        turn: how far they may face away from the camera meant, radians.
-        aside: how far from the middle of the picture they may stand, of its width.
-        slack: share of the room above and below them that is left unused when framing.
-        frames: mean number of frames at average speed, and how far it may differ.
-        onset: when the action may begin, as a share of the video.
-        end: when it may be over.
-        balls: the least and the largest number of balls.
+      area: half width (x) and half depth (z) of the ellipse on which people stand, metres.
+      back: how far behind the origin its middle lies, metres.
+      turn: how far they may face away from the camera meant, radians.
+      aside: how far from the middle of the picture they may stand, of its width.
+      slack: share of the room above and below them that is left unused when framing.
+      frames: mean number of frames at average speed, and how far it may differ.
+      onset: when the action may begin, as a share of the video.
+      end: when it may be over.
+      balls: the least and the largest number of balls.
     """
 
     area: tuple[float, float]

@@ -20,16 +20,16 @@ def read(
     """Finds all videos with NTU's names.
 
     Args:
-        raw_dir: Any directory above the videos; folders (nturgb+d_rgb/, one per setup) do not
-            matter.
-        paths: Files to read, relative to `raw_dir`; None: all that look like videos.
-        classes: Class names; action A001 is the first.
+      raw_dir: any directory above the videos; folders (nturgb+d_rgb/, one per setup) do not
+        matter.
+      paths: files to read, relative to `raw_dir`; None: all that look like videos.
+      classes: class names; action A001 is the first.
 
     Returns:
-        The manifest: activities sorted by name, views "1", "2", "3" by camera.
+      The manifest: activities sorted by name, views "1", "2", "3" by camera.
 
     Raises:
-        InputError: There is no such video, or the same view of an activity twice.
+      InputError: there is no such video, or the same view of an activity twice.
     """
     numbered = dict(enumerate(classes, 1))
 

@@ -20,14 +20,14 @@ def read(raw_dir: Path, paths: Iterable[str] | None = None) -> Manifest:
     """Finds all videos with NUCLA's names.
 
     Args:
-        raw_dir: Any directory above the folders a01 to a12; these are part of the names.
-        paths: Files to read, relative to `raw_dir`; None: all that look like videos.
+      raw_dir: any directory above the folders a01 to a12; these are part of the names.
+      paths: files to read, relative to `raw_dir`; None: all that look like videos.
 
     Returns:
-        The manifest: activities sorted by name, views "1", "2", "3" by camera.
+      The manifest: activities sorted by name, views "1", "2", "3" by camera.
 
     Raises:
-        InputError: There is no such video, or the same view of an activity twice.
+      InputError: there is no such video, or the same view of an activity twice.
     """
 
     def to_row(path: str, match: re.Match[str]) -> Row:

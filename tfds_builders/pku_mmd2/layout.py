@@ -26,10 +26,10 @@ class Segment:
     """A line of a label file.
 
     Attributes:
-        line: Its number.
-        label: Class name.
-        first: First frame, counted from 0.
-        last: Last frame, inclusive.
+      line: its number.
+      label: class name.
+      first: first frame, counted from 0.
+      last: last frame, inclusive.
     """
 
     line: int
@@ -47,14 +47,14 @@ def read(raw_dir: Path, paths: Iterable[str] | None = None) -> Manifest:
     without a counterpart in it is left out and named.
 
     Args:
-        raw_dir: Any directory above the videos and the label files; folders do not matter.
-        paths: Files to read, relative to `raw_dir`; None: all that look like videos or labels.
+      raw_dir: any directory above the videos and the label files; folders do not matter.
+      paths: files to read, relative to `raw_dir`; None: all that look like videos or labels.
 
     Returns:
-        The manifest: activities A01N01S001 ... sorted by name, views "L", "M", "R".
+      The manifest: activities A01N01S001 ... sorted by name, views "L", "M", "R".
 
     Raises:
-        InputError: There is no such video with labels, or a video or a label file twice.
+      InputError: there is no such video with labels, or a video or a label file twice.
     """
     files = layouts.list_files(raw_dir, paths)
     found, misnamed = layouts.match_names(filter(layouts.is_video, files.paths), NAME, EXAMPLE)

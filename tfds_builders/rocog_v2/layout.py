@@ -23,16 +23,16 @@ def read(raw_dir: Path, paths: Iterable[str] | None = None) -> Manifest:
     """Finds all clips with RoCoG-v2's names.
 
     Args:
-        raw_dir: Any directory above the clips; of the folders below it, `ground` or `air` has to
-            be there for synthetic clips, as part of a folder's name at least (syn_air/).
-        paths: Files to read, relative to `raw_dir`; None: all that look like videos.
+      raw_dir: any directory above the clips; of the folders below it, `ground` or `air` has to
+        be there for synthetic clips, as part of a folder's name at least (syn_air/).
+      paths: files to read, relative to `raw_dir`; None: all that look like videos.
 
     Returns:
-        The manifest: one row per clip, view "ground" or "air", setup "real" or "syn"; the subject
-        of a synthetic clip is its scene, "scene12".
+      The manifest: one row per clip, view "ground" or "air", setup "real" or "syn"; the subject
+      of a synthetic clip is its scene, "scene12".
 
     Raises:
-        InputError: There is no such clip, or the same twice.
+      InputError: there is no such clip, or the same twice.
     """
     return layouts.read_videos(
         raw_dir, NAME, "S01_10m_ground_label5_start1462.mp4", _to_row, CLASSES, paths

@@ -14,14 +14,14 @@ def read(raw_dir: Path, paths: Iterable[str] | None = None) -> Manifest:
     """Finds all videos of SynADL's characters.
 
     Args:
-        raw_dir: Any directory above the videos; folders (RGB/) do not matter.
-        paths: Files to read, relative to `raw_dir`; None: all that look like videos.
+      raw_dir: any directory above the videos; folders (RGB/) do not matter.
+      paths: files to read, relative to `raw_dir`; None: all that look like videos.
 
     Returns:
-        The manifest: activities sorted by name, views "1" to "28" by camera, characters as
-        subjects.
+      The manifest: activities sorted by name, views "1" to "28" by camera, characters as
+      subjects.
 
     Raises:
-        InputError: There is no such video, or the same view of an activity twice.
+      InputError: there is no such video, or the same view of an activity twice.
     """
     return etri.read(raw_dir, paths, CHARACTERS)
