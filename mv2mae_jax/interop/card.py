@@ -66,6 +66,7 @@ def _training(config: ConfigDict) -> dict[str, Any]:
     facts = {
         "input": f"{data.num_frames} frames of {data.image_size} x {data.image_size} pixels, "
         f"one of every {data.stride}",
+        "pixels": f"RGB in [0, 1], less {tuple(data.mean)}, divided by {tuple(data.std)}",
         "encoder": f"{variant.depth} blocks, width {variant.width}, {variant.heads} heads, "
         f"tubelets of {' x '.join(map(str, model.patch_size))}, {model.positions} positions",
     }

@@ -233,7 +233,8 @@ VideoMAE's fine-tuning program takes it as `--finetune {CHECKPOINT_FILE}`. Its t
     "pytorch": Format(
         _write_pytorch,
         ("safetensors",),
-        loading="`mv2mae_jax.interop.pytorch.load` makes a PyTorch module of this folder.",
+        loading="`mv2mae_jax.interop.pytorch.load` makes a PyTorch module of this folder; its "
+        "`normalize` makes what it takes of uint8 clips [B, T, H, W, 3], 0 to 255, RGB.",
     ),
     "onnx": Format(
         _write_onnx,

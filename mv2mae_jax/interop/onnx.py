@@ -15,19 +15,13 @@ from mv2mae_jax.interop.pytorch import MV2MAE, Classifier, Encoder, Exported
 class _FromBytes(nn.Module):
     """Normalises clips itself, so that nobody can get that wrong."""
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, encoder: Encoder, config: ConfigDict):
+    def __init__(self, encoder: Encoder):
         super().__init__()
         self.encoder = encoder
-        for name in ("mean", "std"):
-            self.register_buffer(name, torch.tensor(config.data[name]))
 
     def forward(self, clips: UInt8[Tensor, "B T H W C"]) -> tuple[Float[Tensor, "B ..."], ...]:
         """Features of tubelets and of the clip; a classifier's logits."""
-        normalized = (clips.float() / 255 - self.mean) / self.std
-        encoded = self.encoder.encode(normalized.permute(0, 4, 1, 2, 3))
+        encoded = self.encoder.encode(self.encoder.normalize(clips))
         tokens, features = self.encoder.read_out(encoded)
         if isinstance(self.encoder, Classifier):
             return tokens, features, self.encoder.head(features)
@@ -54,7 +48,7 @@ def write_onnx(module: Exported, config: ConfigDict, file: str | Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of PyTorch to itself
         torch.onnx.export(
-            _FromBytes(encoder, config).eval(),
+            _FromBytes(encoder).eval(),
             (clips,),
             file,
             input_names=["clips"],

@@ -6,15 +6,16 @@ at the top. Initial values are PyTorch's own: the modules are for trained weight
 imported.
 
     encoder = load("exported")
-    encoder.features(clips)  # float [B C T H W] -> [B D]
+    encoder.features(encoder.normalize(clips))  # uint8 [B T H W C] -> [B D]
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from ml_collections import ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -129,26 +130,55 @@ class PatchEmbed(nn.Module):
         return self.proj(clips).flatten(2).transpose(1, 2)
 
 
-class Encoder(nn.Module):
+class Shape(NamedTuple):
+    """What all modules of a run have in common.
+
+    Attributes:
+      variant: sizes.
+      grid: tubelets along time, height and width.
+      patch_size: frames, height and width of a tubelet.
+      positions: `flattened` or `separable`.
+      mean: of the colours that its weights were trained on, in [0, 1].
+      std: their standard deviations.
+    """
+
+    variant: Variant
+    grid: Grid
+    patch_size: PatchSize
+    positions: str
+    mean: Sequence[float]
+    std: Sequence[float]
+
+
+class OfPixels(nn.Module):
+    """Knows how the pixels are normalised that its weights were trained on."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.tensor(getattr(shape, name)), persistent=False)
+
+    def normalize(self, clips: UInt8[Tensor, "*B T H W C"]) -> Float[Tensor, "*B C T H W"]:
+        """Clips as the other methods take them, of RGB bytes."""
+        return ((clips.float() / 255 - self.mean) / self.std).movedim(-1, -4)
+
+
+class Encoder(OfPixels):
     """Tubelets and their places through the blocks; what follows them is the subclasses' own."""
 
     positions: Tensor
 
-    def __init__(
-        self, variant: Variant, grid: Grid, patch_size: PatchSize, positions: str = "flattened"
-    ):
-        """Args:
-        variant: sizes.
-        grid: tubelets along time, height and width.
-        patch_size: frames, height and width of a tubelet.
-        positions: `flattened` or `separable`.
-        """
-        super().__init__()
-        self.patch_embed = PatchEmbed(variant.width, patch_size)
+    def __init__(self, shape: Shape):
+        super().__init__(shape)
+        variant = shape.variant
+        self.patch_embed = PatchEmbed(variant.width, shape.patch_size)
         self.blocks = nn.ModuleList(
             Block(variant.width, variant.heads) for _ in range(variant.depth)
         )
-        _add_positions(self, positions, grid, variant.width)
+        _add_positions(self, shape, variant.width)
 
     def encode(
         self, clips: Float[Tensor, "B C T H W"], hidden: Bool[Tensor, "B N"] | None = None
@@ -156,7 +186,7 @@ class Encoder(nn.Module):
         """The last block's output.
 
         Args:
-          clips: pixels in [0, 1], normalised by ImageNet's mean and standard deviation.
+          clips: as of `normalize`.
           hidden: tubelets that are left out, as many of each clip; None: none.
         """
         x = self.patch_embed(clips) + self.positions
@@ -184,17 +214,9 @@ class Encoder(nn.Module):
 class VisionTransformer(Encoder):
     """The encoder of pre-training, with its final norm; a classifier's encoder has none."""
 
-    def __init__(
-        self,
-        variant: Variant,
-        grid: Grid,
-        patch_size: PatchSize,
-        positions: str = "flattened",
-        *,
-        final_norm: bool = True,
-    ):
-        super().__init__(variant, grid, patch_size, positions)
-        self.norm = layer_norm(variant.width) if final_norm else nn.Identity()
+    def __init__(self, shape: Shape, *, final_norm: bool = True):
+        super().__init__(shape)
+        self.norm = layer_norm(shape.variant.width) if final_norm else nn.Identity()
 
     def read_out(
         self, encoded: Float[Tensor, "B N D"]
@@ -212,18 +234,10 @@ class VisionTransformer(Encoder):
 class Classifier(Encoder):
     """Mean over all tokens, a norm and a linear map."""
 
-    def __init__(
-        self,
-        variant: Variant,
-        grid: Grid,
-        patch_size: PatchSize,
-        positions: str = "flattened",
-        *,
-        num_classes: int,
-    ):
-        super().__init__(variant, grid, patch_size, positions)
-        self.fc_norm = layer_norm(variant.width)
-        self.head = nn.Linear(variant.width, num_classes)
+    def __init__(self, shape: Shape, *, num_classes: int):
+        super().__init__(shape)
+        self.fc_norm = layer_norm(shape.variant.width)
+        self.head = nn.Linear(shape.variant.width, num_classes)
 
     def read_out(
         self, encoded: Float[Tensor, "B N D"]
@@ -253,7 +267,7 @@ class Decoder(nn.Module):
         return self.head(self.norm(x[:, -num_masked:]))
 
 
-class MV2MAE(nn.Module):
+class MV2MAE(OfPixels):
     """Multi-view video masked autoencoder: encoder, self-view decoder and cross-view decoder.
 
     Every one of the V views of an activity is a target in its turn, and all others its sources.
@@ -261,27 +275,19 @@ class MV2MAE(nn.Module):
 
     decoder_positions: Tensor
 
-    def __init__(
-        self,
-        variant: Variant,
-        grid: Grid,
-        patch_size: PatchSize,
-        positions: str = "flattened",
-        *,
-        cross_view: bool = True,
-        separate_projectors: bool = False,
-    ):
-        """Args: as of `Encoder`, and
-
+    def __init__(self, shape: Shape, *, cross_view: bool = True, separate_projectors: bool = False):
+        """Args:
+        shape: of the run.
         cross_view: whether there is a cross-view decoder.
         separate_projectors: whether it has a projector and a mask token of its own.
         """
-        super().__init__()
+        super().__init__(shape)
+        variant = shape.variant
         width, decoder_width = variant.width, variant.decoder_width
-        pixels = 3 * patch_size[0] * patch_size[1] * patch_size[2]
+        pixels = 3 * math.prod(shape.patch_size)
         self.has_cross_view = cross_view
         self.separate_projectors = cross_view and separate_projectors
-        self.encoder = VisionTransformer(variant, grid, patch_size, positions)
+        self.encoder = VisionTransformer(shape)
         self.encoder_to_decoder = nn.Linear(width, decoder_width, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
         self.decoder = Decoder(Block, variant, pixels)
@@ -290,7 +296,7 @@ class MV2MAE(nn.Module):
         if self.separate_projectors:
             self.cross_view_encoder_to_decoder = nn.Linear(width, decoder_width, bias=False)
             self.cross_view_mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
-        _add_positions(self, positions, grid, decoder_width, name="decoder_positions")
+        _add_positions(self, shape, decoder_width, name="decoder_positions")
 
     def tokens(self, clips: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B N D"]:
         """Features of every tubelet of clips as of `Encoder.encode`."""
@@ -374,30 +380,30 @@ def build(config: ConfigDict, tensors: Tensors) -> Exported:
     Raises:
       InputError: the tensors are not those of a model of this config.
     """
-    arguments = _arguments(config)
+    shape = _shape(config)
     module: Exported
     if "encoder_to_decoder.weight" in tensors:
         module = MV2MAE(
-            *arguments,
+            shape,
             cross_view="cross_view_decoder.norm.weight" in tensors,
             separate_projectors="cross_view_mask_token" in tensors,
         )
     else:
         tensors = {name.removeprefix("encoder."): value for name, value in tensors.items()}
         if "head.weight" in tensors:
-            module = Classifier(*arguments, num_classes=len(tensors["head.weight"]))
+            module = Classifier(shape, num_classes=len(tensors["head.weight"]))
         else:
-            module = VisionTransformer(*arguments, final_norm="norm.weight" in tensors)
+            module = VisionTransformer(shape, final_norm="norm.weight" in tensors)
     _check_same(tensors, module.state_dict())
     module.load_state_dict({name: torch.from_numpy(x) for name, x in tensors.items()})
     return module.eval()
 
 
-def _arguments(config: ConfigDict) -> tuple[Variant, Grid, PatchSize, str]:
+def _shape(config: ConfigDict) -> Shape:
     model, data = config.model, config.data
     patch_size = tuple(model.patch_size)
     grid = tubelet_grid(data.num_frames, data.image_size, patch_size)
-    return VARIANTS[model.variant], grid, patch_size, model.positions
+    return Shape(VARIANTS[model.variant], grid, patch_size, model.positions, data.mean, data.std)
 
 
 def _check_same(tensors: Tensors, expected: Mapping[str, Any]) -> None:
@@ -410,11 +416,9 @@ def _check_same(tensors: Tensors, expected: Mapping[str, Any]) -> None:
             raise InputError(f"{name} has shape {shape}, but in the run's model {wanted}")
 
 
-def _add_positions(
-    module: nn.Module, kind: str, grid: Grid, width: int, name: str = "positions"
-) -> None:
+def _add_positions(module: nn.Module, shape: Shape, width: int, name: str = "positions") -> None:
     """A constant of the shape, never stored."""
-    table = torch.from_numpy(position_table(kind, grid, width))
+    table = torch.from_numpy(position_table(shape.positions, shape.grid, width))
     module.register_buffer(name, table, persistent=False)
 
 

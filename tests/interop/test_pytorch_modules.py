@@ -164,8 +164,8 @@ Written = tuple[ConfigDict, Definition, Parameters]
 
 @pytest.fixture(scope="module")
 def written() -> Written:
-    """A classifier whose positions are not the usual ones."""
-    config = config_of("separable")
+    """A classifier whose positions and pixels are not the usual ones."""
+    config = config_of("separable", **{"data.std": (0.5, 0.4, 0.3)})
     return config, *randomized(build.classifier(config, CLASSES, nnx.Rngs(0)))
 
 
@@ -184,7 +184,7 @@ def exported(written: Written, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_a_folder_is_loaded_without_jax(written: Written, exported: Path, tmp_path: Path):
-    """With the names and positions that it was written with."""
+    """With the names, positions and pixels that it was written with."""
     config, definition, parameters = written
     clips = random_clips(config, 2)
     torch.save(pixels(config, clips), tmp_path / "clips.pth")
@@ -201,6 +201,7 @@ def test_a_folder_is_loaded_without_jax(written: Written, exported: Path, tmp_pa
     module = pytorch.load(exported)
     assert isinstance(module, pytorch.Classifier) and not module.training
     assert module.head.weight.shape == (CLASSES, 128)
+    assert_same(pixels(config, clips), module.normalize(torch.from_numpy(clips)))
 
 
 @pytest.mark.parametrize(
