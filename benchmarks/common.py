@@ -25,6 +25,7 @@ from mv2mae_jax.data import loader
 from mv2mae_jax.data.process import SHARED_MEMORY, new_shared_memory_name
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.interop.export import export
+from mv2mae_jax.processes import usable_cores
 from mv2mae_jax.storage import out_path, write_out
 from mv2mae_jax.training.checkpoints import Checkpoints
 from mv2mae_jax.training.parameters import Parameters
@@ -156,7 +157,7 @@ def machine() -> dict[str, Any]:
     """What measurements depend on, as a JSON file has it."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "python": platform.python_version(),
         "versions": _versions(),
         "load_before": os.getloadavg()[0],
@@ -204,8 +205,10 @@ def _versions() -> dict[str, str]:
 
 
 def _processor() -> str:
-    """The processor's name, as far as it is known."""
+    """Its name, and which of the many of this name, as far as it is known."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    facts = {name.strip(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
+    if "model name" not in facts:
+        return platform.machine()
+    return "{model name} (family {cpu family}, model {model})".format_map(facts)

@@ -1,6 +1,6 @@
 """Whether memory stays as it is: the real command trains for long, and its workers are killed.
 
-python -m benchmarks.soak --minutes 60 --out FILE.json [--data-dir DIR]
+python -m benchmarks.soak --minutes 60 --json FILE [--data-dir DIR]
 
 Pre-trains a small encoder on the mannequin (made first, without --data-dir) with two loader
 workers; every --kill-every seconds one of them is killed, so that they are started again. Memory,
@@ -112,7 +112,7 @@ def least_squares(lines: Sequence[Sequence[tuple[float, float]]]) -> tuple[float
 
 
 def wrong(report: common.Report) -> str:
-    """What is not as it must be; empty if all is."""
+    """What is not as it must be, a line for each; empty if all is."""
     found = []
     for kind, summary in report["growth"].items():
         for name in MEMORY:
@@ -128,7 +128,7 @@ def wrong(report: common.Report) -> str:
         found.append(f"exit code {report['exit_code']} after SIGTERM")
     if report["left_in_shared_memory"]:
         found.append(f"{report['left_in_shared_memory']} files left in {common.SHARED}")
-    return "; ".join(found)
+    return "\n".join(found)
 
 
 def _watch(
@@ -235,7 +235,7 @@ def _print(report: common.Report) -> None:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--out", type=Path, dest="json", help="write the measurements there too")
+    parser.add_argument("--json", type=Path, help="write the measurements there too")
     parser.add_argument(
         "--workdir", type=Path, default=Path("build/soak"), help="of the run, with its log"
     )

@@ -285,9 +285,9 @@ def _computed(workdir: Path) -> list[dict[str, float]]:
 
 
 def wrong(report: common.Report) -> str:
-    """What the kills have spoilt."""
+    """What the kills have spoilt, a line for each."""
     left = sorted({name for kill in report["kills"] for name in kill["left"]})
-    return "; ".join(
+    return "\n".join(
         [f"{name} differs" for name in report["different"]] + [f"{name} was left" for name in left]
     )
 

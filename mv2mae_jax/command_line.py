@@ -56,6 +56,18 @@ def local_path(instead: str) -> Callable[[str], Path]:
     return parse
 
 
+def written_as(*suffixes: str) -> Callable[[str], str]:
+    """A parser of files to write, whose names end in one of these, for an argument's `type`."""
+
+    def parse(text: str) -> str:
+        if not text.endswith(suffixes):
+            raise argparse.ArgumentTypeError(f"{text}: its suffix is one of {', '.join(suffixes)}")
+        return text
+
+    return parse
+
+
+picture = written_as(".png", ".pdf", ".svg")
 written_path = local_path("work here, then copy: gcloud storage cp -r ... gs://...")
 
 

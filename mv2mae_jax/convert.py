@@ -9,7 +9,7 @@ docs/pytorch.md says what travels, and how exactly it agrees.
 import sys
 
 from mv2mae_jax.command_line import Parser
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.errors import InputError, one_line
 from mv2mae_jax.interop.export import FORMATS, export
 from mv2mae_jax.interop.files import READERS
 from mv2mae_jax.interop.importing import import_weights
@@ -23,8 +23,8 @@ def main() -> int:
             export(args.checkpoint, args.format, args.out, encoder_only=args.encoder_only)
         else:
             import_weights(args.source, args.out)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (InputError, OSError) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     return 0
 

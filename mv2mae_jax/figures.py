@@ -3,19 +3,17 @@
 import io
 import logging
 import warnings
-from collections.abc import Sequence
 
 import matplotlib
 
-matplotlib.use("Agg")
+matplotlib.use("Agg")  # without a screen; every picture is made by way of this module
 
 import matplotlib.pyplot as plt
 from etils import epath
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 
-from mv2mae_jax.errors import InputError
-from mv2mae_jax.storage import out_path, write_out
+from mv2mae_jax.storage import write_out
 
 log = logging.getLogger(__name__)
 
@@ -25,20 +23,7 @@ plt.rcParams["font.family"] = [
     *sorted({font.name for font in fontManager.ttflist if "CJK" in font.name}),
 ]
 
-SUFFIXES = (".png", ".pdf", ".svg")
 DOTS_PER_INCH = 110
-
-
-def picture_path(out: epath.PathLike, suffixes: Sequence[str] = SUFFIXES) -> epath.Path:
-    """Where a picture is to be written; asked for before anything is computed for it.
-
-    Raises:
-      InputError: its suffix is none of the suffixes, or it cannot be written.
-    """
-    path = out_path(out)
-    if path.suffix not in suffixes:
-        raise InputError(f"--out={out}; its suffix is one of {', '.join(suffixes)}")
-    return path
 
 
 def save_figure(figure: Figure, path: epath.Path) -> None:

@@ -20,7 +20,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mv2mae_jax.command_line import Parser, local_path, number, written_path
+from mv2mae_jax.command_line import Parser, local_path, number, picture, written_path
 from mv2mae_jax.errors import InputError, one_line
 from tfds_builders import BUILDERS, DOWNLOADED, MAX_BROKEN, QUALITY, SHORT_SIDE
 from tfds_builders.mannequin import REPLICATIONS, SEED, STAGING, SUBJECTS
@@ -229,7 +229,7 @@ def _parser() -> Parser:
     )
     show.add_argument("--data-dir", required=True, help="where the records are")
     show.add_argument("--dataset", type=_name, required=True)
-    show.add_argument("--out", type=written_path, required=True, help=".png, .pdf or .svg to write")
+    show.add_argument("--out", type=picture, required=True, help=".png, .pdf or .svg to write")
     show.add_argument("--activities", type=number(int, 1, 100), default=4)
     show.set_defaults(command=_show)
     return parser

@@ -123,10 +123,11 @@ def pretraining_batches(
     usable = _with_enough_views(config, activities)
     if len(usable) < len(activities):
         log.warning(
-            "%d of %d training activities have fewer than %d views and are not used",
+            "%d of %d training activities have fewer than %d views%s and are not used",
             len(activities) - len(usable),
             len(activities),
             config.data.num_views,
+            _permitted(config),
         )
     make_sample = partial(
         pretraining_sample, FrozenConfigDict(config.data), config.seed, RecordSource(index)
@@ -376,14 +377,18 @@ def _with_enough_views(config: ConfigDict, activities: Sequence[Activity]) -> li
         for activity in activities
     ]
     if max(counts) < data.num_views:
-        chosen = data.target_view or data.source_views
-        permitted = " that config.data.target_view and source_views permit" if chosen else ""
         raise InputError(
             f"config.data.num_views={data.num_views} but activities of protocol {data.protocol} "
-            f"have at most {max(counts)} training views{permitted}; set "
+            f"have at most {max(counts)} training views{_permitted(config)}; set "
             f"config.data.num_views={max(counts)}"
         )
     return [a for a, count in zip(activities, counts, strict=True) if count >= data.num_views]
+
+
+def _permitted(config: ConfigDict) -> str:
+    """What is added to a number of views, where not all count."""
+    chosen = config.data.target_view or config.data.source_views
+    return " that config.data.target_view and source_views permit" if chosen else ""
 
 
 def _share(batch_size: int, process_count: int) -> int:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 from einops import reduce
@@ -12,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mv2mae_jax.model.grid import PatchSize
+from mv2mae_jax.objective import frame_difference
 
 PENALTIES = np.logspace(0, 8, 17)  # of the ridge classifier
 INVERSE_PENALTY = 0.1  # C of the logistic regression
@@ -123,9 +125,7 @@ def motion_map(
     clips: UInt8[np.ndarray, "B T H W C"], patch_size: PatchSize
 ) -> Float[np.ndarray, "B t hw"]:
     """Mean absolute frame difference in every tubelet: where and when something moves, no more."""
-    frames = clips.astype(np.float32)
-    difference = np.abs(frames[:, 1:] - frames[:, :-1])
-    difference = np.concatenate([difference[:, :1], difference], axis=1)
+    difference = np.abs(np.asarray(frame_difference(jnp.asarray(clips, jnp.float32))))
     p0, p1, p2 = patch_size
     cut = "b (t p0) (h p1) (w p2) c -> b t (h w)"
     return reduce(difference, cut, "mean", p0=p0, p1=p1, p2=p2)

@@ -58,7 +58,7 @@ def main() -> int:
         write(findings, out)
     except subprocess.CalledProcessError as error:
         return error.returncode
-    except InputError as error:
+    except (InputError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     print((out / "results.md").read_text(encoding="utf-8"))

@@ -4,10 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 from etils import epath
@@ -19,6 +15,7 @@ from mv2mae_jax.figures import save_figure
 from mv2mae_jax.reproduce.judge import Difference, Verdict, measured, verdict
 from mv2mae_jax.reproduce.rows import COMPARISONS, ROWS, Comparison, Metric
 from mv2mae_jax.reproduce.runs import Finding
+from mv2mae_jax.storage import write_whole
 
 ABOUT = (
     "Made by `python -m mv2mae_jax.reproduce` of `results.jsonl` beside it; "
@@ -53,7 +50,7 @@ METRICS: dict[Metric, str] = {
 
 def write(findings: Sequence[Finding], out: epath.Path) -> None:
     """`results.md`, `rows.png` and, where anything can be compared, `differences.png`."""
-    (out / "results.md").write_text(text(findings), encoding="utf-8")
+    write_whole(out / "results.md", text(findings))
     save_figure(rows_figure(findings), out / "rows.png")
     if compared(findings):
         save_figure(differences_figure(findings), out / "differences.png")

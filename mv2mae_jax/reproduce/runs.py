@@ -3,7 +3,6 @@
 import hashlib
 import json
 import operator
-import os
 import platform
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from mv2mae_jax.command_line import run
 from mv2mae_jax.data.records import fingerprint
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.fusion import fuse_views
+from mv2mae_jax.processes import usable_cores
 from mv2mae_jax.reproduce.rows import FRACTION, Metric, Overrides, Row, folder
 from mv2mae_jax.run_files import read_predictions, read_probe, read_probe_predictions
 from mv2mae_jax.storage import write_whole
@@ -195,7 +195,7 @@ def run_row(row: Row, scale: str, seed: int, data: str, out: Path) -> Finding:
         machine={
             "device": device_kind(),
             "processor": processor(),
-            "cores": str(len(os.sched_getaffinity(0))),
+            "cores": str(usable_cores()),
             "jax": version("jax"),
             "python": platform.python_version(),
         },

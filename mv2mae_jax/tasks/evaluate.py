@@ -73,8 +73,8 @@ def evaluate(config: ConfigDict, workdir: epath.PathLike) -> None:
     }
     workdir = to_path(workdir)
     write_table(workdir / PREDICTIONS, predictions, single_clip, names)
-    draw_confusion(predictions.labels, predictions.predicted, names, workdir / "confusion.png")
     write_whole(workdir / RESULTS, json.dumps(results, indent=2) + "\n")
+    draw_confusion(predictions.labels, predictions.predicted, names, workdir / "confusion.png")
     print(table(overall))
 
 

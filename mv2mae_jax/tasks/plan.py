@@ -119,13 +119,13 @@ def largest_batch(config: ConfigDict, classes: int, found: Cost) -> int:
     """
     memory, chips = found.memory, found.topology.chips
     # The smallest batch that the chips can share.
-    unit = chips * config.accumulation // math.gcd(chips * config.accumulation, config.data.repeats)
-    units = config.batch_size // unit
+    part = chips * config.accumulation // math.gcd(chips * config.accumulation, config.data.repeats)
+    parts = config.batch_size // part
     room = found.topology.device.memory - memory.state - memory.code
-    candidate = _rounded(int(units * room / memory.temporary))
-    while candidate > units:
+    candidate = _rounded(int(parts * room / memory.temporary))
+    while candidate > parts:
         larger = config.copy_and_resolve_references()
-        larger.batch_size = candidate * unit
+        larger.batch_size = candidate * part
         try:
             fitting = cost(larger, classes, found.topology)
         except DoesNotFit:

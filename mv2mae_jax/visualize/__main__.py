@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         PICTURES[args.picture].draw(args)
-    except InputError as error:
+    except (InputError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     print(f"{args.picture} drawn to {args.out}")

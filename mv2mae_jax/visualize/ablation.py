@@ -15,9 +15,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 from etils import epath
@@ -29,11 +26,11 @@ from tabulate import tabulate
 
 from mv2mae_jax.check import fields
 from mv2mae_jax.errors import InputError, did_you_mean
-from mv2mae_jax.figures import picture_path, save_figure
+from mv2mae_jax.figures import save_figure
 from mv2mae_jax.run_files import CONFIG, IMPORT_REPORT, TESTED_ON, TOP1, read_config, read_results
-from mv2mae_jax.storage import to_path
+from mv2mae_jax.storage import out_path, to_path
 from mv2mae_jax.training.workdir import FREE_FIELDS
-from mv2mae_jax.visualize.runs import add_workdirs, named
+from mv2mae_jax.visualize.runs import add_out, add_workdirs, named
 
 # Fields that fine-tuning does not read; those of its own config say nothing about a run.
 OF_PRETRAINING = (
@@ -98,12 +95,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="take the field from the pre-training that each run started from",
     )
-    parser.add_argument("--out", required=True, help="picture to write: .png, .pdf or .svg")
+    add_out(parser)
 
 
 def draw(args: argparse.Namespace) -> None:
     """Draws the runs by the field, and prints the table."""
-    out, workdirs = picture_path(args.out), named(args.workdirs)
+    out, workdirs = out_path(args.out), named(args.workdirs)
     field = args.field.removeprefix("config.")
     results = {name: read_results(path) for name, path in workdirs.items()}
     test = same_test(results, args.metric)

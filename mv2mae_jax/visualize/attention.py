@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
+from mv2mae_jax.command_line import number
 from mv2mae_jax.model import build
 from mv2mae_jax.training.parameters import Parameters
 from mv2mae_jax.visualize import pretrained
@@ -40,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tubelet",
         nargs=3,
-        type=int,
+        type=number(int, 0, 10_000),
         metavar=("T", "H", "W"),
         help="place of the tubelet; default: of the masked ones, the one that moves most",
     )

@@ -11,9 +11,6 @@ import argparse
 from typing import NamedTuple
 
 import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float, Int
@@ -23,9 +20,10 @@ from matplotlib.ticker import FuncFormatter
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.confusion import draw_confusion
 from mv2mae_jax.evaluation.scores import bootstrap_interval
-from mv2mae_jax.figures import picture_path, save_figure
+from mv2mae_jax.figures import save_figure
 from mv2mae_jax.run_files import Tested, read_predictions
-from mv2mae_jax.visualize.runs import named, shortened
+from mv2mae_jax.storage import out_path
+from mv2mae_jax.visualize.runs import add_out, named, shortened
 
 CLASS_HEIGHT = 0.2  # inches, of a class in the comparison
 FONT = 8
@@ -55,12 +53,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of this picture."""
     parser.add_argument("--workdir", required=True, help="work directory of a fine-tuned run")
     parser.add_argument("--against", help="that of another, tested on the same videos")
-    parser.add_argument("--out", required=True, help="picture to write: .png, .pdf or .svg")
+    add_out(parser)
 
 
 def draw(args: argparse.Namespace) -> None:
     """Draws the confusion matrix, or the comparison, from predictions.csv."""
-    out = picture_path(args.out)
+    out = out_path(args.out)
     if args.against is None:
         (workdir,) = named([args.workdir]).values()
         run = read_predictions(workdir)

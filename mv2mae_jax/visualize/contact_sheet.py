@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 
 import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 from etils import epath
@@ -13,7 +10,8 @@ from jaxtyping import Int, UInt8
 
 from mv2mae_jax.data.records import Activity, Index, RecordSource
 from mv2mae_jax.data.samples import decode
-from mv2mae_jax.figures import picture_path, save_figure
+from mv2mae_jax.figures import save_figure
+from mv2mae_jax.storage import out_path
 
 TIMES = 5  # rows of an activity
 GREY = 128  # where there is no frame
@@ -31,9 +29,9 @@ def contact_sheet(index: Index, out: epath.PathLike, activities: int = 4) -> Non
       activities: how many.
 
     Raises:
-      InputError: there is no such picture, or it cannot be written.
+      InputError: it cannot be written.
     """
-    path = picture_path(out)
+    path = out_path(out)
     records = RecordSource(index)
     count = min(activities, len(index.activities))
     places = np.linspace(0, len(index.activities) - 1, count).astype(int)

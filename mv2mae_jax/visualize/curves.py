@@ -10,9 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 from etils import epath
@@ -25,9 +22,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.scores import Score
-from mv2mae_jax.figures import picture_path, save_figure
+from mv2mae_jax.figures import save_figure
 from mv2mae_jax.run_files import METRICS, RESULTS, read_metrics, read_results
-from mv2mae_jax.visualize.runs import PALETTE, add_workdirs, named, shortened
+from mv2mae_jax.storage import out_path
+from mv2mae_jax.visualize.runs import PALETTE, add_out, add_workdirs, named, shortened
 
 SMOOTHED_OVER = 20  # means are over this part of a run's lines
 LOG_RATIO = 5  # of the largest to the smallest value, from which an axis is logarithmic
@@ -89,7 +87,7 @@ class Curve(NamedTuple):
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of this picture."""
     add_workdirs(parser, "work directories of runs")
-    parser.add_argument("--out", required=True, help="picture to write: .png, .pdf or .svg")
+    add_out(parser)
 
 
 def draw(args: argparse.Namespace) -> None:
@@ -98,7 +96,7 @@ def draw(args: argparse.Namespace) -> None:
     Raises:
       InputError: one has logged nothing yet, or its files are damaged.
     """
-    out, workdirs = picture_path(args.out), named(args.workdirs)
+    out, workdirs = out_path(args.out), named(args.workdirs)
     runs = {name: read_metrics(path) for name, path in workdirs.items()}
     if silent := [path / METRICS for name, path in workdirs.items() if not runs[name]]:
         raise InputError(

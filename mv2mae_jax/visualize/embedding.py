@@ -13,9 +13,6 @@ import textwrap
 from collections.abc import Sequence
 
 import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float, Int
@@ -25,6 +22,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 
+from mv2mae_jax.command_line import number
 from mv2mae_jax.data.probe_videos import balanced
 from mv2mae_jax.data.splits import class_names, split_videos
 from mv2mae_jax.errors import InputError
@@ -32,9 +30,10 @@ from mv2mae_jax.evaluation.features import FrozenEncoder
 from mv2mae_jax.evaluation.neighbours import Purity, neighbour_purity
 from mv2mae_jax.evaluation.trained import require_data_set
 from mv2mae_jax.evaluation.video_features import extract
-from mv2mae_jax.figures import picture_path, save_figure
+from mv2mae_jax.figures import save_figure
+from mv2mae_jax.storage import out_path
 from mv2mae_jax.training.checkpoints import load_parameters
-from mv2mae_jax.visualize.runs import PALETTE, named, shortened
+from mv2mae_jax.visualize.runs import PALETTE, add_out, named, shortened
 
 SPLITS = ("test", "validation", "train")
 FEWEST, MOST = 10, 5_000  # clips; similarities of all pairs are held
@@ -56,22 +55,22 @@ Panels = dict[str, tuple[Sequence[str], Int[np.ndarray, " V"]]]
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of this picture."""
     parser.add_argument("--workdir", required=True, help="work directory of a run")
-    parser.add_argument("--out", required=True, help="picture to write: .png, .pdf or .svg")
+    add_out(parser)
     parser.add_argument("--data-dir", help="where the records are; default: as in training")
     parser.add_argument("--split", choices=SPLITS, default=SPLITS[0], help="default: test")
-    parser.add_argument("--clips", type=int, default=500, help="at most; default: 500")
+    parser.add_argument(
+        "--clips", type=number(int, FEWEST, MOST), default=500, help="at most; default: 500"
+    )
 
 
 def draw(args: argparse.Namespace) -> None:
     """Draws the map of as many videos as asked for, of all actions alike.
 
     Raises:
-      InputError: too few or too many videos are asked for or there; the run, its data or their
+      InputError: there are too few videos; the run, its data or their
         split cannot be read; the picture cannot be written.
     """
-    if not FEWEST <= args.clips <= MOST:
-        raise InputError(f"--clips={args.clips}; it is from {FEWEST} to {MOST:,}")
-    out = picture_path(args.out)
+    out = out_path(args.out)
     parameters, config = load_parameters(args.workdir)
     require_data_set(config, args.workdir, "fine-tune from them, and draw that run")
     config.data.data_dir = args.data_dir or config.data.data_dir

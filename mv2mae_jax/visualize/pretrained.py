@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from mv2mae_jax.command_line import number, written_as
 from mv2mae_jax.data import loader
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.evaluation.trained import require_data_set
-from mv2mae_jax.figures import picture_path
 from mv2mae_jax.model import build
 from mv2mae_jax.model.mv2mae import MV2MAE
 from mv2mae_jax.model.parts import has
+from mv2mae_jax.storage import out_path
 from mv2mae_jax.training.checkpoints import load_parameters
 from mv2mae_jax.training.parameters import Definition, Parameters, definition_of
 from mv2mae_jax.visualize.rows import SUFFIXES
@@ -31,10 +32,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of every picture of a pre-training."""
     parser.add_argument("--workdir", required=True, help="work directory of a pre-training run")
     parser.add_argument(
-        "--out", required=True, help="file to write: .png for a page of frames, .gif or .mp4"
+        "--out",
+        type=written_as(*SUFFIXES),
+        required=True,
+        help="file to write: .png for a page of frames, .gif or .mp4",
     )
     parser.add_argument("--data-dir", help="where the records are; default: as in training")
-    parser.add_argument("--samples", type=int, default=2, help="activities to show; default: 2")
+    parser.add_argument(
+        "--samples", type=number(int, 1, 10_000), default=2, help="activities to show; default: 2"
+    )
 
 
 def open_pretrained(args: argparse.Namespace) -> Pretrained:
@@ -43,7 +49,7 @@ def open_pretrained(args: argparse.Namespace) -> Pretrained:
     Raises:
       InputError: there is no such run, it has no decoders, or the options are wrong.
     """
-    picture_path(args.out, SUFFIXES)
+    out_path(args.out)
     parameters, config = load_parameters(args.workdir)
     if not has(parameters, "self-view decoder"):
         raise InputError(f"{args.workdir} has no decoders; name the --workdir of a pre-training")

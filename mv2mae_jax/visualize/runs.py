@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from etils import epath
 
+from mv2mae_jax.command_line import picture
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.storage import to_path
 
@@ -24,6 +25,13 @@ def add_workdirs(parser: argparse.ArgumentParser, help: str) -> None:
         action="extend",
         required=True,
         help=help,
+    )
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """The option that names the picture."""
+    parser.add_argument(
+        "--out", type=picture, required=True, help="picture to write: .png, .pdf or .svg"
     )
 
 

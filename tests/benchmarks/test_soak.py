@@ -57,7 +57,7 @@ def test_what_is_wrong_is_said():
     assert soak.wrong(report(flat)) == ""
     growing = life(1, "main", 0, 500, files=lambda n: 20 + n // 100) + life(2, "worker", 12, 100)
     assert soak.wrong(report(growing)) == (
-        "main has 23 files open, earlier 21; resident memory of worker may grow by 12.0 MiB/h"
+        "main has 23 files open, earlier 21\nresident memory of worker may grow by 12.0 MiB/h"
     )
     assert soak.wrong(report(flat, restarts=1)) == "2 workers killed, 1 restarts"
     assert soak.wrong(report(flat, exit_code=1)) == "exit code 1 after SIGTERM"

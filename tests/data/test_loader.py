@@ -386,7 +386,14 @@ def test_what_is_shorter_than_a_clip_is_reported(config, caplog):
 
 def test_activities_without_enough_views_are_reported(config, caplog):
     loader.pretraining_batches(config).close()
-    assert "1 of 14 training activities have fewer than 2 views" in caplog.text
+    assert "1 of 14 training activities have fewer than 2 views and are not used" in caplog.text
+
+
+def test_activities_without_the_target_view_are_reported_as_such(config, caplog):
+    """They may have other views, and more than are asked for."""
+    config.data.protocol, config.data.target_view = "all", VIEWS[-1]
+    loader.pretraining_batches(config).close()
+    assert "views that config.data.target_view and source_views permit and are not" in caplog.text
 
 
 def test_class_names(config):

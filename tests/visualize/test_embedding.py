@@ -106,5 +106,6 @@ def test_the_command_draws(workdir, tmp_path, monkeypatch):
 
 def test_too_few_clips_are_one_line(tmp_path, capsys):
     words = ["embedding", f"--workdir={tmp_path}", f"--out={tmp_path / 'map.png'}", "--clips=9"]
-    assert main(words) == 1
-    assert "--clips=9; it is from 10" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert "--clips: '9' is not a number from 10 to 5000" in capsys.readouterr().err

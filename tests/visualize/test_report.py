@@ -23,7 +23,6 @@ from videos import moving_pattern, write_video
 
 from configs import base, mannequin, ntu60
 from mv2mae_jax import run_files
-from mv2mae_jax.errors import InputError
 from mv2mae_jax.losses import token_weights
 from mv2mae_jax.model import build
 from mv2mae_jax.model.variants import VARIANTS, Variant
@@ -515,15 +514,12 @@ def test_damaged_files_are_named(config, tmp_path, capsys, name, content, said) 
 
 @pytest.mark.parametrize(
     ("option", "said"),
-    [
-        ("--samples=0", "trained on 4: name 1 to so many"),
-        ("--samples=5", "trained on 4"),
-        ("--out=x.png", ".html"),
-    ],
+    [("--samples=0", "not a number from 1"), ("--out=x.png", "its suffix is one of .html")],
 )
-def test_wrong_options_are_named(workdir, tmp_path, capsys, option, said) -> None:
-    words = ["report", f"--workdir={workdir[0]}", f"--out={tmp_path / 'report.html'}", option]
-    assert visualize(words) == 1
+def test_wrong_options_are_wrong_usage(tmp_path, capsys, option, said) -> None:
+    words = ["report", f"--workdir={tmp_path}", f"--out={tmp_path / 'report.html'}", option]
+    with pytest.raises(SystemExit, match="2"):
+        visualize(words)
     assert said in capsys.readouterr().err
 
 
@@ -565,10 +561,10 @@ def test_of_imported_weights_nothing_is_made_up(workdir, tmp_path, capsys) -> No
 
 
 def test_pictures_of_more_activities_than_there_are(workdir, tmp_path, capsys) -> None:
-    for samples in (0, 5):
-        words = ["motion", f"--workdir={workdir[0]}", f"--samples={samples}"]
-        assert visualize([*words, f"--out={tmp_path / 'out.png'}"]) == 1
-        message = f"--samples={samples}; the run is trained on 4: name 1 to so many"
+    for picture, suffix in (("motion", "png"), ("report", "html")):
+        words = [picture, f"--workdir={workdir[0]}", "--samples=5"]
+        assert visualize([*words, f"--out={tmp_path / 'out'}.{suffix}"]) == 1
+        message = "--samples=5; the run is trained on 4: name 1 to so many"
         assert message in capsys.readouterr().err
 
 
@@ -599,8 +595,9 @@ def test_the_paper_s_models_fit_with_all_heads() -> None:
         config.data.image_size = image_size
         assert clips.attention_detail(config, clips.mask_ratios(config)) == expected
     config.data.num_frames = 64
-    with pytest.raises(InputError, match="6,272 tubelets to 1 views does not fit"):
-        clips.attention_detail(config, clips.mask_ratios(config))
+    assert clips.attention_detail(config, clips.mask_ratios(config)) is None
+    shown = clips.explorer(config, {"self_view_decoder.x": 0, "cross_view_decoder.x": 0}, None)
+    assert "6,272 tubelets to 1 views does not fit in a page" in shown["reason"]
 
 
 def test_ratios_are_possible_ones() -> None:

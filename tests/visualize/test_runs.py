@@ -3,7 +3,7 @@
 import pytest
 
 from mv2mae_jax.errors import InputError
-from mv2mae_jax.figures import picture_path
+from mv2mae_jax.storage import out_path
 from mv2mae_jax.visualize.__main__ import main
 from mv2mae_jax.visualize.runs import named
 
@@ -23,19 +23,13 @@ def test_a_run_is_named_where_it_is_the_folder_itself(tmp_path, monkeypatch):
         named([".", str(tmp_path / "run")])
 
 
-def test_a_picture_has_a_suffix_of_pictures():
-    assert picture_path("runs/out.pdf").name == "out.pdf"
-    with pytest.raises(InputError, match=r"--out=out.jpg; its suffix is one of .png"):
-        picture_path("out.jpg")
-
-
 def test_where_nothing_can_be_written_is_said_before_anything_is_computed(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.png").mkdir()
     for out, why in (("file/out.png", "file takes no files"), ("folder.png", "it is a folder")):
         with pytest.raises(InputError, match=rf"{out} cannot be written \(.*{why}\); name another"):
-            picture_path(tmp_path / out)
-    assert picture_path(tmp_path / "new" / "deep" / "out.png").parent.name == "deep"
+            out_path(tmp_path / out)
+    assert out_path(tmp_path / "new" / "deep" / "out.png").parent.name == "deep"
     assert not (tmp_path / "new").exists()
 
 

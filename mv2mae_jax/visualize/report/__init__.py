@@ -11,6 +11,7 @@ import argparse
 from itertools import accumulate
 from typing import Any
 
+from mv2mae_jax.command_line import number, written_as
 from mv2mae_jax.errors import InputError
 from mv2mae_jax.storage import out_path, write_out
 from mv2mae_jax.training.checkpoints import load_parameters
@@ -26,10 +27,12 @@ PAGE_BYTES = 15_000_000  # can be mailed, and a browser opens it at once
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the page."""
     parser.add_argument("--workdir", required=True, help="work directory of a training run")
-    parser.add_argument("--out", required=True, help="HTML file to write")
+    parser.add_argument("--out", type=written_as(".html"), required=True, help="HTML file to write")
     parser.add_argument("--data-dir", help="where the records are; default: as in training")
     parser.add_argument(
-        "--samples", type=int, help="activities to explore; default: up to 6, as fit in the page"
+        "--samples",
+        type=number(int, 1, 10_000),
+        help="activities to explore; default: up to 6, as fit in the page",
     )
 
 
@@ -39,8 +42,6 @@ def draw(args: argparse.Namespace) -> None:
     Raises:
       InputError: there is no such run, its files are damaged, or the options are wrong.
     """
-    if not str(args.out).endswith(".html"):
-        raise InputError(f"--out={args.out}; it is an .html file")
     out = out_path(args.out)
     parameters, config = load_parameters(args.workdir)
     config.data.data_dir = args.data_dir or config.data.data_dir

@@ -43,8 +43,8 @@ def explorer(config: ConfigDict, parameters: Parameters, samples: int | None) ->
       samples: activities; None: up to `SAMPLES`, as many as there are and fit.
 
     Raises:
-      InputError: the data cannot be read, or there are not so many activities, or not even
-        their attention fits.
+      InputError: the data cannot be read, or there are not so many activities, or no room for
+        them.
     """
     if not has(parameters, "self-view decoder"):
         reason = "This run has no decoders, so there is nothing to reconstruct: explore the "
@@ -54,7 +54,14 @@ def explorer(config: ConfigDict, parameters: Parameters, samples: int | None) ->
     if not config.data.dataset:
         return {"reason": "These weights do not say which data they were trained on."}
     ratios = mask_ratios(config)
-    blocks, heads = attention_detail(config, ratios)
+    detail = attention_detail(config, ratios)
+    if detail is None:
+        tokens, sources = int(np.prod(build.grid_of(config))), config.data.num_views - 1
+        return {
+            "reason": f"The attention of {tokens:,} tubelets to {sources} views does not fit in a "
+            "page; draw it with `python -m mv2mae_jax.visualize attention`."
+        }
+    blocks, heads = detail
     clips = first_clips(config, _samples_that_fit(config, ratios, (blocks, heads), samples))
     at_ratios = [_at_ratio(config, parameters, clips, ratio, (blocks, heads)) for ratio in ratios]
     size, frames = config.data.image_size, config.data.num_frames
@@ -96,24 +103,18 @@ def mask_ratios(config: ConfigDict) -> list[float]:
     ]
 
 
-def attention_detail(config: ConfigDict, ratios: list[float]) -> tuple[int, int]:
+def attention_detail(config: ConfigDict, ratios: list[float]) -> tuple[int, int] | None:
     """How many attention maps of a query the page has: blocks and heads.
 
-    All of them if one sample then fits, otherwise their mean over heads, or over blocks too.
-
-    Raises:
-      InputError: not even that fits.
+    All of them if one sample then fits, otherwise their mean over heads, or over blocks too; None
+    if not even that fits.
     """
     variant = VARIANTS[config.model.variant]
     blocks, heads = variant.decoder_depth, variant.decoder_heads
     for detail in ((blocks, heads), (blocks, 1), (1, 1)):
         if _attention_bytes(config, ratios, detail) <= ATTENTION_BYTES:
             return detail
-    tokens = int(np.prod(build.grid_of(config)))
-    raise InputError(
-        f"the attention of {tokens:,} tubelets to {config.data.num_views - 1} views does not fit "
-        "in a page; draw it with `python -m mv2mae_jax.visualize attention`"
-    )
+    return None
 
 
 def token_attention(
