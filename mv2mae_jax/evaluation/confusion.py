@@ -1,5 +1,7 @@
 """Which classes are taken for which: the confusion matrix as a picture."""
 
+import math
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,7 +15,7 @@ from mv2mae_jax.figures import save_figure
 CELL = 0.17  # inches; room for a name of FONT points
 LARGE_CELL = 0.38  # with a number in it
 FONT = 8
-WIDEST = 60  # inches: with more classes than have room, cells and names are smaller
+WIDEST = 40  # inches; of more classes than have room some are named
 LETTERS = 40  # of a name, at most
 COUNTED = 30  # classes, up to which cells show their counts
 
@@ -40,17 +42,17 @@ def draw_confusion(
     shares = np.ma.masked_invalid(counts / np.where(totals, totals, np.nan))
     counted = len(names) <= COUNTED
     side = min(WIDEST, len(names) * (LARGE_CELL if counted else CELL))
-    font = FONT * min(1, side / (len(names) * CELL))
+    named = slice(None, None, math.ceil(len(names) * CELL / side))
     figure, axis = plt.subplots(figsize=(side + 4, side + 4), layout="constrained")
     colours = plt.get_cmap("Blues").with_extremes(bad="0.85")
     scale = PowerNorm(0.5, vmin=0, vmax=1)  # a few per cent of a class can be seen
     image = axis.imshow(shares, cmap=colours, norm=scale)
     places = np.arange(len(names))
     shown = [name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}…" for name in names]
-    axis.set_xticks(places, shown, rotation=90, fontsize=font)
-    axis.set_yticks(places, shown, fontsize=font)
-    axis.set_xticks(places[1:] - 0.5, minor=True)
-    axis.set_yticks(places[1:] - 0.5, minor=True)
+    axis.set_xticks(places[named], shown[named], rotation=90, fontsize=FONT)
+    axis.set_yticks(places[named], shown[named], fontsize=FONT)
+    axis.set_xticks(places[1:][named] - 0.5, minor=True)
+    axis.set_yticks(places[1:][named] - 0.5, minor=True)
     axis.grid(which="minor", color="0.9", linewidth=0.4)
     axis.tick_params(which="minor", length=0)
     axis.set_xlabel("predicted")
