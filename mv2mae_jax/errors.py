@@ -46,8 +46,8 @@ def reason(error: BaseException) -> str:
 
 def lacking_memory(error: BaseException) -> str:
     """What a device lacks, in the words of XLA; empty for any other error of its."""
-    _, found, what = str(error).partition("RESOURCE_EXHAUSTED: ")
-    return what.splitlines()[0] if found else ""
+    what = str(error).partition("RESOURCE_EXHAUSTED: ")[2]
+    return what.partition("\n")[0]
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
