@@ -19,7 +19,7 @@ from mv2mae_jax.check import check
 
 DOCUMENTS = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
 OURS = ("benchmarks", "mv2mae_jax", "tfds_builders")
-STANDS_FOR = {"DATASET": "ntu", "PICTURE": "motion"}
+STANDS_FOR = {"DATASET": "ntu", "PICTURE": "motion", "FILE": "motion.png"}
 CODE = re.compile(r"^ {4}.*|(?<!`)`[^`]+`", re.MULTILINE)  # a line of a block, or within a line
 (OWN_CONFIG,) = re.findall(
     r"(?s)```python\n(from configs import .*?)```", Path("docs/getting-started.md").read_text()

@@ -1,6 +1,6 @@
 """Pictures of a run, and a page to explore it.
 
-python -m mv2mae_jax.visualize PICTURE --workdir=runs/pretrain --out=FILE
+python -m mv2mae_jax.visualize PICTURE --workdir=runs/pretrain --out FILE
 
 Each picture is a module of this folder: what it shows, an example, its options, and `draw`.
 """
