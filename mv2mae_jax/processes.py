@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import IO
 
@@ -47,11 +48,17 @@ def without_interrupts() -> Iterator[None]:
 
     This one gets it when it leaves.
     """
+    resource_tracker.ensure_running()  # which the first would start otherwise, and unblock signals
+    came: list[int] = []  # a thread of this process may get it all the same: it waits, too
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def died(kind: str) -> InputError:
