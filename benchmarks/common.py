@@ -23,7 +23,7 @@ from tabulate import tabulate
 from configs.base import get_config
 from mv2mae_jax.data import loader
 from mv2mae_jax.data.process import SHARED_MEMORY, new_shared_memory_name
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.errors import InputError, failed
 from mv2mae_jax.interop.export import export
 from mv2mae_jax.processes import usable_cores
 from mv2mae_jax.storage import out_path, write_out
@@ -66,8 +66,7 @@ def run(
         if out is not None:
             write_out(out, json.dumps(report, indent=1) + "\n")
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return failed(error)
     reasons = wrong(report).splitlines()
     for reason in reasons:
         print(f"error: {reason}", file=sys.stderr)

@@ -9,7 +9,7 @@ docs/pytorch.md says what travels, and how exactly it agrees.
 import sys
 
 from mv2mae_jax.command_line import Parser
-from mv2mae_jax.errors import InputError, one_line
+from mv2mae_jax.errors import InputError, failed
 from mv2mae_jax.interop.export import FORMATS, export
 from mv2mae_jax.interop.files import READERS
 from mv2mae_jax.interop.importing import import_weights
@@ -24,8 +24,7 @@ def main() -> int:
         else:
             import_weights(args.source, args.out)
     except (InputError, OSError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 1
+        return failed(error)
     return 0
 
 

@@ -1,6 +1,7 @@
 """The one exception that stands for a mistake of the user's, not of the program's."""
 
 import difflib
+import sys
 import unicodedata
 from collections.abc import Iterable
 from typing import TypeGuard
@@ -37,6 +38,12 @@ def one_line(message: object) -> str:
     """A text, or that of an exception, without line breaks and what would steer a terminal."""
     text = " ".join(str(message).split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def failed(error: Exception) -> int:
+    """Says in one line why a command ends; returns its exit code."""
+    print(f"error: {one_line(error)}", file=sys.stderr)
+    return FAILED
 
 
 def reason(error: BaseException) -> str:

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mv2mae_jax.command_line import Parser, local_path, number, picture, written_path
-from mv2mae_jax.errors import InputError, one_line
+from mv2mae_jax.errors import InputError, failed, one_line
 from tfds_builders import BUILDERS, DOWNLOADED, MAX_BROKEN, QUALITY, SHORT_SIDE
 from tfds_builders.mannequin import REPLICATIONS, SEED, STAGING, SUBJECTS
 from tfds_builders.mannequin.staging import STAGINGS
@@ -40,8 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return args.command(args)
     except (InputError, OSError) as error:  # OSError: a full disk, a folder that is not writable
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 1
+        return failed(error)
     except KeyboardInterrupt as stop:
         print("stopped; run the same command again to continue", file=sys.stderr)
         return 128 + stop.args[0]

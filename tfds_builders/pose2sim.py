@@ -15,7 +15,7 @@ import zipfile
 from pathlib import Path
 
 from mv2mae_jax.command_line import Parser
-from mv2mae_jax.errors import InputError
+from mv2mae_jax.errors import InputError, failed
 
 REQUIREMENT = "pose2sim==0.10.49"
 FOLDER = "Pose2Sim/Demo_SinglePerson/videos"
@@ -72,8 +72,7 @@ def main() -> int:
     try:
         print(f"wrote {download(args.raw_dir)}")
     except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return failed(error)
     return 0
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from configs.reproduction import SCALES
 from mv2mae_jax.command_line import Parser, number, written_path
-from mv2mae_jax.errors import InputError, one_line
+from mv2mae_jax.errors import InputError, failed
 from mv2mae_jax.reproduce.document import write
 from mv2mae_jax.reproduce.rows import GROUPS
 from mv2mae_jax.reproduce.runs import prepare, read_findings, run_missing
@@ -59,8 +59,7 @@ def main() -> int:
     except subprocess.CalledProcessError as error:
         return error.returncode
     except (InputError, OSError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 1
+        return failed(error)
     print((out / "results.md").read_text(encoding="utf-8"))
     print(f"Written: {out}/results.jsonl, results.md and its pictures")
     return 0

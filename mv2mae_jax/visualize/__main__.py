@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from mv2mae_jax.command_line import Parser
-from mv2mae_jax.errors import InputError, one_line
+from mv2mae_jax.errors import InputError, failed
 from mv2mae_jax.visualize import (
     ablation,
     attention,
@@ -44,8 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         PICTURES[args.picture].draw(args)
     except (InputError, OSError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 1
+        return failed(error)
     print(f"{args.picture} drawn to {args.out}")
     return 0
 

@@ -67,8 +67,8 @@ def draw(args: argparse.Namespace) -> None:
     """Draws the map of as many videos as asked for, of all actions alike.
 
     Raises:
-      InputError: there are too few videos; the run, its data or their
-        split cannot be read; the picture cannot be written.
+      InputError: there are too few videos; the run, its data or their split cannot be read; the
+        picture cannot be written.
     """
     out = out_path(args.out)
     parameters, config = load_parameters(args.workdir)

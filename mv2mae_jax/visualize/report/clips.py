@@ -62,8 +62,8 @@ def explorer(config: ConfigDict, parameters: Parameters, samples: int | None) ->
             "page; draw it with `python -m mv2mae_jax.visualize attention`."
         }
     blocks, heads = detail
-    clips = first_clips(config, _samples_that_fit(config, ratios, (blocks, heads), samples))
-    at_ratios = [_at_ratio(config, parameters, clips, ratio, (blocks, heads)) for ratio in ratios]
+    clips = first_clips(config, _samples_that_fit(config, ratios, detail, samples))
+    at_ratios = [_at_ratio(config, parameters, clips, ratio, detail) for ratio in ratios]
     size, frames = config.data.image_size, config.data.num_frames
     return {
         "ratios": ratios,
